@@ -1,0 +1,194 @@
+//! Runs the real binary in a directory of its own against a stand-in of its own, and looks at what it leaves.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::stand_in::StandIn;
+
+/// No test takes the program so long: it hangs.
+const HANG: Duration = Duration::from_secs(60);
+
+/// The binary under test: cargo's, or the one that `WX_UPLOAD_BIN` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("WX_UPLOAD_BIN").map_or_else(|| env!("CARGO_BIN_EXE_wx-upload").into(), PathBuf::from)
+}
+
+/// A stand-in and an empty directory with a `config.json` for it.
+pub struct World {
+    pub stand_in: StandIn,
+    pub dir: TempDir,
+}
+
+/// What a run of the program left.
+pub struct Ran {
+    /// `None` if a signal ended it.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub elapsed: Duration,
+}
+
+impl World {
+    pub fn http() -> World {
+        World::with(StandIn::http())
+    }
+
+    pub fn https() -> World {
+        World::with(StandIn::https())
+    }
+
+    pub fn with(stand_in: StandIn) -> World {
+        let dir = TempDir::new().expect("a temporary directory");
+        stand_in.config_json(dir.path());
+        World { stand_in, dir }
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file, and the directories above it.
+    pub fn file(&self, name: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory that can be made");
+        fs::write(&path, bytes).expect("a file that can be written");
+        path
+    }
+
+    /// Sets keys of the config.
+    pub fn configure(&self, changes: Value) {
+        self.stand_in.config_json_with(self.dir.path(), changes);
+    }
+
+    pub fn config(&self) -> Value {
+        let text = fs::read_to_string(self.path("config.json")).expect("a config");
+        serde_json::from_str(&text).expect("a config that is JSON")
+    }
+
+    /// The program with these arguments, about to run in the directory, with nothing of the tester's own environment
+    /// that could lead it elsewhere.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).current_dir(self.dir.path());
+        for name in ["WX_APPID", "WX_SECRET", "WX_ENV", "SSL_CERT_FILE", "NO_PROXY", "no_proxy"] {
+            command.env_remove(name);
+        }
+        for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(name);
+        }
+        if !self.stand_in.ca_pem.is_empty() {
+            command.env("SSL_CERT_FILE", self.stand_in.ca_file(self.dir.path()));
+        }
+        command
+    }
+
+    /// Runs the program to its end, and checks what holds for every run: it tells no secret and does not panic.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
+        self.finish(self.command(arguments))
+    }
+
+    /// The same for a command that a test has changed.
+    pub fn finish(&self, mut command: Command) -> Ran {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.wait(command.spawn().expect("the program starts"))
+    }
+
+    /// The same for a program that runs already, its output piped.
+    pub fn wait(&self, mut child: Child) -> Ran {
+        let started = Instant::now();
+        let reader = |stream: Option<Box<dyn Read + Send>>| {
+            thread::spawn(move || {
+                let mut bytes = Vec::new();
+                stream.map(|mut stream| stream.read_to_end(&mut bytes));
+                bytes
+            })
+        };
+        let stdout = reader(child.stdout.take().map(|stream| Box::new(stream) as _));
+        let stderr = reader(child.stderr.take().map(|stream| Box::new(stream) as _));
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child to wait for") {
+                break status;
+            }
+            if started.elapsed() > HANG {
+                child.kill().ok();
+                panic!("the program hangs; stderr: {}", String::from_utf8_lossy(&stderr.join().unwrap()));
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output in UTF-8");
+        let ran = Ran {
+            status: status.code(),
+            stdout: text(stdout.join().unwrap()),
+            stderr: text(stderr.join().unwrap()),
+            elapsed: started.elapsed(),
+        };
+        self.check_discretion(&ran);
+        ran
+    }
+
+    /// No secret, no panic, no raw control character in what the user sees.
+    fn check_discretion(&self, ran: &Ran) {
+        let output = format!("{}{}", ran.stdout, ran.stderr);
+        for secret in self.stand_in.secrets() {
+            assert!(!output.contains(&secret), "the secret {secret} is in the output:\n{output}");
+        }
+        assert!(!output.contains("panicked"), "{output}");
+        let raw = output.chars().find(|&c| c.is_control() && c != '\n' && c != '\t');
+        assert_eq!(raw, None, "a raw control character is in the output: {output:?}");
+    }
+
+    /// The keys in the bucket.
+    pub fn keys(&self) -> Vec<String> {
+        self.stand_in.objects().into_keys().collect()
+    }
+
+    /// Nothing was sent that a careful client would not send.
+    pub fn assert_proper(&self) {
+        assert_eq!(self.stand_in.complaints(), [""; 0]);
+    }
+
+    pub fn requests(&self) -> usize {
+        use crate::stand_in::Step::{Download, Info, Link, Token, Upload};
+        [Token, Info, Upload, Link, Download].map(|step| self.stand_in.requests(step).len()).iter().sum()
+    }
+}
+
+impl Ran {
+    /// All well: exit status 0, and nothing on standard error but the summary.
+    pub fn assert_success(&self) -> &Ran {
+        assert_eq!(self.status, Some(0), "{}", self.stderr);
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
+        self
+    }
+
+    /// Exit status `status`, and a standard error that holds each of `words`.
+    pub fn assert_failure(&self, status: i32, words: &[&str]) -> &Ran {
+        assert_eq!(self.status, Some(status), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+        }
+        self
+    }
+
+    pub fn lines(&self) -> Vec<&str> {
+        self.stdout.lines().collect()
+    }
+
+    /// Standard output as JSON Lines.
+    pub fn json(&self) -> Vec<Value> {
+        self.lines().iter().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// The last line of standard error.
+    pub fn summary(&self) -> &str {
+        self.stderr.lines().last().unwrap_or_default()
+    }
+}
