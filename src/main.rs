@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use ureq::http::{Response, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
@@ -102,6 +102,7 @@ const TOKEN_MARGIN: i64 = 60; // seconds: a token that is about to expire is not
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ADDRESSES_LIVE: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 const INPUT_BUFFER: usize = 32 << 10; // per connection and layer (TCP, TLS), as is the next
 const OUTPUT_BUFFER: usize = 64 << 10;
 const MAX_AHEAD: usize = 10_000; // files finished before the first unfinished one: bounds what waits to be printed
@@ -118,13 +119,10 @@ fn main() -> ExitCode {
 /// Everything up to the run itself. What is wrong until then is an `Err`: a sentence, exit status 2, and nothing was
 /// attempted.
 fn try_main() -> Result<ExitCode, String> {
-    let options = match parse_options().map_err(|error| format!("{error}; see `wx-upload --help`"))? {
-        Command::Show(text) => {
-            return print(text).map(|()| ExitCode::SUCCESS).map_err(|error| format!("standard output: {error}"));
-        }
-        Command::Init(path) => return init_config(&path),
-        Command::Run(options) => options,
-    };
+    let options = parse_options().map_err(|error| format!("{error}; see `wx-upload --help`"))?;
+    if options.init {
+        return init_config(&options.config);
+    }
     let config = load_config(&options.config)?;
     let settings = Settings::new(&config, &options)?;
     let (files, notes) = list_files(&options, &config, &settings.prefix)?;
@@ -153,12 +151,6 @@ fn try_main() -> Result<ExitCode, String> {
 
 // ---- Options ---------------------------------------------------------------------------------------------------
 
-enum Command {
-    Show(&'static str),
-    Init(PathBuf),
-    Run(Options),
-}
-
 struct Options {
     config: PathBuf,
     paths: Vec<PathBuf>,
@@ -170,6 +162,7 @@ struct Options {
     retries: u32,
     timeout: Duration,
     dry_run: bool,
+    init: bool,
     quiet: bool,
 }
 
@@ -181,10 +174,10 @@ enum Format {
     Json,
 }
 
-fn parse_options() -> Result<Command, lexopt::Error> {
+/// Reads the command line. Answers `--help` and `--version` itself, and ends.
+fn parse_options() -> Result<Options, lexopt::Error> {
     use lexopt::prelude::*;
     let mut arguments = lexopt::Parser::from_env();
-    let mut init = false;
     let mut options = Options {
         config: "./config.json".into(),
         paths: Vec::new(),
@@ -196,6 +189,7 @@ fn parse_options() -> Result<Command, lexopt::Error> {
         retries: 3,
         timeout: Duration::from_secs(60),
         dry_run: false,
+        init: false,
         quiet: false,
     };
     while let Some(argument) = arguments.next()? {
@@ -211,18 +205,20 @@ fn parse_options() -> Result<Command, lexopt::Error> {
                 options.timeout = Duration::from_secs(number("--timeout", arguments.value()?, 1, 3600)?.into());
             }
             Short('n') | Long("dry-run") => options.dry_run = true,
-            Long("init") => init = true,
+            Long("init") => options.init = true,
             Short('q') | Long("quiet") => options.quiet = true,
-            Short('h') | Long("help") => return Ok(Command::Show(HELP)),
-            Short('V') | Long("version") => {
-                return Ok(Command::Show(concat!("wx-upload ", env!("CARGO_PKG_VERSION"))));
-            }
+            Short('h') | Long("help") => show(HELP),
+            Short('V') | Long("version") => show(concat!("wx-upload ", env!("CARGO_PKG_VERSION"))),
             Value(path) if path.is_empty() => return Err("an empty PATH names no file".into()),
             Value(path) => options.paths.push(path.into()),
             _ => return Err(argument.unexpected()),
         }
     }
-    Ok(if init { Command::Init(options.config) } else { Command::Run(options) })
+    Ok(options)
+}
+
+fn show(text: &str) -> ! {
+    std::process::exit(if print(text).is_ok() { 0 } else { 1 })
 }
 
 /// The value of `option`, a whole number from `least` to `most`.
@@ -307,15 +303,9 @@ fn lock_config(path: &Path) -> Option<File> {
 
 /// Writes the config to fill in, for `--init`.
 fn init_config(path: &Path) -> Result<ExitCode, String> {
-    let shown = path.display();
     let written = create_private(path).and_then(|mut file| file.write_all(EXAMPLE_CONFIG.as_bytes()));
-    match written {
-        Ok(()) => complain(&format!("{shown} is written: fill in `appid`, `secret` and `env`")),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(format!("{shown}: is there already, and stays as it is"));
-        }
-        Err(error) => return Err(format!("{shown}: cannot be written: {error}")),
-    }
+    written.map_err(|error| format!("{}: not written: {error}", path.display()))?;
+    complain(&format!("{} is written: fill in `appid`, `secret` and `env`", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -942,6 +932,23 @@ impl Run {
         waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
+    /// The next file that a worker has finished, shown progress meanwhile; `None` when all workers are gone.
+    fn wait_for_worker(&self, finished: &mpsc::Receiver<Finished>, printed: usize) -> Option<Finished> {
+        loop {
+            let bar = &self.progress;
+            if !bar.is_hidden() {
+                let [done, total, rate] = [bar.position(), bar.length().unwrap_or_default(), bar.per_sec() as u64];
+                let [done, total, rate] = [done, total, rate].map(human_bytes);
+                let (files, left) = (self.files.len(), HumanDuration(bar.eta()));
+                bar.set_message(format!("{printed}/{files} files, {done}/{total}, {rate}/s, {left:#} left"));
+            }
+            match finished.recv_timeout(PROGRESS_EVERY) {
+                Err(mpsc::RecvTimeoutError::Timeout) => continue,
+                arrived => return arrived.ok(),
+            }
+        }
+    }
+
     /// A line on standard error, above the progress.
     fn complain(&self, line: &str) {
         self.progress.suspend(|| complain(line));
@@ -1021,7 +1028,7 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
     let mut ended: BTreeMap<usize, Outcome> = BTreeMap::new();
     let mut printed = 0;
     loop {
-        let waited_for = if linkless.is_empty() { finished.recv().ok() } else { None };
+        let waited_for = if linkless.is_empty() { run.wait_for_worker(finished, printed) } else { None };
         if linkless.is_empty() && waited_for.is_none() {
             break;
         }
@@ -1053,7 +1060,6 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
             finish(run, &run.files[printed], outcome, &mut tally);
             printed += 1;
         }
-        run.progress.set_prefix(format!("{printed}/{} files", run.files.len()));
         run.change_queue(|queue| queue.printed = printed);
     }
     // A stopped run leaves gaps, and behind them files that are done.
@@ -1225,49 +1231,54 @@ impl Listing<'_> {
 
 /// Prints and counts how a file ended.
 fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
-    let mut object = describe(run, file);
     let path = file.path.display();
-    let (line, file_id) = match outcome {
-        Ok((stored, url)) => {
-            if stored.unchanged {
-                tally.unchanged += 1;
-            } else {
-                tally.uploaded += 1;
-                tally.bytes += stored.size;
-            }
-            let line = match run.options.format {
-                Format::Text => [&file.name, &url, &stored.file_id].map(|text| escape(text)).join("\t"),
-                Format::Url => escape(&url),
-                Format::Markdown => escape(&markdown(&file.name, &url)),
-                Format::Json => {
-                    object["size"] = stored.size.into();
-                    object["file_id"] = stored.file_id.as_str().into();
-                    object["url"] = url.into();
-                    escape(&object.to_string())
-                }
-            };
-            (Some(line), Some(stored.file_id))
+    let line = result_line(run, file, &outcome);
+    let uploaded_as = match outcome {
+        Ok((stored, _)) if stored.unchanged => {
+            tally.unchanged += 1;
+            stored.file_id
+        }
+        Ok((stored, _)) => {
+            tally.uploaded += 1;
+            tally.bytes += stored.size;
+            stored.file_id
         }
         Err((failure, file_id)) => {
             tally.failed += 1;
-            object["error"] = failure.to_string().into();
-            let mut message = format!("error: {path}: {failure}");
-            if let Some(file_id) = &file_id {
-                object["file_id"] = file_id.as_str().into();
-                message += &format!("; the file is uploaded, as {file_id}");
-            }
-            run.complain(&message);
-            ((run.options.format == Format::Json).then(|| escape(&object.to_string())), file_id)
+            let kept = file_id.map(|file_id| format!("; the file is uploaded, as {file_id}")).unwrap_or_default();
+            run.complain(&format!("error: {path}: {failure}{kept}"));
+            String::new()
         }
     };
-    if let Some(line) = line
-        && let Err(error) = run.progress.suspend(|| print(&line))
-    {
+    if let Err(error) = line.map_or(Ok(()), |line| run.progress.suspend(|| print(&line))) {
         run.stop(format!("standard output cannot be written: {error}"));
-        if let Some(file_id) = file_id {
-            run.complain(&format!("error: {path}: its result is lost, but the file is uploaded, as {file_id}"));
-        }
+        run.complain(&format!("error: {path}: could not be printed; it is uploaded, as {uploaded_as}"));
     }
+}
+
+/// A file's line on standard output. One that failed has a line in JSON alone.
+fn result_line(run: &Run, file: &LocalFile, outcome: &Outcome) -> Option<String> {
+    let mut object = describe(run, file);
+    match (run.options.format, outcome) {
+        (Format::Text, Ok((stored, url))) => {
+            return Some([&file.name, url, &stored.file_id].map(|c| escape(c)).join("\t"));
+        }
+        (Format::Url, Ok((_, url))) => return Some(escape(url)),
+        (Format::Markdown, Ok((_, url))) => return Some(escape(&markdown(&file.name, url))),
+        (Format::Json, Ok((stored, url))) => {
+            object["size"] = stored.size.into();
+            object["file_id"] = stored.file_id.as_str().into();
+            object["url"] = url.as_str().into();
+        }
+        (Format::Json, Err((failure, file_id))) => {
+            object["error"] = failure.to_string().into();
+            if let Some(file_id) = file_id {
+                object["file_id"] = file_id.as_str().into();
+            }
+        }
+        (_, Err(_)) => return None,
+    }
+    Some(escape(&object.to_string()))
 }
 
 /// What JSON says of every file.
@@ -1316,9 +1327,9 @@ fn progress_bar(options: &Options, files: &[LocalFile]) -> ProgressBar {
     if options.quiet || options.dry_run || dumb || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{prefix}, {bytes}/{total_bytes}, {binary_bytes_per_sec}, {eta} left");
-    let bar = ProgressBar::new(files.iter().map(|file| file.size).sum());
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    // A message is cut to the width of the terminal. Lines that wrap would take result lines with them.
+    let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(files.iter().map(|file| file.size).sum()).with_style(style)
 }
 
 /// Prints a line on standard output, at once.

@@ -1,10 +1,11 @@
 //! A stand-in of the WeChat CloudRun API and of Tencent COS, for tests, the demo and the bench.
 //!
 //! [`StandIn`] listens on 127.0.0.1, over http or https, and answers as the services do: access tokens,
-//! `/tcb/uploadfile`, the COS form upload, `/tcb/batchdownloadfile`, and the downloads that its links name.
-//! It is as strict as the services and stricter: what a careful client never does is also kept in
+//! `/tcb/uploadfile`, the COS form upload, `/tcb/batchdownloadfile`, and the downloads that its links name. It is
+//! as strict as the services and stricter: what a careful client never does is also kept in
 //! [`StandIn::complaints`]. It logs every request, and goes wrong on demand: see [`StandIn::fault`].
-#![allow(dead_code)] // compiled into each test, example and bench on its own, and none uses all of it
+// Compiled into each test, example and bench on its own, and none uses all of it.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -137,8 +138,8 @@ pub struct Object {
     /// The form's `Content-Type` field. COS ignores the type that the `file` part states.
     pub content_type: Option<String>,
     pub file_id: String,
-    /// Whether links can be had: not without the right `x-cos-meta-fileid`, nor if the path was asked
-    /// for with `\u` escapes.
+    /// Whether links can be had: not without the right `x-cos-meta-fileid`, nor if the path was asked for with `\u`
+    /// escapes.
     pub linkable: bool,
 }
 
@@ -158,12 +159,13 @@ pub enum When {
 
 type Headers = Vec<(String, String)>;
 type EditJson = dyn Fn(&mut Value) + Send + Sync;
+type EditBytes = dyn Fn(&mut Vec<u8>) + Send + Sync;
 type ChooseFault = dyn Fn(&Request) -> Option<Fault> + Send + Sync;
 
 /// What goes wrong. Unless it says "properly", the request has no effect.
 ///
-/// The body of an API call, which is small, has been read in any case: there the faults in the middle of the
-/// body differ from those at its end in nothing that a client could notice.
+/// The body of an API call, which is small, has been read in any case: there the faults in the middle of the body
+/// differ from those at its end in nothing that a client could notice.
 #[derive(Clone)]
 pub enum Fault {
     /// RST before the body.
@@ -188,11 +190,12 @@ pub enum Fault {
     CosError(u16, String),
     /// Status 200 with this body.
     Body(Vec<u8>),
-    /// A JSON reply with this errcode. Its errmsg repeats the caller's secrets, as the API's does
-    /// for tokens.
+    /// A JSON reply with this errcode. Its errmsg repeats the caller's secrets, as the API's does for tokens.
     Errcode(i64),
     /// Served properly, with the JSON reply edited.
     Edit(Arc<EditJson>),
+    /// Served properly, with the bytes of the reply, head and all, edited, and then an orderly close.
+    EditBytes(Arc<EditBytes>),
     /// Served properly, with these headers of the reply replaced, added or (`None`) left out.
     Headers(Vec<(String, Option<String>)>),
     /// Served properly, at this pace: an upload's body on its way in, any other step's reply on its way out.
@@ -217,6 +220,10 @@ impl Fault {
 
     pub fn edit(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         Self::Edit(Arc::new(edit))
+    }
+
+    pub fn edit_bytes(edit: impl Fn(&mut Vec<u8>) + Send + Sync + 'static) -> Self {
+        Self::EditBytes(Arc::new(edit))
     }
 
     pub fn headers(headers: &[(&str, Option<&str>)]) -> Self {
@@ -327,8 +334,8 @@ impl StandIn {
         path
     }
 
-    /// Sets what goes wrong, and when. Faults add up: two that strike `Once` strike the next two requests.
-    /// For the n-th request of one key, say, combine [`When::Nth`] or [`When::Times`] with [`Fault::Custom`].
+    /// Sets what goes wrong, and when. Faults add up: two that strike `Once` strike the next two requests. To
+    /// strike one key a few times only, use [`Fault::Custom`] under [`When::Times`].
     pub fn fault(&self, step: Step, when: When, fault: Fault) {
         if matches!(fault, Fault::Slow { .. } | Fault::StopReading) {
             // Connections inherit it, and it has to be there before the first window is announced.
@@ -436,8 +443,8 @@ impl StandIn {
         secrets
     }
 
-    /// What came in that a careful client never sends, refused or not: a token or account that never was valid,
-    /// an escape in the JSON, form fields out of order, and so on. An expired or killed token is no offence.
+    /// What came in that a careful client never sends, refused or not: a token or account that never was valid, an
+    /// escape in the JSON, form fields out of order, and so on. An expired or killed token is no offence.
     pub fn complaints(&self) -> Vec<String> {
         self.shared.lock().complaints.clone()
     }
@@ -615,7 +622,7 @@ impl Shared {
     }
 }
 
-// ---- Connections --------------------------------------------------------------------------------------------
+// ---- Connections ------------------------------------------------------------------------------------------------
 
 fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     for tcp in listener.incoming() {
@@ -879,9 +886,14 @@ impl Connection {
             Some(Fault::Hold) => shared.wait(Duration::MAX, |state| state.gate_is_open),
             _ => {}
         }
-        let bytes = reply.bytes();
+        let mut bytes = reply.bytes();
         let io = self.io.get_mut();
         match fault {
+            Some(Fault::EditBytes(edit)) => {
+                edit(&mut bytes);
+                io.write_all(&bytes)?;
+                return Ok(Some(Ending::Close));
+            }
             Some(Fault::HalfReply) => {
                 io.write_all(&bytes[..bytes.len() / 2])?;
                 return Ok(Some(Ending::Close));
@@ -1105,7 +1117,7 @@ async fn read_form(
     file.ok_or_else(|| FormError::Malformed("the form has no file".into()))
 }
 
-// ---- The services -------------------------------------------------------------------------------------------
+// ---- The services -----------------------------------------------------------------------------------------------
 
 struct Reply {
     status: u16,
@@ -1133,7 +1145,8 @@ impl Reply {
         let message = message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let request_id = random(40, ALPHANUMERIC);
         let body = format!(
-            "<?xml version='1.0' encoding='utf-8' ?>\n<Error>\n\t<Code>{code}</Code>\n\t<Message>{message}</Message>\n\
+            "<?xml version='1.0' encoding='utf-8' ?>\n<Error>\n\t<Code>{code}</Code>\n\
+             \t<Message>{message}</Message>\n\
              \t<RequestId>{request_id}</RequestId>\n</Error>\n"
         );
         let headers = owned(&[("Content-Type", "application/xml"), ("x-cos-request-id", &request_id)]);
@@ -1458,7 +1471,7 @@ fn has_unicode_escape(json: &[u8]) -> bool {
     false
 }
 
-// ---- Small helpers ------------------------------------------------------------------------------------------
+// ---- Small helpers ----------------------------------------------------------------------------------------------
 
 /// A server configuration and the authority to trust.
 fn tls(certificate: Certificate) -> (ServerConfig, String) {
