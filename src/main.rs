@@ -18,6 +18,7 @@ use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::BuildHasher;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -25,11 +26,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
+use ureq::config::Config;
 use ureq::http::{Response, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::multipart::{Form, Part};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, RustlsConnector,
+    Transport,
+};
 use ureq::{Agent, Body, Proxy, Timeout};
 
 // ---- What users see --------------------------------------------------------------------------------------------
@@ -54,8 +59,8 @@ A PATH is a file, or a directory: the files in it. Without one: config's upload_
   -q, --quiet            only errors on standard error
   -h, --help             this text;  -V, --version: the version
 
-  wx-upload --init && wx-upload photo.jpg          first use, config filled in between
-  wx-upload -r -t img/ --manifest sent.jsonl pics  a tree; again later: only what is new";
+  wx-upload --init                              # then fill in config.json
+  wx-upload -t img/ --manifest sent.jsonl pics  # again later: only what is new";
 
 const EXAMPLE_CONFIG: &str = include_str!("../config.example.json");
 
@@ -64,6 +69,8 @@ const TOKEN_FAILED: &str = "获取access token失败";
 const INFO_FAILED: &str = "获取文件上传链接失败";
 const UPLOAD_FAILED: &str = "上传文件失败";
 const LINK_FAILED: &str = "获取下载链接失败";
+
+const CANNOT_PRINT: &str = "standard output cannot be written";
 
 /// What a user can do about an `errcode` of the API, and what the program does.
 fn remedy(errcode: i64) -> (&'static str, Cure) {
@@ -100,7 +107,6 @@ const MAX_COS_REPLY_BYTES: u64 = 64 << 10;
 const MAX_QUOTE_CHARS: usize = 300; // of a server's own words in an error line
 const TOKEN_MARGIN: i64 = 60; // seconds: a token that is about to expire is not used any more
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ADDRESSES_LIVE: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 const INPUT_BUFFER: usize = 32 << 10; // per connection and layer (TCP, TLS), as is the next
@@ -218,7 +224,8 @@ fn parse_options() -> Result<Options, lexopt::Error> {
 }
 
 fn show(text: &str) -> ! {
-    std::process::exit(if print(text).is_ok() { 0 } else { 1 })
+    let printed = print(text).map_err(|error| complain(&format!("error: {CANNOT_PRINT}: {error}")));
+    std::process::exit(if printed.is_ok() { 0 } else { 1 })
 }
 
 /// The value of `option`, a whole number from `least` to `most`.
@@ -317,9 +324,9 @@ fn fresh_token(config: &Map<String, Value>) -> Option<&str> {
     (!token.is_empty() && (0..=life).contains(&age)).then_some(token)
 }
 
-/// A text in the config; null, missing and empty are the same.
-fn setting<'a>(config: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    config.get(key)?.as_str().filter(|text| !text.is_empty())
+/// A text in the config or in a reply; null, missing and empty are the same.
+fn text_in<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    object.get(key)?.as_str().filter(|text| !text.is_empty())
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -342,7 +349,7 @@ struct Settings {
 impl Settings {
     fn new(config: &Map<String, Value>, options: &Options) -> Result<Settings, String> {
         let shown = options.config.display();
-        let auth = match setting(config, "auth") {
+        let auth = match text_in(config, "auth") {
             None | Some("token") => Auth::Token,
             Some("stable_token") => Auth::StableToken,
             Some("none") => Auth::None,
@@ -350,18 +357,18 @@ impl Settings {
         };
         // In a container the platform itself signs the calls, for which it must be able to read them.
         let default_base = if auth == Auth::None { "http://api.weixin.qq.com" } else { "https://api.weixin.qq.com" };
-        let api_base = setting(config, "api_base").unwrap_or(default_base).trim_end_matches('/').to_owned();
+        let api_base = text_in(config, "api_base").unwrap_or(default_base).trim_end_matches('/').to_owned();
         let is_web = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
         if !api_base.parse().is_ok_and(is_web) {
             return Err(format!("{shown}: `api_base` must be like https://api.weixin.qq.com"));
         }
-        let (source, prefix) = match (&options.to, setting(config, "upload_path")) {
+        let (source, prefix) = match (&options.to, text_in(config, "upload_path")) {
             (Some(to), _) => ("--to".into(), to.as_str()),
             (None, path) => (format!("{shown}: `upload_path`"), path.unwrap_or(DEFAULT_PREFIX)),
         };
         let prefix = cloud_folder(prefix).map_err(|why| format!("{source} '{prefix}': {why}"))?;
         let or_environment = |key, variable| {
-            let configured = setting(config, key).map(str::to_owned);
+            let configured = text_in(config, key).map(str::to_owned);
             configured.or_else(|| std::env::var(variable).ok().filter(|text| !text.is_empty()))
         };
         let env = or_environment("env", "WX_ENV");
@@ -574,7 +581,7 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
         }
     }
     cache.config = config;
-    Ok(setting(&cache.config, "access_token").unwrap_or_default().to_owned())
+    Ok(text_in(&cache.config, "access_token").unwrap_or_default().to_owned())
 }
 
 /// Asks for a new token. Returns it and its life in seconds.
@@ -769,7 +776,7 @@ fn read_reply(
 
 /// The text that a reply must have under `name`.
 fn text_field(stage: &'static str, reply: &Map<String, Value>, name: &str) -> Result<String, Failure> {
-    match setting(reply, name) {
+    match text_in(reply, name) {
         Some(text) => Ok(text.to_owned()),
         None => failure(stage, Cure::Nothing, format!("the reply has no proper `{name}`")),
     }
@@ -997,10 +1004,14 @@ type Finished = (usize, Result<Stored, Failure>);
 fn work(run: &Run, done: &mpsc::Sender<Finished>) {
     while let Some((file, index, must_upload)) = run.next_file() {
         let manifest = run.manifest.as_ref().filter(|_| !must_upload);
-        let result = match manifest.and_then(|manifest| manifest.unchanged(file)) {
+        let known = manifest.and_then(|manifest| manifest.unchanged(file));
+        let result = match known {
             Some(file_id) => Ok(Stored { file_id: file_id.to_owned(), size: file.size, unchanged: true }),
             None => wx_upload_file(run, file),
         };
+        if known.is_some() || result.is_err() {
+            run.progress.dec_length(file.size); // these bytes are not to be sent any more
+        }
         match result {
             Err(failure) if failure.cure == Cure::StopRun => run.stop(failure.to_string()),
             // The receiver lives until all workers are gone.
@@ -1157,7 +1168,7 @@ fn list_files(
 ) -> Result<(Vec<LocalFile>, Vec<String>), String> {
     let mut listing = Listing { recursive: options.recursive, prefix, files: Vec::new(), notes: Vec::new() };
     if options.paths.is_empty() {
-        let upload_dir = setting(config, "upload_dir").unwrap_or(DEFAULT_DIR);
+        let upload_dir = text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR);
         let hint = format!("name files to upload, or set `upload_dir` in {}", options.config.display());
         listing
             .add(upload_dir.into(), "", &mut Vec::new())
@@ -1251,7 +1262,7 @@ fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
         }
     };
     if let Err(error) = line.map_or(Ok(()), |line| run.progress.suspend(|| print(&line))) {
-        run.stop(format!("standard output cannot be written: {error}"));
+        run.stop(format!("{CANNOT_PRINT}: {error}"));
         run.complain(&format!("error: {path}: could not be printed; it is uploaded, as {uploaded_as}"));
     }
 }
@@ -1312,7 +1323,7 @@ fn dry_run(run: &Run, notes: usize) -> ExitCode {
             let columns = || format!("{}\t{}", escape(&file.name), escape(&run.cloud_name(file)));
             let line = if json { escape(&object.to_string()) } else { columns() };
             if let Err(error) = print(&line) {
-                complain(&format!("error: standard output cannot be written: {error}"));
+                complain(&format!("error: {CANNOT_PRINT}: {error}"));
                 return ExitCode::FAILURE;
             }
         }
@@ -1388,7 +1399,8 @@ fn http_agent(options: &Options, settings: &Settings) -> Result<Agent, String> {
         .max_idle_connections_per_host(threads)
         .max_idle_connections(2 * threads) // the API's host and COS's
         .build();
-    Ok(Agent::with_parts(config, DefaultConnector::default(), CachingResolver::default()))
+    let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector).chain(RustlsConnector::default());
+    Ok(Agent::with_parts(config, connector, NoResolver))
 }
 
 /// The proxy that the environment names, with the precedence that curl has for https. (ureq's own puts ALL_PROXY first,
@@ -1424,30 +1436,92 @@ fn root_certs() -> Result<RootCerts, String> {
     Ok(RootCerts::from(certificates))
 }
 
-/// Looks a host up once a minute: ureq asks for every request, also where a connection is there, and the answer can take
-/// as long as a round trip to the service itself.
-#[derive(Debug, Default)]
-struct CachingResolver {
-    system: DefaultResolver,
-    known: Mutex<HashMap<String, (Instant, ResolvedSocketAddrs)>>,
+/// Looks no host up: ureq asks for every request, and a look-up can take as long as a round trip. `TcpConnector` does it,
+/// for new connections alone.
+#[derive(Debug)]
+struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
 }
 
-impl Resolver for CachingResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = format!("{:?} {:?}", uri.scheme(), uri.authority());
-        if let Some((since, addresses)) = lock(&self.known).get(&host)
-            && since.elapsed() < ADDRESSES_LIVE
-        {
-            return Ok(addresses.clone());
+/// Connects as ureq's own does, but keeps the system's send queue short. That can hold megabytes, which a slow network
+/// takes minutes for: all the while `--timeout` would see no byte move, and progress would be ahead of the truth.
+#[derive(Debug)]
+struct TcpConnector;
+
+impl<In: Transport> Connector<In> for TcpConnector {
+    type Out = Either<In, Tcp>;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
+        if let Some(tunnel) = chained {
+            return Ok(Some(Either::A(tunnel)));
         }
-        let addresses = self.system.resolve(uri, config, timeout)?;
-        lock(&self.known).insert(host, (Instant::now(), addresses.clone()));
-        Ok(addresses)
+        let addresses = DefaultResolver::default().resolve(details.uri, details.config, details.timeout)?;
+        let mut failed = ureq::Error::HostNotFound;
+        for address in &addresses {
+            match TcpStream::connect_timeout(address, CONNECT_TIMEOUT / addresses.len() as u32) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    #[cfg(target_os = "linux")]
+                    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32)?;
+                    let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
+                    return Ok(Some(Either::B(Tcp { stream, buffers })));
+                }
+                Err(error) => failed = or_timeout(error, Timeout::Connect),
+            }
+        }
+        Err(failed)
+    }
+}
+
+#[derive(Debug)]
+struct Tcp {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+}
+
+impl Transport for Tcp {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        let timeout = timeout.for_write();
+        self.stream.set_write_timeout(timeout.not_zero().as_deref().copied())?;
+        let sent = self.stream.write_all(&self.buffers.output()[..amount]);
+        sent.map_err(|error| or_timeout(error, timeout.reason))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let timeout = timeout.for_read();
+        self.stream.set_read_timeout(timeout.not_zero().as_deref().copied())?;
+        let amount = loop {
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // Linux, after Ctrl-Z and fg
+                read => break read.map_err(|error| or_timeout(error, timeout.reason))?,
+            }
+        };
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    /// Whether an idle connection can be used again: nothing has come, nor an end.
+    fn is_open(&mut self) -> bool {
+        let nothing_came = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        self.stream.set_nonblocking(true).is_ok()
+            && self.stream.read(&mut [0]).is_err_and(nothing_came)
+            && self.stream.set_nonblocking(false).is_ok()
+    }
+}
+
+/// What the system says of a time that is up, in ureq's words.
+fn or_timeout(error: io::Error, reason: Timeout) -> ureq::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ureq::Error::Timeout(reason),
+        _ => error.into(),
     }
 }
 
