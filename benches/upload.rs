@@ -86,7 +86,7 @@ fn files(table: &mut Table) {
                 format!("{FILES} files of {kb} kB, round trip {ms} ms, {jobs} job{s}"),
                 format!("{measured:.2} ms a file"),
                 beside,
-                format!("{ratio}{connections} connection{s}, {link_calls} link calls"),
+                format!("{ratio}{connections} connections, {link_calls} link calls"),
             );
         }
     }

@@ -35,16 +35,16 @@ use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, RustlsConnector,
     Transport,
 };
-use ureq::{Agent, Body, Proxy, Timeout};
+use ureq::{Agent, Body, Proxy, ProxyProtocol, Timeout};
 
 // ---- What users see --------------------------------------------------------------------------------------------
 
 const HELP: &str = "\
-Upload files to WeChat CloudRun (微信云托管) object storage and print their links.
+Upload files to WeChat CloudRun (微信云托管) storage and print their links.
 
 Usage: wx-upload [OPTIONS] [PATH]...
 
-A PATH is a file, or a directory: the files in it. Without one: config's upload_dir.
+A PATH is a file, or a directory: the files in it. Default: config's upload_dir.
 
   -c, --config FILE      the config file [./config.json]
   -t, --to PREFIX        the cloud folder [config's upload_path, else temp3/]
@@ -59,8 +59,8 @@ A PATH is a file, or a directory: the files in it. Without one: config's upload_
   -q, --quiet            only errors on standard error
   -h, --help             this text;  -V, --version: the version
 
-  wx-upload --init                              # then fill in config.json
-  wx-upload -t img/ --manifest sent.jsonl pics  # again later: only what is new";
+  wx-upload --init                                 first of all
+  wx-upload -r -t img/ --manifest sent.jsonl pics  again later: only what is new";
 
 const EXAMPLE_CONFIG: &str = include_str!("../config.example.json");
 
@@ -103,11 +103,14 @@ const LINKS_PER_CALL: usize = 50; // the limit of batchdownloadfile
 const MAX_KEY_BYTES: usize = 850; // 官方文件名命名限制
 const MAX_FILE_BYTES: u64 = 5 << 30; // the limit of COS "POST Object"
 const MAX_REPLY_BYTES: u64 = 1 << 20; // 50 links are some 30 KiB
+const MAX_RECEIVED: usize = 2 << 20; // with its head, with TLS: ureq itself would read interim replies for ever
 const MAX_COS_REPLY_BYTES: u64 = 64 << 10;
 const MAX_QUOTE_CHARS: usize = 300; // of a server's own words in an error line
 const TOKEN_MARGIN: i64 = 60; // seconds: a token that is about to expire is not used any more
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REPLY_TIMEOUTS: u32 = 10; // so many times `--timeout` for a reply that comes byte by byte, and would never end
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MAX_MANIFEST_LINE: u64 = 64 << 10;
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 const INPUT_BUFFER: usize = 32 << 10; // per connection and layer (TCP, TLS), as is the next
 const OUTPUT_BUFFER: usize = 64 << 10;
@@ -127,7 +130,7 @@ fn main() -> ExitCode {
 fn try_main() -> Result<ExitCode, String> {
     let options = parse_options().map_err(|error| format!("{error}; see `wx-upload --help`"))?;
     if options.init {
-        return init_config(&options.config);
+        return init_config(&options);
     }
     let config = load_config(&options.config)?;
     let settings = Settings::new(&config, &options)?;
@@ -137,13 +140,13 @@ fn try_main() -> Result<ExitCode, String> {
         Some(path) => Some(Manifest::open(path, &settings, &files, !options.dry_run)?),
         None => None,
     };
-    if !options.dry_run && settings.auth != Auth::None && fresh_token(&config).is_none() {
+    if !options.dry_run && settings.auth != Auth::None && fresh_token(&config, TOKEN_MARGIN).is_none() {
         settings.credentials()?;
     }
     let run = Run {
         agent: http_agent(&options, &settings)?,
         progress: progress_bar(&options, &files),
-        token: Mutex::new(TokenCache { config, unproven: false, lost: None }),
+        token: Mutex::new(TokenCache { config, margin: TOKEN_MARGIN, unproven: false, lost: None }),
         queue: Mutex::default(),
         queue_changed: Condvar::new(),
         options,
@@ -152,6 +155,9 @@ fn try_main() -> Result<ExitCode, String> {
         manifest,
     };
     notes.iter().for_each(|note| run.note(&format!("note: {note}")));
+    if run.files.is_empty() {
+        run.note("note: there is no file to upload");
+    }
     Ok(if run.options.dry_run { dry_run(&run, notes.len()) } else { upload_all(&run, notes.len()) })
 }
 
@@ -200,12 +206,12 @@ fn parse_options() -> Result<Options, lexopt::Error> {
     };
     while let Some(argument) = arguments.next()? {
         match argument {
-            Short('c') | Long("config") => options.config = arguments.value()?.into(),
+            Short('c') | Long("config") => options.config = file_named("--config", arguments.value()?)?,
             Short('t') | Long("to") => options.to = Some(arguments.value()?.string()?),
             Short('r') | Long("recursive") => options.recursive = true,
             Short('j') | Long("jobs") => options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize,
             Short('f') | Long("format") => options.format = format_named(&arguments.value()?.to_string_lossy())?,
-            Long("manifest") => options.manifest = Some(arguments.value()?.into()),
+            Long("manifest") => options.manifest = Some(file_named("--manifest", arguments.value()?)?),
             Long("retries") => options.retries = number("--retries", arguments.value()?, 0, 10)?,
             Long("timeout") => {
                 options.timeout = Duration::from_secs(number("--timeout", arguments.value()?, 1, 3600)?.into());
@@ -215,8 +221,7 @@ fn parse_options() -> Result<Options, lexopt::Error> {
             Short('q') | Long("quiet") => options.quiet = true,
             Short('h') | Long("help") => show(HELP),
             Short('V') | Long("version") => show(concat!("wx-upload ", env!("CARGO_PKG_VERSION"))),
-            Value(path) if path.is_empty() => return Err("an empty PATH names no file".into()),
-            Value(path) => options.paths.push(path.into()),
+            Value(path) => options.paths.push(file_named("PATH", path)?),
             _ => return Err(argument.unexpected()),
         }
     }
@@ -226,6 +231,10 @@ fn parse_options() -> Result<Options, lexopt::Error> {
 fn show(text: &str) -> ! {
     let printed = print(text).map_err(|error| complain(&format!("error: {CANNOT_PRINT}: {error}")));
     std::process::exit(if printed.is_ok() { 0 } else { 1 })
+}
+
+fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
+    if name.is_empty() { Err(format!("{option} is empty, and names no file").into()) } else { Ok(name.into()) }
 }
 
 /// The value of `option`, a whole number from `least` to `most`.
@@ -293,7 +302,7 @@ fn save_config(config: &Map<String, Value>, path: &Path) -> io::Result<()> {
     let saved = (new.write_all(json.as_bytes()))
         .and_then(|()| new.set_permissions(old.permissions()))
         .and_then(|()| new.sync_all())
-        .and_then(|()| fs::rename(&new_path, &path));
+        .and_then(|()| replace(&new_path, &path));
     if saved.is_err() {
         let _ = fs::remove_file(&new_path);
     }
@@ -303,23 +312,30 @@ fn save_config(config: &Map<String, Value>, path: &Path) -> io::Result<()> {
 /// Takes the advisory lock under which a token is fetched, so that runs side by side share one. It is a file of its
 /// own, as the config is replaced, not rewritten. Where there can be none, the token is fetched without.
 fn lock_config(path: &Path) -> Option<File> {
-    let file = File::create(with_suffix(&path.canonicalize().ok()?, ".lock")).ok()?;
+    let path = with_suffix(&path.canonicalize().ok()?, ".lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).ok()?;
     file.lock().ok()?;
     Some(file)
 }
 
 /// Writes the config to fill in, for `--init`.
-fn init_config(path: &Path) -> Result<ExitCode, String> {
-    let written = create_private(path).and_then(|mut file| file.write_all(EXAMPLE_CONFIG.as_bytes()));
-    written.map_err(|error| format!("{}: not written: {error}", path.display()))?;
-    complain(&format!("{} is written: fill in `appid`, `secret` and `env`", path.display()));
+fn init_config(options: &Options) -> Result<ExitCode, String> {
+    let shown = options.config.display();
+    let written = create_private(&options.config).and_then(|mut file| file.write_all(EXAMPLE_CONFIG.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{shown}: is there already, and stays as it is"),
+        _ => format!("{shown}: cannot be written: {error}"),
+    })?;
+    if !options.quiet {
+        complain(&format!("{shown} is written: fill in `appid`, `secret` and `env`"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The token in `config`, if it is still good: one that is about to expire, or whose times are odd, is not.
-fn fresh_token(config: &Map<String, Value>) -> Option<&str> {
+/// The token in `config`, if it is good for `margin` seconds more. One whose times are odd is not.
+fn fresh_token(config: &Map<String, Value>, margin: i64) -> Option<&str> {
     let age = unix_seconds().checked_sub(config.get("create_time")?.as_i64()?)?;
-    let life = config.get("expires_in")?.as_i64()?.checked_sub(TOKEN_MARGIN)?;
+    let life = config.get("expires_in")?.as_i64()?.checked_sub(margin)?;
     let token = config.get("access_token")?.as_str()?;
     (!token.is_empty() && (0..=life).contains(&age)).then_some(token)
 }
@@ -338,12 +354,14 @@ enum Auth {
 
 /// What the config, the environment and the options say together, checked.
 struct Settings {
+    config: PathBuf,
     appid: Option<String>,
     secret: Option<String>,
     env: String,
     prefix: String,
     auth: Auth,
     api_base: String,
+    https_only: bool,
 }
 
 impl Settings {
@@ -358,8 +376,9 @@ impl Settings {
         // In a container the platform itself signs the calls, for which it must be able to read them.
         let default_base = if auth == Auth::None { "http://api.weixin.qq.com" } else { "https://api.weixin.qq.com" };
         let api_base = text_in(config, "api_base").unwrap_or(default_base).trim_end_matches('/').to_owned();
-        let is_web = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
-        if !api_base.parse().is_ok_and(is_web) {
+        let base: Uri = api_base.parse().unwrap_or_default();
+        let has_host = base.authority().is_some_and(|host| host == host.host() || host.port().is_some());
+        if !matches!(base.scheme_str(), Some("http" | "https")) || !has_host || base.query().is_some() {
             return Err(format!("{shown}: `api_base` must be like https://api.weixin.qq.com"));
         }
         let (source, prefix) = match (&options.to, text_in(config, "upload_path")) {
@@ -373,19 +392,21 @@ impl Settings {
         };
         let env = or_environment("env", "WX_ENV");
         Ok(Settings {
+            config: options.config.clone(),
             appid: or_environment("appid", "WX_APPID"),
             secret: or_environment("secret", "WX_SECRET"),
             env: env
                 .ok_or_else(|| format!("{shown}: `env` is missing: the id of the 云托管 environment, like prod-…"))?,
             prefix,
             auth,
+            https_only: base.scheme_str() != Some("http"),
             api_base,
         })
     }
 
     /// What a new token is asked for with: `appid` and `secret`.
     fn credentials(&self) -> Result<(&str, &str), String> {
-        let missing = |key| format!("the config's `{key}` is missing: see mp.weixin.qq.com, 开发设置");
+        let missing = |key| format!("{}: `{key}` is missing: see mp.weixin.qq.com, 开发设置", self.config.display());
         let appid = self.appid.as_deref().ok_or_else(|| missing("appid"))?;
         Ok((appid, self.secret.as_deref().ok_or_else(|| missing("secret"))?))
     }
@@ -472,8 +493,9 @@ fn with_retries<T>(run: &Run, mut attempt: impl FnMut() -> Result<T, Failure>) -
             }
             Cure::NewSignature if !signed_again => signed_again = true,
             _ => {
-                if waits > 0 {
-                    failure.detail += &format!(" (tried {} times)", waits + 1);
+                let tries = 1 + waits + u32::from(signed_again);
+                if tries > 1 {
+                    failure.detail += &format!(" (tried {tries} times)");
                 }
                 return Err(failure);
             }
@@ -484,10 +506,14 @@ fn with_retries<T>(run: &Run, mut attempt: impl FnMut() -> Result<T, Failure>) -
 /// Puts what ureq says into words of our own: its messages may hold a URL with the access token in it.
 fn request_failed(run: &Run, stage: &'static str, url: &str, error: ureq::Error) -> Failure {
     let uri: Uri = url.parse().unwrap_or_default();
-    let host = uri.host().unwrap_or("the server");
+    let host = uri.scheme().and(uri.host()).unwrap_or("its URL");
     let (cure, what) = match error {
         ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
             (Cure::Wait(None), "no connection within 10 s".into())
+        }
+        ureq::Error::Timeout(Timeout::RecvResponse | Timeout::RecvBody) => {
+            let seconds = (run.options.timeout * REPLY_TIMEOUTS).as_secs();
+            (Cure::Wait(None), format!("no whole reply within {seconds} s"))
         }
         ureq::Error::Timeout(_) => {
             (Cure::Wait(None), format!("silent for {} s (--timeout)", run.options.timeout.as_secs()))
@@ -499,12 +525,15 @@ fn request_failed(run: &Run, stage: &'static str, url: &str, error: ureq::Error)
                  machine's clock is right"
             ),
         ),
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            (Cure::Wait(None), "closed the connection before its reply was whole".into())
+        }
         ureq::Error::Io(error) => (Cure::Wait(None), error.to_string()),
         ureq::Error::HostNotFound => (Cure::Wait(None), "no such host".into()),
         ureq::Error::ConnectProxyFailed(why) => (Cure::Wait(None), why),
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => (Cure::Wait(None), "no proper HTTP".into()),
         ureq::Error::RequireHttpsOnly(_) => (Cure::Nothing, "plain http is refused, as `api_base` is https".into()),
-        _ => (Cure::Nothing, "no URL that can be used".into()),
+        _ => (Cure::Nothing, "cannot be used".into()),
     };
     let proxied = match run.agent.config().proxy() {
         Some(proxy) if !proxy.is_no_proxy(&uri) => format!(" (through the proxy {}:{})", proxy.host(), proxy.port()),
@@ -519,19 +548,20 @@ fn status_failed(stage: &'static str, reply: &Response<Body>, told: &str) -> Fai
     let retry_after = reply.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let (cure, why) = match status.as_u16() {
         408 | 429 | 500.. => (Cure::Wait(retry_after.map(Duration::from_secs)), ""),
-        300..=399 => (Cure::Nothing, ": redirects are not followed"),
+        301..=303 | 307 | 308 => (Cure::Nothing, ": redirects are not followed"),
         _ => (Cure::Nothing, ""),
     };
-    Failure { stage, cure, detail: format!("HTTP {status}{why}{told}") }
+    let reason = status.canonical_reason().unwrap_or_default();
+    Failure { stage, cure, detail: format!("HTTP {} {reason}{why}{told}", status.as_u16()) }
 }
 
 /// Quotes a server, cut to a readable length and without the `secrets` that it may have echoed.
 fn quote(told: &str, secrets: &[&str]) -> String {
     let mut told = told.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+    for secret in secrets.iter().filter(|secret| secret.len() >= 8) {
         told = told.replace(secret, "***");
-        // XML spells `&` otherwise, so what is long in a signature is looked for by itself, too.
-        for part in secret.split(['&', '=', ';']).filter(|part| part.len() >= 20) {
+        // In XML and in a URL some characters are spelled otherwise: what is between them is looked for by itself, too.
+        for part in secret.split(|c: char| !c.is_alphanumeric()).filter(|part| part.len() >= 8) {
             told = told.replace(part, "***");
         }
     }
@@ -558,13 +588,13 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
     if let Some(lost) = &cache.lost {
         return Err(lost.clone());
     }
-    if let Some(token) = fresh_token(&cache.config).filter(|token| !is_refused(token)) {
+    if let Some(token) = fresh_token(&cache.config, cache.margin).filter(|token| !is_refused(token)) {
         return Ok(token.to_owned());
     }
     let config_path = &run.options.config;
     let _lock = lock_config(config_path);
     let mut config = load_config(config_path).unwrap_or_else(|_| cache.config.clone());
-    if fresh_token(&config).is_none_or(is_refused) {
+    if fresh_token(&config, TOKEN_MARGIN).is_none_or(is_refused) {
         let fetched = match refused {
             Some((_, failure)) if cache.unproven => Err(failure.clone()),
             _ => with_retries(run, || fetch_token(run)),
@@ -572,6 +602,7 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
         let (access_token, expires_in) =
             fetched.map_err(|failure| cache.lost.insert(Failure { cure: Cure::StopRun, ..failure }).clone())?;
         cache.unproven = refused.is_some();
+        cache.margin = TOKEN_MARGIN.min(expires_in / 2); // stable_token may give one that is about to expire
         config.insert("create_time".into(), unix_seconds().into());
         config.insert("expires_in".into(), expires_in.into());
         config.insert("access_token".into(), access_token.into());
@@ -658,8 +689,12 @@ fn upload_file(run: &Run, info: &UploadFileInfo, request_path: &str, file: &mut 
         let xml = String::from_utf8_lossy(&xml);
         let element = |tag: &str| Some(xml.split_once(&format!("<{tag}>"))?.1.split_once("</")?.0);
         let (code, message) = (element("Code").unwrap_or_default(), element("Message").unwrap_or_default());
-        let hint = if code == "RequestTimeTooSkewed" { " (see that this machine's clock is right)" } else { "" };
-        let told = quote(&format!(": {code}: {message}{hint}"), &[&info.authorization, &info.token]);
+        let told = match code {
+            "" => String::new(),
+            "RequestTimeTooSkewed" => format!(": {code}: see that this machine's clock is right: {message}"),
+            _ => format!(": {code}: {message}"),
+        };
+        let told = quote(&told, &[&info.authorization, &info.token]);
         let refused = status_failed(UPLOAD_FAILED, &reply, &told);
         let cure = if reply.status() == 403 { Cure::NewSignature } else { refused.cure };
         return Err(Failure { cure, ..refused });
@@ -692,6 +727,7 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
         Ok(reply) => reply,
         Err(failure) => return vec![Err(failure); file_ids.len()],
     };
+    let token = text_in(&lock(&run.token).config, "access_token").unwrap_or_default().to_owned();
     let entries = reply.get("file_list").and_then(Value::as_array).into_iter().flatten();
     let by_id: HashMap<&str, &Map<String, Value>> =
         entries.filter_map(|entry| Some((entry.get("fileid")?.as_str()?, entry.as_object()?))).collect();
@@ -702,7 +738,7 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
             Some(1) => failure(LINK_FAILED, Cure::UploadAgain, "it is not in the cloud (STORAGE_FILE_NONEXIST)"),
             Some(status) => {
                 let errmsg = entry.get("errmsg").and_then(Value::as_str).unwrap_or_default();
-                failure(LINK_FAILED, Cure::Nothing, format!("status {status}: {}", quote(errmsg, &[])))
+                failure(LINK_FAILED, Cure::Nothing, format!("status {status}: {}", quote(errmsg, &[&token])))
             }
             None => failure(LINK_FAILED, Cure::Nothing, "the reply's `status` is no number"),
         },
@@ -724,12 +760,15 @@ fn post_json(run: &Run, stage: &'static str, path: &str, body: &Value) -> Result
         let sent = request.content_type("application/json;charset=UTF-8").send(body.to_string());
         match read_reply(run, stage, sent, &[&token]) {
             Err(failure) if failure.cure == Cure::NewToken && run.settings.auth != Auth::None => {
+                if refused.is_some() {
+                    return Err(Failure { cure: Cure::StopRun, ..failure });
+                }
                 refused = Some((token, failure));
             }
             Err(failure) => return Err(failure),
             Ok(reply) => {
                 let mut cache = lock(&run.token);
-                cache.unproven &= fresh_token(&cache.config) != Some(&token);
+                cache.unproven &= text_in(&cache.config, "access_token") != Some(&token);
                 return Ok(reply);
             }
         }
@@ -768,7 +807,9 @@ fn read_reply(
             if cure == Cure::NewToken && run.settings.auth == Auth::None {
                 help = "`auth` is none, which works in a container with 开放接口服务 switched on: see its settings";
             }
-            failure(stage, cure, format!("errcode {errcode} ({}): {help}", quote(errmsg, secrets)))
+            let granted = ["authorization", "token"].map(|name| text_in(&reply, name).unwrap_or_default());
+            let told = quote(errmsg, &[secrets, &granted].concat());
+            failure(stage, cure, format!("errcode {errcode} ({told}): {help}"))
         }
         None => failure(stage, Cure::Nothing, "the reply's `errcode` is no number"),
     }
@@ -879,6 +920,8 @@ struct Run {
 struct TokenCache {
     /// The config with the token in it, as the script had it.
     config: Map<String, Value>,
+    /// How many seconds before its end the token is not used any more.
+    margin: i64,
     /// The token took the place of a refused one, and has not worked yet.
     unproven: bool,
     /// Why no token is to be had any more.
@@ -939,20 +982,17 @@ impl Run {
         waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// The next file that a worker has finished, shown progress meanwhile; `None` when all workers are gone.
-    fn wait_for_worker(&self, finished: &mpsc::Receiver<Finished>, printed: usize) -> Option<Finished> {
-        loop {
-            let bar = &self.progress;
-            if !bar.is_hidden() {
-                let [done, total, rate] = [bar.position(), bar.length().unwrap_or_default(), bar.per_sec() as u64];
-                let [done, total, rate] = [done, total, rate].map(human_bytes);
-                let (files, left) = (self.files.len(), HumanDuration(bar.eta()));
-                bar.set_message(format!("{printed}/{files} files, {done}/{total}, {rate}/s, {left:#} left"));
-            }
-            match finished.recv_timeout(PROGRESS_EVERY) {
-                Err(mpsc::RecvTimeoutError::Timeout) => continue,
-                arrived => return arrived.ok(),
-            }
+    /// Shows progress until all is done, or the run is stopped.
+    fn show_progress(&self) {
+        let mut queue = lock(&self.queue);
+        while queue.stopped.is_none() && queue.printed < self.files.len() {
+            let (bar, printed, files) = (&self.progress, queue.printed, self.files.len());
+            let [done, total, rate] = [bar.position(), bar.length().unwrap_or_default(), bar.per_sec() as u64];
+            let left = if rate > 0 { format!(", {:#} left", HumanDuration(bar.eta())) } else { String::new() };
+            let [done, total, rate] = [done, total, rate].map(human_bytes);
+            bar.set_message(format!("{printed}/{files} files, {done}/{total}, {rate}/s{left}"));
+            let waited = self.queue_changed.wait_timeout(queue, PROGRESS_EVERY);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -979,6 +1019,9 @@ fn upload_all(run: &Run, notes: usize) -> ExitCode {
             scope.spawn(move || work(run, &done));
         }
         drop(done);
+        if !run.progress.is_hidden() {
+            scope.spawn(|| run.show_progress());
+        }
         collect(run, &finished)
     });
     run.progress.finish_and_clear();
@@ -1039,7 +1082,7 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
     let mut ended: BTreeMap<usize, Outcome> = BTreeMap::new();
     let mut printed = 0;
     loop {
-        let waited_for = if linkless.is_empty() { run.wait_for_worker(finished, printed) } else { None };
+        let waited_for = if linkless.is_empty() { finished.recv().ok() } else { None };
         if linkless.is_empty() && waited_for.is_none() {
             break;
         }
@@ -1054,6 +1097,7 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
         for ((index, stored), link) in batch.into_iter().zip(links) {
             let outcome = match link {
                 Err(failure) if failure.cure == Cure::UploadAgain && stored.unchanged => {
+                    run.progress.inc_length(stored.size);
                     run.change_queue(|queue| queue.again.push(index));
                     continue;
                 }
@@ -1084,7 +1128,7 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
 
 /// What earlier runs uploaded: JSON Lines, one object a file, later lines win.
 struct Manifest {
-    file: Mutex<File>,
+    path: PathBuf,
     /// By the file's name below the prefix; only what this run may need.
     known: HashMap<String, ManifestEntry>,
 }
@@ -1100,23 +1144,34 @@ impl Manifest {
     /// off, if `writable`. Something else than a manifest is refused and stays as it is.
     fn open(path: &Path, settings: &Settings, files: &[LocalFile], writable: bool) -> Result<Manifest, String> {
         let unusable = |error: io::Error| format!("--manifest {}: {error}", path.display());
+        if path.exists() && !path.is_file() {
+            return Err(unusable(io::Error::other("is no regular file, and so no manifest")));
+        }
         let file = OpenOptions::new().read(true).write(writable).create(writable).open(path).map_err(unusable)?;
         file.lock().map_err(unusable)?; // another run may be writing
+        let size = file.metadata().map_err(unusable)?.len();
         let names: HashSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
         let mut known = HashMap::new();
         let (mut lines, mut line, mut read) = (BufReader::new(&file), Vec::new(), 0);
-        while lines.read_until(b'\n', &mut line).map_err(unusable)? > 0 {
-            if read == 0 && !line.starts_with(b"{\"key\"") {
+        while lines.by_ref().take(MAX_MANIFEST_LINE).read_until(b'\n', &mut line).map_err(unusable)? > 0 {
+            let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
+            let is_whole = line.ends_with(b"\n");
+            let is_torn = !is_whole && read + line.len() as u64 == size;
+            let beginning = b"{\"key\":\"";
+            let is_first_of_manifest = match entry {
+                Value::Null => is_torn && (line.starts_with(beginning) || beginning.starts_with(&line)),
+                _ => entry["key"].is_string() && entry["file_id"].is_string(),
+            };
+            if !(is_whole || is_torn) || read == 0 && !is_first_of_manifest {
                 return Err(unusable(io::Error::other("is no manifest")));
             }
-            if !line.ends_with(b"\n") {
+            if is_torn {
                 if writable {
                     file.set_len(read).map_err(unusable)?;
                 }
                 break;
             }
             read += line.len() as u64;
-            let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
             line.clear();
             let name = entry["key"].as_str().and_then(|key| key.strip_prefix(&settings.prefix));
             if let Some(name) = name.filter(|name| names.contains(name) && entry["env"] == *settings.env)
@@ -1126,9 +1181,7 @@ impl Manifest {
                 known.insert(name.to_owned(), ManifestEntry { size, mtime, file_id: file_id.to_owned() });
             }
         }
-        drop(lines);
-        file.unlock().map_err(unusable)?;
-        Ok(Manifest { file: Mutex::new(file), known })
+        Ok(Manifest { path: path.to_owned(), known })
     }
 
     /// The `file_id` of a file that has not changed since it was uploaded.
@@ -1142,10 +1195,14 @@ impl Manifest {
     fn record(&self, env: &str, key: &str, metadata: &Metadata, crc64: u64, file_id: &str) -> io::Result<()> {
         let (size, mtime, crc64) = (metadata.len(), mtime(metadata), crc64.to_string());
         let entry = json!({ "key": key, "env": env, "size": size, "mtime": mtime, "crc64": crc64, "file_id": file_id });
-        let mut file = lock(&self.file);
-        file.lock()?;
-        let written = file.seek(SeekFrom::End(0)).and_then(|_| file.write_all(format!("{entry}\n").as_bytes()));
-        file.unlock().and(written)
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
+        file.lock()?; // till it is closed: other threads, and other runs, write, too
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(-1)).is_ok() {
+            file.read_exact(&mut last)?;
+        }
+        let after_torn = if last == *b"\n" { "" } else { "\n" };
+        file.write_all(format!("{after_torn}{entry}\n").as_bytes())
     }
 }
 
@@ -1166,7 +1223,9 @@ fn list_files(
     config: &Map<String, Value>,
     prefix: &str,
 ) -> Result<(Vec<LocalFile>, Vec<String>), String> {
-    let mut listing = Listing { recursive: options.recursive, prefix, files: Vec::new(), notes: Vec::new() };
+    let config_path = options.config.canonicalize().unwrap_or_default();
+    let secret = [with_suffix(&config_path, ".new"), config_path];
+    let mut listing = Listing { recursive: options.recursive, prefix, secret, files: Vec::new(), notes: Vec::new() };
     if options.paths.is_empty() {
         let upload_dir = text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR);
         let hint = format!("name files to upload, or set `upload_dir` in {}", options.config.display());
@@ -1185,16 +1244,14 @@ fn list_files(
             return Err(format!("{one} and {other} would both become {prefix}{name} in the cloud: nothing is sent"));
         }
     }
-    let Listing { files, mut notes, .. } = listing;
-    if files.is_empty() {
-        notes.push("there is no file to upload".into());
-    }
-    Ok((files, notes))
+    Ok((listing.files, listing.notes))
 }
 
 struct Listing<'a> {
     recursive: bool,
     prefix: &'a str,
+    /// Files that are never uploaded.
+    secret: [PathBuf; 2],
     files: Vec<LocalFile>,
     notes: Vec<String>,
 }
@@ -1208,14 +1265,18 @@ impl Listing<'_> {
         let real = path.canonicalize()?;
         let metadata = fs::metadata(&real)?;
         let skipped = format!("{}: skipped: ", path.display());
-        let own_name = if metadata.is_dir() { &path } else { &real }.file_name();
-        let name = own_name.unwrap_or_default().to_str().ok_or_else(|| io::Error::other("its name is not UTF-8"));
+        let own_name = if metadata.is_dir() { &path } else { &real }.file_name().unwrap_or_default();
+        let name = format!("{below}{}", own_name.to_string_lossy());
+        let problem = match own_name.to_str() {
+            None => Some("its name is not UTF-8: rename it"),
+            Some(_) => check_cloud_name(&format!("{}{name}", self.prefix)).err(),
+        };
         if metadata.is_dir() && !above.is_empty() && !self.recursive {
             self.notes.push(skipped + "a directory (-r takes what is in it)");
         } else if metadata.is_dir() && above.contains(&real) {
             self.notes.push(skipped + "a link to a directory above it");
-        } else if metadata.is_dir() {
-            let below = if above.is_empty() { String::new() } else { format!("{below}{}/", name?) };
+        } else if metadata.is_dir() && (above.is_empty() || own_name.to_str().is_some()) {
+            let below = if above.is_empty() { String::new() } else { name + "/" };
             let entries: io::Result<Vec<_>> = fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect();
             let mut entries = entries?;
             entries.sort();
@@ -1227,9 +1288,10 @@ impl Listing<'_> {
                 }
             }
             above.pop();
-        } else if metadata.is_file() {
-            let name = format!("{below}{}", name?);
-            let problem = check_cloud_name(&format!("{}{name}", self.prefix)).err().map(str::to_owned);
+        } else if self.secret.contains(&real) {
+            self.notes.push(skipped + "the config, which holds secrets");
+        } else if metadata.is_file() || problem.is_some() {
+            let problem = problem.map(str::to_owned);
             self.files.push(LocalFile { path, name, size: metadata.len(), problem });
         } else {
             self.notes.push(skipped + "no regular file");
@@ -1244,26 +1306,27 @@ impl Listing<'_> {
 fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
     let path = file.path.display();
     let line = result_line(run, file, &outcome);
-    let uploaded_as = match outcome {
-        Ok((stored, _)) if stored.unchanged => {
-            tally.unchanged += 1;
-            stored.file_id
-        }
+    let printed = line.map_or(Ok(()), |line| run.progress.suspend(|| print(&line)));
+    match outcome {
         Ok((stored, _)) => {
-            tally.uploaded += 1;
-            tally.bytes += stored.size;
-            stored.file_id
+            if stored.unchanged {
+                tally.unchanged += 1;
+            } else {
+                tally.uploaded += 1;
+                tally.bytes += stored.size;
+            }
+            if printed.is_err() {
+                run.complain(&format!("error: {path}: is uploaded, as {}, but could not be printed", stored.file_id));
+            }
         }
         Err((failure, file_id)) => {
             tally.failed += 1;
-            let kept = file_id.map(|file_id| format!("; the file is uploaded, as {file_id}")).unwrap_or_default();
-            run.complain(&format!("error: {path}: {failure}{kept}"));
-            String::new()
+            let uploaded = file_id.map(|file_id| format!("; the file is uploaded, as {file_id}")).unwrap_or_default();
+            run.complain(&format!("error: {path}: {failure}{uploaded}"));
         }
-    };
-    if let Err(error) = line.map_or(Ok(()), |line| run.progress.suspend(|| print(&line))) {
+    }
+    if let Err(error) = printed {
         run.stop(format!("{CANNOT_PRINT}: {error}"));
-        run.complain(&format!("error: {path}: could not be printed; it is uploaded, as {uploaded_as}"));
     }
 }
 
@@ -1307,27 +1370,24 @@ fn markdown(name: &str, url: &str) -> String {
 
 /// Lists what would be uploaded.
 fn dry_run(run: &Run, notes: usize) -> ExitCode {
-    let (mut listed, mut bytes, mut failed, mut skipped) = (0, 0, 0, notes);
+    let (mut tally, mut listed, mut bytes) = (Tally::default(), 0, 0);
     for file in &run.files {
         if let Some(problem) = &file.problem {
-            complain(&format!("error: {}: {UPLOAD_FAILED}: {problem}", file.path.display()));
-            failed += 1;
-        } else if run.manifest.as_ref().is_some_and(|manifest| manifest.unchanged(file).is_some()) {
-            skipped += 1;
-        } else {
-            listed += 1;
-            bytes += file.size;
+            let failure = Failure { stage: UPLOAD_FAILED, cure: Cure::Nothing, detail: problem.clone() };
+            finish(run, file, Err((failure, None)), &mut tally);
+        } else if run.manifest.as_ref().is_none_or(|manifest| manifest.unchanged(file).is_none()) {
+            (listed, bytes) = (listed + 1, bytes + file.size);
             let mut object = describe(run, file);
             object["size"] = file.size.into();
             let json = run.options.format == Format::Json;
-            let columns = || format!("{}\t{}", escape(&file.name), escape(&run.cloud_name(file)));
-            let line = if json { escape(&object.to_string()) } else { columns() };
-            if let Err(error) = print(&line) {
+            let columns = || [&file.name, &run.cloud_name(file)].map(|column| escape(column)).join("\t");
+            if let Err(error) = print(&if json { escape(&object.to_string()) } else { columns() }) {
                 complain(&format!("error: {CANNOT_PRINT}: {error}"));
                 return ExitCode::FAILURE;
             }
         }
     }
+    let (failed, skipped) = (tally.failed, notes + run.files.len() - listed - tally.failed);
     run.note(&format!("{listed} would be uploaded ({}), {failed} failed, {skipped} skipped", human_bytes(bytes)));
     if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -1386,12 +1446,14 @@ fn http_agent(options: &Options, settings: &Settings) -> Result<Agent, String> {
     let config = Agent::config_builder()
         .user_agent(concat!("wx-upload/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
-        .https_only(settings.api_base.starts_with("https:"))
+        .https_only(settings.https_only)
         .max_redirects(0)
-        .proxy(proxy_from_env()?)
+        .proxy(proxy_from_env(settings)?)
         .tls_config(TlsConfig::builder().root_certs(root_certs()?).build())
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(options.timeout * REPLY_TIMEOUTS))
+        .timeout_recv_body(Some(options.timeout * REPLY_TIMEOUTS))
         .timeout_per_read(Some(options.timeout))
         .timeout_per_write(Some(options.timeout))
         .input_buffer_size(INPUT_BUFFER)
@@ -1405,18 +1467,23 @@ fn http_agent(options: &Options, settings: &Settings) -> Result<Agent, String> {
 
 /// The proxy that the environment names, with the precedence that curl has for https. (ureq's own puts ALL_PROXY first,
 /// which often is a SOCKS proxy beside an HTTPS_PROXY, and takes HTTP_PROXY for everything.)
-fn proxy_from_env() -> Result<Option<Proxy>, String> {
+fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let named =
         ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().find_map(|name| Some((name, value(name)?)));
     let Some((name, url)) = named else { return Ok(None) };
     let unusable = || format!("{name}: must be like http://HOST:PORT: other kinds of proxies are not supported");
-    let proxy = Proxy::new(&url).ok().filter(|proxy| proxy.protocol().to_string().starts_with("http"));
+    let proxy =
+        Proxy::new(&url).ok().filter(|proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https));
     let proxy = proxy.ok_or_else(unusable)?;
     let mut copy = Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port());
     copy = proxy.username().into_iter().fold(copy, |copy, username| copy.username(username));
     copy = proxy.password().into_iter().fold(copy, |copy, password| copy.password(password));
-    let except = value("NO_PROXY").or_else(|| value("no_proxy")).unwrap_or_default();
+    let mut except = value("NO_PROXY").or_else(|| value("no_proxy")).unwrap_or_default();
+    if !settings.https_only && name.eq_ignore_ascii_case("HTTPS_PROXY") {
+        except += ","; // the API is plain http: in a container, nobody else may carry the calls that the platform signs
+        except += settings.api_base.parse::<Uri>().unwrap_or_default().host().unwrap_or_default();
+    }
     copy = except.split(',').filter(|host| !host.trim().is_empty()).fold(copy, |copy, host| copy.no_proxy(host.trim()));
     copy.build().map(Some).map_err(|_| unusable())
 }
@@ -1468,7 +1535,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
                     #[cfg(target_os = "linux")]
                     socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32)?;
                     let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
-                    return Ok(Some(Either::B(Tcp { stream, buffers })));
+                    return Ok(Some(Either::B(Tcp { stream, received: 0, buffers })));
                 }
                 Err(error) => failed = or_timeout(error, Timeout::Connect),
             }
@@ -1480,6 +1547,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
 #[derive(Debug)]
 struct Tcp {
     stream: TcpStream,
+    /// How many bytes have come since some were sent.
+    received: usize,
     buffers: LazyBuffers,
 }
 
@@ -1491,6 +1560,7 @@ impl Transport for Tcp {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let timeout = timeout.for_write();
         self.stream.set_write_timeout(timeout.not_zero().as_deref().copied())?;
+        self.received = 0;
         let sent = self.stream.write_all(&self.buffers.output()[..amount]);
         sent.map_err(|error| or_timeout(error, timeout.reason))
     }
@@ -1505,6 +1575,10 @@ impl Transport for Tcp {
             }
         };
         self.buffers.input_appended(amount);
+        self.received += amount;
+        if self.received > MAX_RECEIVED {
+            return Err(io::Error::other("sent more than any reply can have").into());
+        }
         Ok(amount > 0)
     }
 
@@ -1541,6 +1615,19 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Renames `new` to `old`. Windows forbids it while another program reads the old one.
+fn replace(new: &Path, old: &Path) -> io::Result<()> {
+    for _ in 0..20 {
+        match fs::rename(new, old) {
+            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            renamed => return renamed,
+        }
+    }
+    fs::rename(new, old)
 }
 
 /// Makes a file that was not there, and that only its owner can read.

@@ -3,8 +3,10 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -155,6 +157,14 @@ impl World {
         assert_eq!(self.stand_in.complaints(), [""; 0]);
     }
 
+    /// The program refused to begin: one sentence, which holds each of `words`, and nothing was printed or sent.
+    pub fn assert_refused(&self, ran: &Ran, words: &[&str]) {
+        ran.assert_failure(2, words);
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+        assert_eq!((ran.stdout.as_str(), self.stand_in.connections()), ("", 0));
+    }
+
     pub fn requests(&self) -> usize {
         use crate::stand_in::Step::{Download, Info, Link, Token, Upload};
         [Token, Info, Upload, Link, Download].map(|step| self.stand_in.requests(step).len()).iter().sum()
@@ -187,8 +197,41 @@ impl Ran {
         self.lines().iter().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
+    /// The summary up to the time that it took, which has one decimal.
+    pub fn counts(&self) -> &str {
+        let (counts, time) = self.summary().rsplit_once(" in ").unwrap_or_else(|| panic!("{}", self.stderr));
+        let seconds = time.strip_suffix(" s").and_then(|seconds| seconds.split_once('.'));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        assert!(
+            seconds.is_some_and(|(whole, tenth)| is_number(whole) && is_number(tenth) && tenth.len() == 1),
+            "{time}"
+        );
+        counts
+    }
+
     /// The last line of standard error.
     pub fn summary(&self) -> &str {
         self.stderr.lines().last().unwrap_or_default()
     }
+}
+
+/// Checks the cases of a table, several at once as most of them wait, and names those that fail.
+pub fn side_by_side<T: Send>(cases: impl IntoIterator<Item = (String, T)>, check: impl Fn(T) + Sync) {
+    const AT_ONCE: usize = 16;
+    let cases: Mutex<Vec<_>> = Mutex::new(cases.into_iter().collect());
+    let failed = Mutex::new(Vec::new());
+    let next = || cases.lock().unwrap().pop();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((name, case)) = next() {
+                    if catch_unwind(AssertUnwindSafe(|| check(case))).is_err() {
+                        eprintln!("this was the case: {name}");
+                        failed.lock().unwrap().push(name);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(failed.into_inner().unwrap(), [""; 0]);
 }

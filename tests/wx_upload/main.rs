@@ -1,7 +1,20 @@
 //! Black-box tests: each runs the real binary against a stand-in of the services, and asserts what reached the
 //! stand-in, or what the user saw.
 
+mod config;
+mod faults;
 mod harness;
+mod hostile;
+mod listing;
+mod manifest;
+mod options;
+mod output;
+mod recipes;
 #[path = "../stand_in/mod.rs"]
 mod stand_in;
+#[cfg(target_os = "linux")]
+mod static_binary;
+#[cfg(unix)]
+mod terminal;
+mod tokens;
 mod upload;
