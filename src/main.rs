@@ -535,11 +535,11 @@ fn request_failed(run: &Run, stage: &'static str, url: &str, error: ureq::Error)
         ureq::Error::RequireHttpsOnly(_) => (Cure::Nothing, "plain http is refused, as `api_base` is https".into()),
         _ => (Cure::Nothing, "cannot be used".into()),
     };
-    let proxied = match run.agent.config().proxy() {
-        Some(proxy) if !proxy.is_no_proxy(&uri) => format!(" (through the proxy {}:{})", proxy.host(), proxy.port()),
+    let via = match run.agent.config().proxy() {
+        Some(proxy) if !proxy.is_no_proxy(&uri) => format!(", through the proxy {}:{}", proxy.host(), proxy.port()),
         _ => String::new(),
     };
-    Failure { stage, cure, detail: format!("{host}: {what}{proxied}") }
+    Failure { stage, cure, detail: format!("{host}{via}: {what}") }
 }
 
 /// What a bad HTTP status means; `told` is what the server said about it.
@@ -1163,7 +1163,7 @@ impl Manifest {
                 _ => entry["key"].is_string() && entry["file_id"].is_string(),
             };
             if !(is_whole || is_torn) || read == 0 && !is_first_of_manifest {
-                return Err(unusable(io::Error::other("is no manifest")));
+                return Err(unusable(io::Error::other("is no manifest, and stays as it is")));
             }
             if is_torn {
                 if writable {
@@ -1224,8 +1224,10 @@ fn list_files(
     prefix: &str,
 ) -> Result<(Vec<LocalFile>, Vec<String>), String> {
     let config_path = options.config.canonicalize().unwrap_or_default();
-    let secret = [with_suffix(&config_path, ".new"), config_path];
-    let mut listing = Listing { recursive: options.recursive, prefix, secret, files: Vec::new(), notes: Vec::new() };
+    let manifest = options.manifest.as_ref().and_then(|path| path.canonicalize().ok());
+    let beside = [with_suffix(&config_path, ".new"), with_suffix(&config_path, ".lock")];
+    let own = beside.into_iter().chain([config_path]).chain(manifest).collect();
+    let mut listing = Listing { recursive: options.recursive, prefix, own, files: Vec::new(), notes: Vec::new() };
     if options.paths.is_empty() {
         let upload_dir = text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR);
         let hint = format!("name files to upload, or set `upload_dir` in {}", options.config.display());
@@ -1250,8 +1252,8 @@ fn list_files(
 struct Listing<'a> {
     recursive: bool,
     prefix: &'a str,
-    /// Files that are never uploaded.
-    secret: [PathBuf; 2],
+    /// The program's own files, which are never uploaded: the config holds secrets.
+    own: Vec<PathBuf>,
     files: Vec<LocalFile>,
     notes: Vec<String>,
 }
@@ -1288,8 +1290,8 @@ impl Listing<'_> {
                 }
             }
             above.pop();
-        } else if self.secret.contains(&real) {
-            self.notes.push(skipped + "the config, which holds secrets");
+        } else if self.own.contains(&real) {
+            self.notes.push(skipped + "a file of wx-upload's own");
         } else if metadata.is_file() || problem.is_some() {
             let problem = problem.map(str::to_owned);
             self.files.push(LocalFile { path, name, size: metadata.len(), problem });
