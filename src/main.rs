@@ -111,6 +111,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REPLY_TIMEOUTS: u32 = 10; // so many times `--timeout` for a reply that comes byte by byte, and would never end
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const MAX_MANIFEST_LINE: u64 = 64 << 10;
+const SIDE_BY_SIDE: Duration = Duration::from_millis(5); // files that finish within so long share a call for links
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 const INPUT_BUFFER: usize = 32 << 10; // per connection and layer (TCP, TLS), as is the next
 const OUTPUT_BUFFER: usize = 64 << 10;
@@ -1083,8 +1084,10 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
     let mut printed = 0;
     loop {
         let waited_for = if linkless.is_empty() { finished.recv().ok() } else { None };
-        if linkless.is_empty() && waited_for.is_none() {
-            break;
+        match waited_for {
+            None if linkless.is_empty() => break,
+            None => {}
+            Some(_) => std::thread::sleep(SIDE_BY_SIDE),
         }
         for (index, result) in waited_for.into_iter().chain(finished.try_iter()) {
             match result {
