@@ -1540,7 +1540,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
                     #[cfg(target_os = "linux")]
                     socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32)?;
                     let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
-                    return Ok(Some(Either::B(Tcp { stream, received: 0, buffers })));
+                    return Ok(Some(Either::B(Tcp { stream, received: 0, write_limit: None, buffers })));
                 }
                 Err(error) => failed = or_timeout(error, Timeout::Connect),
             }
@@ -1554,6 +1554,8 @@ struct Tcp {
     stream: TcpStream,
     /// How many bytes have come since some were sent.
     received: usize,
+    /// The write timeout that is set: it stays the same for a whole upload.
+    write_limit: Option<Duration>,
     buffers: LazyBuffers,
 }
 
@@ -1564,7 +1566,11 @@ impl Transport for Tcp {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let timeout = timeout.for_write();
-        self.stream.set_write_timeout(timeout.not_zero().as_deref().copied())?;
+        let limit = timeout.not_zero().as_deref().copied();
+        if self.write_limit != limit {
+            self.stream.set_write_timeout(limit)?;
+            self.write_limit = limit;
+        }
         self.received = 0;
         let sent = self.stream.write_all(&self.buffers.output()[..amount]);
         sent.map_err(|error| or_timeout(error, timeout.reason))
