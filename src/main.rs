@@ -654,6 +654,10 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
     let body = json!({ "env": run.settings.env, "path": path });
     let reply = post_json(run, INFO_FAILED, "/tcb/uploadfile", &body)?;
     let text = |name| text_field(INFO_FAILED, &reply, name);
+    // It will be printed, so it must not be one of the secrets beside it.
+    if !text("file_id")?.starts_with("cloud://") {
+        return failure(INFO_FAILED, Cure::Nothing, "the reply has no proper `file_id`");
+    }
     Ok(UploadFileInfo {
         url: text("url")?,
         token: text("token")?,

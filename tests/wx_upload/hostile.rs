@@ -103,7 +103,7 @@ fn each_field_of_uploadfiles_reply_may_be_odd() {
             ("errcode", "number") => Some("获取文件上传链接失败: errcode 7 "),
             ("url", "text") => Some("上传文件失败: "),
             ("token" | "authorization", "text") => Some("上传文件失败: HTTP 403 "),
-            ("file_id" | "cos_file_id", "text") => Some("获取下载链接失败: it is not in the cloud"),
+            ("cos_file_id", "text") => Some("获取下载链接失败: it is not in the cloud"),
             _ => Some("获取文件上传链接失败: the reply"),
         };
         let error = failed.get(&name).and_then(Value::as_str);
