@@ -70,6 +70,7 @@ const INFO_FAILED: &str = "获取文件上传链接失败";
 const UPLOAD_FAILED: &str = "上传文件失败";
 const LINK_FAILED: &str = "获取下载链接失败";
 
+const TOO_LARGE: &str = "it is larger than the 5 GiB that COS takes";
 const CANNOT_PRINT: &str = "standard output cannot be written";
 
 /// What a user can do about an `errcode` of the API, and what the program does.
@@ -107,6 +108,7 @@ const MAX_RECEIVED: usize = 2 << 20; // with its head, with TLS: ureq itself wou
 const MAX_COS_REPLY_BYTES: u64 = 64 << 10;
 const MAX_QUOTE_CHARS: usize = 300; // of a server's own words in an error line
 const TOKEN_MARGIN: i64 = 60; // seconds: a token that is about to expire is not used any more
+const MAX_REFUSALS: u32 = 2; // of a call by different tokens: its own, one that another run saved; then a new one
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REPLY_TIMEOUTS: u32 = 10; // so many times `--timeout` for a reply that comes byte by byte, and would never end
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -145,7 +147,7 @@ fn try_main() -> Result<ExitCode, String> {
         settings.credentials()?;
     }
     let run = Run {
-        agent: http_agent(&options, &settings)?,
+        agent: if options.dry_run { Agent::new_with_defaults() } else { http_agent(&options, &settings)? },
         progress: progress_bar(&options, &files),
         token: Mutex::new(TokenCache { config, margin: TOKEN_MARGIN, unproven: false, lost: None }),
         queue: Mutex::default(),
@@ -314,7 +316,8 @@ fn save_config(config: &Map<String, Value>, path: &Path) -> io::Result<()> {
 /// own, as the config is replaced, not rewritten. Where there can be none, the token is fetched without.
 fn lock_config(path: &Path) -> Option<File> {
     let path = with_suffix(&path.canonicalize().ok()?, ".lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).ok()?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = file.or_else(|_| File::open(&path)).ok()?; // another user's can be locked, too
     file.lock().ok()?;
     Some(file)
 }
@@ -325,7 +328,7 @@ fn init_config(options: &Options) -> Result<ExitCode, String> {
     let written = create_private(&options.config).and_then(|mut file| file.write_all(EXAMPLE_CONFIG.as_bytes()));
     written.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => format!("{shown}: is there already, and stays as it is"),
-        _ => format!("{shown}: cannot be written: {error}"),
+        _ => format!("{shown}: cannot be written whole: {error}: remove it"),
     })?;
     if !options.quiet {
         complain(&format!("{shown} is written: fill in `appid`, `secret` and `env`"));
@@ -379,7 +382,7 @@ impl Settings {
         let api_base = text_in(config, "api_base").unwrap_or(default_base).trim_end_matches('/').to_owned();
         let base: Uri = api_base.parse().unwrap_or_default();
         let has_host = base.authority().is_some_and(|host| host == host.host() || host.port().is_some());
-        if !matches!(base.scheme_str(), Some("http" | "https")) || !has_host || base.query().is_some() {
+        if !matches!(base.scheme_str(), Some("http" | "https")) || !has_host || api_base.contains(['?', '#', '@']) {
             return Err(format!("{shown}: `api_base` must be like https://api.weixin.qq.com"));
         }
         let (source, prefix) = match (&options.to, text_in(config, "upload_path")) {
@@ -585,7 +588,7 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
         return Ok(String::new());
     }
     let is_refused = |token: &str| refused.is_some_and(|(refused, _)| refused == token);
-    let mut cache = lock(&run.token);
+    let mut cache = lock(&run.token); // kept while a token is fetched, so that the other threads wait for it
     if let Some(lost) = &cache.lost {
         return Err(lost.clone());
     }
@@ -594,7 +597,8 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
     }
     let config_path = &run.options.config;
     let _lock = lock_config(config_path);
-    let mut config = load_config(config_path).unwrap_or_else(|_| cache.config.clone());
+    let on_disk = load_config(config_path);
+    let mut config = on_disk.as_ref().unwrap_or(&cache.config).clone();
     if fresh_token(&config, TOKEN_MARGIN).is_none_or(is_refused) {
         let fetched = match refused {
             Some((_, failure)) if cache.unproven => Err(failure.clone()),
@@ -607,9 +611,11 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
         config.insert("create_time".into(), unix_seconds().into());
         config.insert("expires_in".into(), expires_in.into());
         config.insert("access_token".into(), access_token.into());
-        if let Err(error) = save_config(&config, config_path) {
+        // One that cannot be read now is perhaps being edited: it is left alone.
+        let saved = on_disk.and_then(|_| save_config(&config, config_path).map_err(|error| error.to_string()));
+        if let Err(why) = saved {
             let shown = config_path.display();
-            run.note(&format!("warning: {shown}: cannot be written, so the next run needs a new token: {error}"));
+            run.note(&format!("warning: {shown}: cannot be written, so the next run needs a new token: {why}"));
         }
     }
     cache.config = config;
@@ -654,17 +660,18 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
     let body = json!({ "env": run.settings.env, "path": path });
     let reply = post_json(run, INFO_FAILED, "/tcb/uploadfile", &body)?;
     let text = |name| text_field(INFO_FAILED, &reply, name);
-    // It will be printed, so it must not be one of the secrets beside it.
-    if !text("file_id")?.starts_with("cloud://") {
-        return failure(INFO_FAILED, Cure::Nothing, "the reply has no proper `file_id`");
-    }
-    Ok(UploadFileInfo {
+    let info = UploadFileInfo {
         url: text("url")?,
         token: text("token")?,
         authorization: text("authorization")?,
         file_id: text("file_id")?,
         cos_file_id: text("cos_file_id")?,
-    })
+    };
+    // It will be printed, so it must not be one of the secrets beside it.
+    match info.file_id.starts_with("cloud://") {
+        true => Ok(info),
+        false => failure(INFO_FAILED, Cure::Nothing, "the reply has no proper `file_id`"),
+    }
 }
 
 /// Step 3: uploads `file` under the cloud name `request_path`, as the form that COS's "POST Object" takes.
@@ -688,7 +695,8 @@ fn upload_file(run: &Run, info: &UploadFileInfo, request_path: &str, file: &mut 
     }
     let mut reply = sent.map_err(|error| request_failed(run, UPLOAD_FAILED, &info.url, error))?;
     let mut xml = Vec::new();
-    // That this body breaks off changes nothing: the status has said what counts.
+    // Also that of a success, so that the connection can be used again. That it breaks off changes nothing: the status
+    // has said what counts.
     let _ = reply.body_mut().as_reader().take(MAX_COS_REPLY_BYTES).read_to_end(&mut xml);
     if !reply.status().is_success() {
         let xml = String::from_utf8_lossy(&xml);
@@ -753,7 +761,7 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
 
 /// One call of the API: POSTs `body` to `path` with the access token, and again with a new one where that is refused.
 fn post_json(run: &Run, stage: &'static str, path: &str, body: &Value) -> Result<Map<String, Value>, Failure> {
-    let mut refused = None;
+    let (mut refused, mut refusals) = (None, 0);
     loop {
         let token = get_access_token(run, refused.as_ref())?;
         let mut request = run.agent.post(format!("{}{path}", run.settings.api_base));
@@ -764,11 +772,12 @@ fn post_json(run: &Run, stage: &'static str, path: &str, body: &Value) -> Result
         // seems to work, and no link can be had for it.
         let sent = request.content_type("application/json;charset=UTF-8").send(body.to_string());
         match read_reply(run, stage, sent, &[&token]) {
-            Err(failure) if failure.cure == Cure::NewToken && run.settings.auth != Auth::None => {
-                if refused.is_some() {
-                    return Err(Failure { cure: Cure::StopRun, ..failure });
-                }
+            Err(failure) if failure.cure == Cure::NewToken && refusals == MAX_REFUSALS => {
+                return Err(Failure { cure: Cure::StopRun, ..failure });
+            }
+            Err(failure) if failure.cure == Cure::NewToken => {
                 refused = Some((token, failure));
+                refusals += 1;
             }
             Err(failure) => return Err(failure),
             Ok(reply) => {
@@ -808,11 +817,13 @@ fn read_reply(
         Some(0) => Ok(reply),
         Some(errcode) => {
             let errmsg = reply.get("errmsg").and_then(Value::as_str).unwrap_or_default();
-            let (mut help, cure) = remedy(errcode);
+            let (mut help, mut cure) = remedy(errcode);
             if cure == Cure::NewToken && run.settings.auth == Auth::None {
+                cure = Cure::StopRun;
                 help = "`auth` is none, which works in a container with 开放接口服务 switched on: see its settings";
             }
-            let granted = ["authorization", "token"].map(|name| text_in(&reply, name).unwrap_or_default());
+            let granted =
+                ["access_token", "authorization", "token"].map(|name| text_in(&reply, name).unwrap_or_default());
             let told = quote(errmsg, &[secrets, &granted].concat());
             failure(stage, cure, format!("errcode {errcode} ({told}): {help}"))
         }
@@ -892,7 +903,7 @@ fn wx_upload_file(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
         let metadata = opened.metadata().map_err(unreadable)?;
         let size = metadata.len();
         if size > MAX_FILE_BYTES {
-            return Err(unusable(format!("is too large: {}, and COS takes 5 GiB", human_bytes(size))));
+            return Err(unusable(TOO_LARGE.into()));
         }
         let info = get_upload_file_info(run, &key)?;
         let crc = crc64fast::Digest::new();
@@ -1019,13 +1030,17 @@ fn upload_all(run: &Run, notes: usize) -> ExitCode {
     let started = Instant::now();
     let (done, finished) = mpsc::channel();
     let tally = std::thread::scope(|scope| {
-        for _ in 0..run.options.jobs.min(run.files.len()) {
+        for worker in 0..run.options.jobs.min(run.files.len()) {
             let done = done.clone();
-            scope.spawn(move || work(run, &done));
+            // Where the system gives no more threads, those that there are do the work.
+            match std::thread::Builder::new().spawn_scoped(scope, move || work(run, &done)) {
+                Err(error) if worker == 0 => run.stop(format!("no thread can be started: {error}")),
+                _ => {}
+            }
         }
         drop(done);
         if !run.progress.is_hidden() {
-            scope.spawn(|| run.show_progress());
+            let _ = std::thread::Builder::new().spawn_scoped(scope, || run.show_progress());
         }
         collect(run, &finished)
     });
@@ -1063,7 +1078,7 @@ fn work(run: &Run, done: &mpsc::Sender<Finished>) {
         match result {
             Err(failure) if failure.cure == Cure::StopRun => run.stop(failure.to_string()),
             // The receiver lives until all workers are gone.
-            result => drop(done.send((index, result))),
+            result => _ = done.send((index, result)),
         }
     }
 }
@@ -1085,22 +1100,27 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
     let mut tally = Tally::default();
     let mut linkless: Vec<(usize, Stored)> = Vec::new();
     let mut ended: BTreeMap<usize, Outcome> = BTreeMap::new();
+    let mut no_links = None; // why none are to be had any more
     let mut printed = 0;
     loop {
-        let waited_for = if linkless.is_empty() { finished.recv().ok() } else { None };
-        match waited_for {
-            None if linkless.is_empty() => break,
-            None => {}
-            Some(_) => std::thread::sleep(SIDE_BY_SIDE),
+        let mut arrived = None;
+        if linkless.is_empty() {
+            let Ok(first) = finished.recv() else { break };
+            arrived = Some(first);
+            std::thread::sleep(SIDE_BY_SIDE);
         }
-        for (index, result) in waited_for.into_iter().chain(finished.try_iter()) {
+        for (index, result) in arrived.into_iter().chain(finished.try_iter()) {
             match result {
                 Ok(stored) => linkless.push((index, stored)),
-                Err(failure) => drop(ended.insert(index, Err((failure, None)))),
+                Err(failure) => _ = ended.insert(index, Err((failure, None))),
             }
         }
         let batch: Vec<_> = linkless.drain(..linkless.len().min(LINKS_PER_CALL)).collect();
-        let links = get_download_link(run, &batch.iter().map(|(_, stored)| &*stored.file_id).collect::<Vec<_>>());
+        let file_ids: Vec<&str> = batch.iter().map(|(_, stored)| &*stored.file_id).collect();
+        let links = match &no_links {
+            Some(failure) => vec![Err(Failure::clone(failure)); file_ids.len()],
+            None => get_download_link(run, &file_ids),
+        };
         for ((index, stored), link) in batch.into_iter().zip(links) {
             let outcome = match link {
                 Err(failure) if failure.cure == Cure::UploadAgain && stored.unchanged => {
@@ -1111,6 +1131,7 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
                 Err(failure) => {
                     if failure.cure == Cure::StopRun {
                         run.stop(failure.to_string());
+                        no_links = Some(failure.clone());
                     }
                     Err((failure, Some(stored.file_id)))
                 }
@@ -1155,27 +1176,19 @@ impl Manifest {
             return Err(unusable(io::Error::other("is no regular file, and so no manifest")));
         }
         let file = OpenOptions::new().read(true).write(writable).create(writable).open(path).map_err(unusable)?;
-        file.lock().map_err(unusable)?; // another run may be writing
+        let _ = file.lock(); // another run may be writing; where there are no locks, let there be one run at a time
         let size = file.metadata().map_err(unusable)?.len();
         let names: HashSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
         let mut known = HashMap::new();
-        let (mut lines, mut line, mut read) = (BufReader::new(&file), Vec::new(), 0);
+        let (mut lines, mut line, mut read, mut is_manifest) = (BufReader::new(&file), Vec::new(), 0, size == 0);
         while lines.by_ref().take(MAX_MANIFEST_LINE).read_until(b'\n', &mut line).map_err(unusable)? > 0 {
             let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
-            let is_whole = line.ends_with(b"\n");
-            let is_torn = !is_whole && read + line.len() as u64 == size;
             let beginning = b"{\"key\":\"";
-            let is_first_of_manifest = match entry {
-                Value::Null => is_torn && (line.starts_with(beginning) || beginning.starts_with(&line)),
-                _ => entry["key"].is_string() && entry["file_id"].is_string(),
-            };
-            if !(is_whole || is_torn) || read == 0 && !is_first_of_manifest {
-                return Err(unusable(io::Error::other("is no manifest, and stays as it is")));
-            }
-            if is_torn {
-                if writable {
-                    file.set_len(read).map_err(unusable)?;
-                }
+            let is_torn_first = read == 0 && entry.is_null() && line.iter().zip(beginning).all(|(a, b)| a == b);
+            is_manifest |= entry["key"].is_string() && entry["file_id"].is_string();
+            if !line.ends_with(b"\n") {
+                is_manifest &= read + line.len() as u64 == size;
+                is_manifest |= is_torn_first && line.len() as u64 == size;
                 break;
             }
             read += line.len() as u64;
@@ -1187,6 +1200,12 @@ impl Manifest {
             {
                 known.insert(name.to_owned(), ManifestEntry { size, mtime, file_id: file_id.to_owned() });
             }
+        }
+        if !is_manifest {
+            return Err(unusable(io::Error::other("is no manifest, and stays as it is")));
+        }
+        if writable && read < size {
+            file.set_len(read).map_err(unusable)?; // torn
         }
         Ok(Manifest { path: path.to_owned(), known })
     }
@@ -1203,7 +1222,7 @@ impl Manifest {
         let (size, mtime, crc64) = (metadata.len(), mtime(metadata), crc64.to_string());
         let entry = json!({ "key": key, "env": env, "size": size, "mtime": mtime, "crc64": crc64, "file_id": file_id });
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
-        file.lock()?; // till it is closed: other threads, and other runs, write, too
+        let _ = file.lock(); // till it is closed: other threads, and other runs, write, too
         let mut last = [b'\n'];
         if file.seek(SeekFrom::End(-1)).is_ok() {
             file.read_exact(&mut last)?;
@@ -1278,6 +1297,7 @@ impl Listing<'_> {
         let name = format!("{below}{}", own_name.to_string_lossy());
         let problem = match own_name.to_str() {
             None => Some("its name is not UTF-8: rename it"),
+            Some(_) if metadata.is_file() && metadata.len() > MAX_FILE_BYTES => Some(TOO_LARGE),
             Some(_) => check_cloud_name(&format!("{}{name}", self.prefix)).err(),
         };
         if metadata.is_dir() && !above.is_empty() && !self.recursive {
@@ -1299,7 +1319,7 @@ impl Listing<'_> {
             above.pop();
         } else if self.own.contains(&real) {
             self.notes.push(skipped + "a file of wx-upload's own");
-        } else if metadata.is_file() || problem.is_some() {
+        } else if metadata.is_file() || metadata.is_dir() {
             let problem = problem.map(str::to_owned);
             self.files.push(LocalFile { path, name, size: metadata.len(), problem });
         } else {
@@ -1315,7 +1335,11 @@ impl Listing<'_> {
 fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
     let path = file.path.display();
     let line = result_line(run, file, &outcome);
-    let printed = line.map_or(Ok(()), |line| run.progress.suspend(|| print(&line)));
+    let printed = match line {
+        None => Ok(()),
+        Some(line) if io::stdout().is_terminal() => run.progress.suspend(|| print(&line)),
+        Some(line) => print(&line), // may take its time, in which progress, and so the workers, must not stand still
+    };
     match outcome {
         Ok((stored, _)) => {
             if stored.unchanged {
@@ -1409,7 +1433,7 @@ fn progress_bar(options: &Options, files: &[LocalFile]) -> ProgressBar {
     }
     // A message is cut to the width of the terminal. Lines that wrap would take result lines with them.
     let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(files.iter().map(|file| file.size).sum()).with_style(style)
+    ProgressBar::new(files.iter().map(|file| file.size).fold(0, u64::saturating_add)).with_style(style)
 }
 
 /// Prints a line on standard output, at once.
@@ -1493,7 +1517,9 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
         except += ","; // the API is plain http: in a container, nobody else may carry the calls that the platform signs
         except += settings.api_base.parse::<Uri>().unwrap_or_default().host().unwrap_or_default();
     }
-    copy = except.split(',').filter(|host| !host.trim().is_empty()).fold(copy, |copy, host| copy.no_proxy(host.trim()));
+    for host in except.split(',').map(|host| host.trim().trim_start_matches('.')).filter(|host| !host.is_empty()) {
+        copy = copy.no_proxy(host).no_proxy(&format!(".{host}")); // the host, and all below it
+    }
     copy.build().map(Some).map_err(|_| unusable())
 }
 
@@ -1512,7 +1538,7 @@ fn root_certs() -> Result<RootCerts, String> {
     Ok(RootCerts::from(certificates))
 }
 
-/// Looks no host up: ureq asks for every request, and a look-up can take as long as a round trip. `TcpConnector` does it,
+/// Looks no host up (which would not do for a SOCKS proxy, which there is none of): ureq asks for every request, and a look-up can take as long as a round trip. `TcpConnector` does it,
 /// for new connections alone.
 #[derive(Debug)]
 struct NoResolver;
@@ -1535,16 +1561,18 @@ impl<In: Transport> Connector<In> for TcpConnector {
         if let Some(tunnel) = chained {
             return Ok(Some(Either::A(tunnel)));
         }
+        let started = Instant::now();
         let addresses = DefaultResolver::default().resolve(details.uri, details.config, details.timeout)?;
         let mut failed = ureq::Error::HostNotFound;
-        for address in &addresses {
-            match TcpStream::connect_timeout(address, CONNECT_TIMEOUT / addresses.len() as u32) {
+        for (index, address) in addresses.iter().enumerate() {
+            let left = CONNECT_TIMEOUT.saturating_sub(started.elapsed()) / (addresses.len() - index) as u32;
+            match TcpStream::connect_timeout(address, left.max(Duration::from_millis(1))) {
                 Ok(stream) => {
-                    stream.set_nodelay(true)?;
+                    let _ = stream.set_nodelay(true);
                     #[cfg(target_os = "linux")]
-                    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32)?;
+                    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
                     let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
-                    return Ok(Some(Either::B(Tcp { stream, received: 0, write_limit: None, buffers })));
+                    return Ok(Some(Either::B(Tcp { stream, received: 0, write_limit: None, broken: None, buffers })));
                 }
                 Err(error) => failed = or_timeout(error, Timeout::Connect),
             }
@@ -1560,6 +1588,8 @@ struct Tcp {
     received: usize,
     /// The write timeout that is set: it stays the same for a whole upload.
     write_limit: Option<Duration>,
+    /// Why nothing more can be sent.
+    broken: Option<io::ErrorKind>,
     buffers: LazyBuffers,
 }
 
@@ -1576,8 +1606,14 @@ impl Transport for Tcp {
             self.write_limit = limit;
         }
         self.received = 0;
-        let sent = self.stream.write_all(&self.buffers.output()[..amount]);
-        sent.map_err(|error| or_timeout(error, timeout.reason))
+        match self.stream.write_all(&self.buffers.output()[..amount]) {
+            // Who refuses an upload may say so and close, without reading the rest: what it said is still to be read.
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                self.broken = Some(error.kind());
+                Ok(())
+            }
+            sent => sent.map_err(|error| or_timeout(error, timeout.reason)),
+        }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
@@ -1589,6 +1625,9 @@ impl Transport for Tcp {
                 read => break read.map_err(|error| or_timeout(error, timeout.reason))?,
             }
         };
+        if let Some(broken) = self.broken.filter(|_| amount == 0) {
+            return Err(io::Error::from(broken).into());
+        }
         self.buffers.input_appended(amount);
         self.received += amount;
         if self.received > MAX_RECEIVED {
@@ -1616,7 +1655,7 @@ fn or_timeout(error: io::Error, reason: Timeout) -> ureq::Error {
 
 // ---- Small helpers ---------------------------------------------------------------------------------------------
 
-/// Locks. A thread that panicked would not have left anything half done.
+/// Locks. No thread panics half-way: in release, a panic ends the program.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -848,3 +848,26 @@ fn plain_http_to_the_api_asks_no_https_proxy() {
     let world = with_files(World::http());
     run_with(&world, &[("HTTPS_PROXY", &format!("http://127.0.0.1:{port}"))]).assert_success();
 }
+
+#[test]
+fn a_refusal_that_comes_before_the_body_is_read_is_heard() {
+    let body = b"<Error><Code>AccessDenied</Code><Message>not yours</Message></Error>";
+    let world = World::https();
+    world.file("large.bin", vec![7; 30 * MIB]);
+    let refusal = Fault::EarlyStatus { code: 403, headers: Vec::new(), body: body.to_vec() };
+    world.stand_in.fault(Step::Upload, When::Always, refusal);
+    world.run(["large.bin"]).assert_failure(1, &["HTTP 403 Forbidden: AccessDenied: not yours (tried 2 times)"]);
+    assert_eq!(count(&world, Step::Upload), 2);
+}
+
+#[test]
+fn uploads_go_on_while_nobody_reads_the_results() {
+    let world = World::http();
+    let files = 1500; // results for a pipe's 64 KiB and more
+    (0..files).for_each(|i| drop(world.file(format!("files/{i:04}"), "x")));
+    let mut command = world.command(["-q", "files"]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    assert!(world.stand_in.wait_for(Step::Upload, files, Duration::from_secs(50)));
+    let ran = world.wait(child);
+    assert_eq!((ran.status, ran.lines().len()), (Some(0), files));
+}
