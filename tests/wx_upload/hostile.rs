@@ -417,7 +417,7 @@ fn thousands_of_mutated_replies_cause_no_panic_no_hang_and_no_leak() {
     const FILES: usize = 300;
     let (seed, count) = (seed(), Arc::new(AtomicUsize::new(0)));
     // Many files in a run, for steps 2 and 3; a few at a time, for many calls of step 4; and a token a run.
-    let many = (0..12).map(|_| (&[Step::Info, Step::Upload][..], FILES, "64"));
+    let many = (0..18).map(|_| (&[Step::Info, Step::Upload][..], FILES, "64"));
     let links = (0..8).map(|_| (&[Step::Link][..], FILES / 3, "2"));
     let tokens = (0..150).map(|_| (&[Step::Token][..], 1, "1"));
     let runs = many.chain(links).chain(tokens).enumerate();
