@@ -1572,7 +1572,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
                     #[cfg(target_os = "linux")]
                     let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
                     let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
-                    return Ok(Some(Either::B(Tcp { stream, received: 0, write_limit: None, broken: None, buffers })));
+                    return Ok(Some(Either::B(Tcp { stream, received: 0, write_limit: None, broken: false, buffers })));
                 }
                 Err(error) => failed = or_timeout(error, Timeout::Connect),
             }
@@ -1588,8 +1588,8 @@ struct Tcp {
     received: usize,
     /// The write timeout that is set: it stays the same for a whole upload.
     write_limit: Option<Duration>,
-    /// Why nothing more can be sent.
-    broken: Option<io::ErrorKind>,
+    /// The peer takes nothing more.
+    broken: bool,
     buffers: LazyBuffers,
 }
 
@@ -1609,7 +1609,7 @@ impl Transport for Tcp {
         match self.stream.write_all(&self.buffers.output()[..amount]) {
             // Who refuses an upload may say so and close, without reading the rest: what it said is still to be read.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
-                self.broken = Some(error.kind());
+                self.broken = true;
                 Ok(())
             }
             sent => sent.map_err(|error| or_timeout(error, timeout.reason)),
@@ -1625,8 +1625,8 @@ impl Transport for Tcp {
                 read => break read.map_err(|error| or_timeout(error, timeout.reason))?,
             }
         };
-        if let Some(broken) = self.broken.filter(|_| amount == 0) {
-            return Err(io::Error::from(broken).into());
+        if self.broken && amount == 0 {
+            return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
         }
         self.buffers.input_appended(amount);
         self.received += amount;
