@@ -1538,8 +1538,8 @@ fn root_certs() -> Result<RootCerts, String> {
     Ok(RootCerts::from(certificates))
 }
 
-/// Looks no host up (which would not do for a SOCKS proxy, which there is none of): ureq asks for every request, and a look-up can take as long as a round trip. `TcpConnector` does it,
-/// for new connections alone.
+/// Looks no host up: ureq asks for every request, and a look-up can take as long as a round trip. `TcpConnector` does it,
+/// for new connections alone. (A SOCKS4 proxy would need an address here: `proxy_from_env` lets none through.)
 #[derive(Debug)]
 struct NoResolver;
 
