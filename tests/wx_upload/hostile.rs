@@ -700,7 +700,13 @@ fn control_characters_in_a_file_id_or_an_upload_url_are_escaped() {
     side_by_side(cases.map(|case| (case.0.chars().take(30).collect::<String>() + case.1, case)), |(text, field)| {
         let world = with_files(["a"]);
         // An upload URL that is none, or leads to a host that there is not, without asking anybody for its name.
-        let text = text.replace("https://x/", if field == "url" { "http://127.0.0.1:1/" } else { "https://x/" });
+        // A file_id begins as one: anything else is refused before it could be shown.
+        let beginning = match field {
+            "url" => "http://127.0.0.1:1/",
+            "file_id" => "cloud://x/",
+            _ => "https://x/",
+        };
+        let text = text.replace("https://x/", beginning);
         world.stand_in.fault(Step::Info, When::Always, Fault::edit(move |reply| reply[field] = text.as_str().into()));
         for format in ["text", "json"] {
             let ran = world.run(["--retries", "0", "-f", format, "files"]);
