@@ -7,21 +7,26 @@
 //! 3. `upload_file`: `POST` to COS as a form, the file streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
-//! Worker threads do 2 and 3 (`wx_upload_file`). The main thread collects what they finished (`collect`), does 4 for
-//! all that has piled up meanwhile, and prints the results in the order of the input.
+//! Worker threads do 2 and 3 (`wx_upload_file`). The main thread hands out the files, collects what is finished, does 4
+//! for all that has piled up meanwhile, and prints the results in the order of the input (`collect`).
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::BuildHasher;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -31,10 +36,7 @@ use ureq::http::{Response, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::multipart::{Form, Part};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, RustlsConnector,
-    Transport,
-};
+use ureq::unversioned::transport::*;
 use ureq::{Agent, Body, Proxy, ProxyProtocol, Timeout};
 
 // ---- What users see --------------------------------------------------------------------------------------------
@@ -71,7 +73,6 @@ const UPLOAD_FAILED: &str = "上传文件失败";
 const LINK_FAILED: &str = "获取下载链接失败";
 
 const TOO_LARGE: &str = "it is larger than the 5 GiB that COS takes";
-const CANNOT_PRINT: &str = "standard output cannot be written";
 
 /// What a user can do about an `errcode` of the API, and what the program does.
 fn remedy(errcode: i64) -> (&'static str, Cure) {
@@ -108,12 +109,13 @@ const MAX_RECEIVED: usize = 2 << 20; // with its head, with TLS: ureq itself wou
 const MAX_COS_REPLY_BYTES: u64 = 64 << 10;
 const MAX_QUOTE_CHARS: usize = 300; // of a server's own words in an error line
 const TOKEN_MARGIN: i64 = 60; // seconds: a token that is about to expire is not used any more
-const MAX_REFUSALS: u32 = 2; // of a call by different tokens: its own, one that another run saved; then a new one
+const TOKENS_PER_CALL: u32 = 3; // the call's own, one that another run saved, a new one
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REPLY_TIMEOUTS: u32 = 10; // so many times `--timeout` for a reply that comes byte by byte, and would never end
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const MAX_MANIFEST_LINE: u64 = 64 << 10;
 const SIDE_BY_SIDE: Duration = Duration::from_millis(5); // files that finish within so long share a call for links
+const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50); // by a thread that waits to try again
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 const INPUT_BUFFER: usize = 32 << 10; // per connection and layer (TCP, TLS), as is the next
 const OUTPUT_BUFFER: usize = 64 << 10;
@@ -138,20 +140,17 @@ fn try_main() -> Result<ExitCode, String> {
     let config = load_config(&options.config)?;
     let settings = Settings::new(&config, &options)?;
     let (files, notes) = list_files(&options, &config, &settings.prefix)?;
-    let manifest = match &options.manifest {
-        Some(path) if options.dry_run && !path.exists() => None,
-        Some(path) => Some(Manifest::open(path, &settings, &files, !options.dry_run)?),
-        None => None,
-    };
-    if !options.dry_run && settings.auth != Auth::None && fresh_token(&config, TOKEN_MARGIN).is_none() {
-        settings.credentials()?;
+    let manifest = Manifest::open(&options, &settings.env)?;
+    let token = Token::of(&config);
+    if !options.dry_run && settings.auth != Auth::None && token.is_none() {
+        settings.account().map_err(|why| format!("{}: {why}", options.config.display()))?;
     }
     let run = Run {
-        agent: if options.dry_run { Agent::new_with_defaults() } else { http_agent(&options, &settings)? },
+        agent: http_agent(&options, &settings)?,
         progress: progress_bar(&options, &files),
-        token: Mutex::new(TokenCache { config, margin: TOKEN_MARGIN, unproven: false, lost: None }),
-        queue: Mutex::default(),
-        queue_changed: Condvar::new(),
+        token: Mutex::new(TokenCache { token, unproven: false, lost: None }),
+        printed: AtomicUsize::new(0),
+        stopped: OnceLock::new(),
         options,
         settings,
         files,
@@ -166,6 +165,7 @@ fn try_main() -> Result<ExitCode, String> {
 
 // ---- Options ---------------------------------------------------------------------------------------------------
 
+#[derive(Default)]
 struct Options {
     config: PathBuf,
     paths: Vec<PathBuf>,
@@ -175,14 +175,15 @@ struct Options {
     format: Format,
     manifest: Option<PathBuf>,
     retries: u32,
-    timeout: Duration,
+    timeout: u32, // seconds
     dry_run: bool,
     init: bool,
     quiet: bool,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 enum Format {
+    #[default]
     Text,
     Url,
     Markdown,
@@ -193,32 +194,24 @@ enum Format {
 fn parse_options() -> Result<Options, lexopt::Error> {
     use lexopt::prelude::*;
     let mut arguments = lexopt::Parser::from_env();
-    let mut options = Options {
-        config: "./config.json".into(),
-        paths: Vec::new(),
-        to: None,
-        recursive: false,
-        jobs: 8,
-        format: Format::Text,
-        manifest: None,
-        retries: 3,
-        timeout: Duration::from_secs(60),
-        dry_run: false,
-        init: false,
-        quiet: false,
-    };
+    let mut options =
+        Options { config: "./config.json".into(), jobs: 8, retries: 3, timeout: 60, ..Options::default() };
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('c') | Long("config") => options.config = file_named("--config", arguments.value()?)?,
             Short('t') | Long("to") => options.to = Some(arguments.value()?.string()?),
             Short('r') | Long("recursive") => options.recursive = true,
             Short('j') | Long("jobs") => options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize,
-            Short('f') | Long("format") => options.format = format_named(&arguments.value()?.to_string_lossy())?,
+            Short('f') | Long("format") => match &*arguments.value()?.to_string_lossy() {
+                "text" => options.format = Format::Text,
+                "url" => options.format = Format::Url,
+                "markdown" => options.format = Format::Markdown,
+                "json" => options.format = Format::Json,
+                other => return Err(format!("--format takes text, url, markdown or json, not '{other}'").into()),
+            },
             Long("manifest") => options.manifest = Some(file_named("--manifest", arguments.value()?)?),
             Long("retries") => options.retries = number("--retries", arguments.value()?, 0, 10)?,
-            Long("timeout") => {
-                options.timeout = Duration::from_secs(number("--timeout", arguments.value()?, 1, 3600)?.into());
-            }
+            Long("timeout") => options.timeout = number("--timeout", arguments.value()?, 1, 3600)?,
             Short('n') | Long("dry-run") => options.dry_run = true,
             Long("init") => options.init = true,
             Short('q') | Long("quiet") => options.quiet = true,
@@ -232,8 +225,8 @@ fn parse_options() -> Result<Options, lexopt::Error> {
 }
 
 fn show(text: &str) -> ! {
-    let printed = print(text).map_err(|error| complain(&format!("error: {CANNOT_PRINT}: {error}")));
-    std::process::exit(if printed.is_ok() { 0 } else { 1 })
+    let printed = print(text).map_err(|why| complain(&format!("error: {why}")));
+    std::process::exit(printed.is_err().into())
 }
 
 fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
@@ -245,16 +238,6 @@ fn number(option: &str, value: OsString, least: u32, most: u32) -> Result<u32, l
     let text = value.to_string_lossy();
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("{option} takes a whole number from {least} to {most}, not '{text}'").into())
-}
-
-fn format_named(name: &str) -> Result<Format, lexopt::Error> {
-    match name {
-        "text" => Ok(Format::Text),
-        "url" => Ok(Format::Url),
-        "markdown" => Ok(Format::Markdown),
-        "json" => Ok(Format::Json),
-        _ => Err(format!("--format takes text, url, markdown or json, not '{name}'").into()),
-    }
 }
 
 // ---- Config ----------------------------------------------------------------------------------------------------
@@ -297,19 +280,13 @@ fn save_config(config: &Map<String, Value>, path: &Path) -> io::Result<()> {
     let new_path = with_suffix(&path, ".new");
     let _ = fs::remove_file(&new_path); // a run that was killed may have left it
     let mut new = create_private(&new_path)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{MetadataExt, fchown};
-        let _ = fchown(&new, Some(old.uid()), Some(old.gid())); // only root can, and only root needs to
-    }
+    #[cfg(unix)] // only root can give it to its owner, and only root needs to
+    let _ = std::os::unix::fs::fchown(&new, Some(old.uid()), Some(old.gid()));
     let saved = (new.write_all(json.as_bytes()))
         .and_then(|()| new.set_permissions(old.permissions()))
         .and_then(|()| new.sync_all())
         .and_then(|()| replace(&new_path, &path));
-    if saved.is_err() {
-        let _ = fs::remove_file(&new_path);
-    }
-    saved
+    saved.inspect_err(|_| _ = fs::remove_file(&new_path))
 }
 
 /// Takes the advisory lock under which a token is fetched, so that runs side by side share one. It is a file of its
@@ -318,8 +295,7 @@ fn lock_config(path: &Path) -> Option<File> {
     let path = with_suffix(&path.canonicalize().ok()?, ".lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.or_else(|_| File::open(&path)).ok()?; // another user's can be locked, too
-    file.lock().ok()?;
-    Some(file)
+    file.lock().ok().map(|()| file)
 }
 
 /// Writes the config to fill in, for `--init`.
@@ -336,17 +312,25 @@ fn init_config(options: &Options) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The token in `config`, if it is good for `margin` seconds more. One whose times are odd is not.
-fn fresh_token(config: &Map<String, Value>, margin: i64) -> Option<&str> {
-    let age = unix_seconds().checked_sub(config.get("create_time")?.as_i64()?)?;
-    let life = config.get("expires_in")?.as_i64()?.checked_sub(margin)?;
-    let token = config.get("access_token")?.as_str()?;
-    (!token.is_empty() && (0..=life).contains(&age)).then_some(token)
-}
-
 /// A text in the config or in a reply; null, missing and empty are the same.
 fn text_in<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     object.get(key)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// An access token, and when it is not used any more (in seconds since 1970).
+struct Token {
+    access_token: String,
+    use_until: i64,
+}
+
+impl Token {
+    /// The token in `config`, if it is good. One whose times are odd is not.
+    fn of(config: &Map<String, Value>) -> Option<Token> {
+        let (created, life) = (config.get("create_time")?.as_i64()?, config.get("expires_in")?.as_i64()?);
+        let use_until = created.saturating_add(life).saturating_sub(TOKEN_MARGIN);
+        let access_token = text_in(config, "access_token")?.to_owned();
+        (created..=use_until).contains(&unix_seconds()).then_some(Token { access_token, use_until })
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -358,7 +342,6 @@ enum Auth {
 
 /// What the config, the environment and the options say together, checked.
 struct Settings {
-    config: PathBuf,
     appid: Option<String>,
     secret: Option<String>,
     env: String,
@@ -385,32 +368,21 @@ impl Settings {
         if !matches!(base.scheme_str(), Some("http" | "https")) || !has_host || api_base.contains(['?', '#', '@']) {
             return Err(format!("{shown}: `api_base` must be like https://api.weixin.qq.com"));
         }
-        let (source, prefix) = match (&options.to, text_in(config, "upload_path")) {
-            (Some(to), _) => ("--to".into(), to.as_str()),
-            (None, path) => (format!("{shown}: `upload_path`"), path.unwrap_or(DEFAULT_PREFIX)),
+        let (source, prefix) = match &options.to {
+            Some(to) => ("--to".into(), to.as_str()),
+            None => (format!("{shown}: `upload_path`"), text_in(config, "upload_path").unwrap_or(DEFAULT_PREFIX)),
         };
         let prefix = cloud_folder(prefix).map_err(|why| format!("{source} '{prefix}': {why}"))?;
-        let or_environment = |key, variable| {
-            let configured = text_in(config, key).map(str::to_owned);
-            configured.or_else(|| std::env::var(variable).ok().filter(|text| !text.is_empty()))
-        };
-        let env = or_environment("env", "WX_ENV");
-        Ok(Settings {
-            config: options.config.clone(),
-            appid: or_environment("appid", "WX_APPID"),
-            secret: or_environment("secret", "WX_SECRET"),
-            env: env
-                .ok_or_else(|| format!("{shown}: `env` is missing: the id of the 云托管 environment, like prod-…"))?,
-            prefix,
-            auth,
-            https_only: base.scheme_str() != Some("http"),
-            api_base,
-        })
+        let or_variable = |key, name| text_in(config, key).map(str::to_owned).or_else(|| variable(name));
+        let env = or_variable("env", "WX_ENV")
+            .ok_or_else(|| format!("{shown}: `env` is missing: the id of the 云托管 environment, like prod-…"))?;
+        let (appid, secret) = (or_variable("appid", "WX_APPID"), or_variable("secret", "WX_SECRET"));
+        Ok(Settings { appid, secret, env, prefix, auth, https_only: base.scheme_str() != Some("http"), api_base })
     }
 
     /// What a new token is asked for with: `appid` and `secret`.
-    fn credentials(&self) -> Result<(&str, &str), String> {
-        let missing = |key| format!("{}: `{key}` is missing: see mp.weixin.qq.com, 开发设置", self.config.display());
+    fn account(&self) -> Result<(&str, &str), String> {
+        let missing = |key| format!("`{key}` is missing: see mp.weixin.qq.com, 开发设置");
         let appid = self.appid.as_deref().ok_or_else(|| missing("appid"))?;
         Ok((appid, self.secret.as_deref().ok_or_else(|| missing("secret"))?))
     }
@@ -423,26 +395,23 @@ fn cloud_folder(folder: &str) -> Result<String, &'static str> {
     if !folder.is_empty() && !folder.ends_with('/') {
         folder.push('/');
     }
-    check_cloud_name(&format!("{folder}x")).map(|()| folder)
+    broken_rule(&format!("{folder}x")).map_or(Ok(folder), Err)
 }
 
-/// The service's rules for names (官方文件名命名限制), and no way up.
-fn check_cloud_name(key: &str) -> Result<(), &'static str> {
-    if key.chars().any(char::is_control) {
-        Err("a cloud name can't have control characters")
-    } else if key.starts_with('/') || key.contains("//") {
-        Err("a cloud name can't begin with `/` or have `//` in it")
-    } else if key.split('/').any(|segment| segment == "." || segment == "..") {
-        Err("a cloud name can't have `.` or `..` between slashes")
-    } else if key.len() > MAX_KEY_BYTES {
-        Err("the cloud name is longer than 850 bytes")
-    } else {
-        Ok(())
-    }
+/// The rule for names in the cloud (官方文件名命名限制, and no way up) that `key` breaks.
+fn broken_rule(key: &str) -> Option<&'static str> {
+    let rules = [
+        (key.chars().any(char::is_control), "a cloud name can't have control characters"),
+        (key.starts_with('/') || key.contains("//"), "a cloud name can't begin with `/` or have `//` in it"),
+        (key.split('/').any(|part| part == "." || part == ".."), "a cloud name can't have `.` or `..` between slashes"),
+        (key.len() > MAX_KEY_BYTES, "the cloud name is longer than 850 bytes"),
+    ];
+    rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
 }
 
 // ---- What goes wrong, and what helps ---------------------------------------------------------------------------
 
+/// The STAGE and the DETAIL of an error line.
 #[derive(Clone)]
 struct Failure {
     stage: &'static str,
@@ -473,8 +442,8 @@ impl fmt::Display for Failure {
     }
 }
 
-fn failure<T>(stage: &'static str, cure: Cure, detail: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure { stage, cure, detail: detail.into() })
+fn failure(stage: &'static str, cure: Cure, detail: impl Into<String>) -> Failure {
+    Failure { stage, cure, detail: detail.into() }
 }
 
 /// The one retry loop: runs `attempt` until it succeeds, fails for good, or the tries are used up. Waits 0.5 s, 1 s,
@@ -509,41 +478,40 @@ fn with_retries<T>(run: &Run, mut attempt: impl FnMut() -> Result<T, Failure>) -
 
 /// Puts what ureq says into words of our own: its messages may hold a URL with the access token in it.
 fn request_failed(run: &Run, stage: &'static str, url: &str, error: ureq::Error) -> Failure {
+    let mut cure = Cure::Wait(None);
+    let seconds = run.options.timeout;
+    let what = match error {
+        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => "no connection within 10 s".into(),
+        ureq::Error::Timeout(Timeout::RecvResponse | Timeout::RecvBody) => {
+            format!("no whole reply within {} s", seconds * REPLY_TIMEOUTS)
+        }
+        ureq::Error::Timeout(_) => format!("silent for {seconds} s (--timeout)"),
+        ureq::Error::Io(error) if error.to_string().contains("certificate") => {
+            cure = Cure::Nothing;
+            let proxied = "behind a company proxy, name the file with its CA in SSL_CERT_FILE";
+            format!("{error}: {proxied}; else see that this machine's clock is right")
+        }
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "closed the connection before its reply was whole".into()
+        }
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::HostNotFound => "no such host".into(),
+        ureq::Error::ConnectProxyFailed(why) => why,
+        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => "no proper HTTP".into(),
+        ureq::Error::BodyExceedsLimit(_) => "its reply is longer than 1 MiB".into(),
+        error => {
+            cure = Cure::Nothing;
+            let is_plain = matches!(error, ureq::Error::RequireHttpsOnly(_));
+            if is_plain { "plain http is refused, as `api_base` is https" } else { "cannot be used" }.into()
+        }
+    };
     let uri: Uri = url.parse().unwrap_or_default();
     let host = uri.scheme().and(uri.host()).unwrap_or("its URL");
-    let (cure, what) = match error {
-        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            (Cure::Wait(None), "no connection within 10 s".into())
-        }
-        ureq::Error::Timeout(Timeout::RecvResponse | Timeout::RecvBody) => {
-            let seconds = (run.options.timeout * REPLY_TIMEOUTS).as_secs();
-            (Cure::Wait(None), format!("no whole reply within {seconds} s"))
-        }
-        ureq::Error::Timeout(_) => {
-            (Cure::Wait(None), format!("silent for {} s (--timeout)", run.options.timeout.as_secs()))
-        }
-        ureq::Error::Io(error) if error.to_string().contains("certificate") => (
-            Cure::Nothing,
-            format!(
-                "{error}: behind a company proxy, name the file with its CA in SSL_CERT_FILE; else see that this \
-                 machine's clock is right"
-            ),
-        ),
-        ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            (Cure::Wait(None), "closed the connection before its reply was whole".into())
-        }
-        ureq::Error::Io(error) => (Cure::Wait(None), error.to_string()),
-        ureq::Error::HostNotFound => (Cure::Wait(None), "no such host".into()),
-        ureq::Error::ConnectProxyFailed(why) => (Cure::Wait(None), why),
-        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => (Cure::Wait(None), "no proper HTTP".into()),
-        ureq::Error::RequireHttpsOnly(_) => (Cure::Nothing, "plain http is refused, as `api_base` is https".into()),
-        _ => (Cure::Nothing, "cannot be used".into()),
-    };
     let via = match run.agent.config().proxy() {
         Some(proxy) if !proxy.is_no_proxy(&uri) => format!(", through the proxy {}:{}", proxy.host(), proxy.port()),
         _ => String::new(),
     };
-    Failure { stage, cure, detail: format!("{host}{via}: {what}") }
+    failure(stage, cure, format!("{host}{via}: {what}"))
 }
 
 /// What a bad HTTP status means; `told` is what the server said about it.
@@ -556,16 +524,16 @@ fn status_failed(stage: &'static str, reply: &Response<Body>, told: &str) -> Fai
         _ => (Cure::Nothing, ""),
     };
     let reason = status.canonical_reason().unwrap_or_default();
-    Failure { stage, cure, detail: format!("HTTP {} {reason}{why}{told}", status.as_u16()) }
+    failure(stage, cure, format!("HTTP {} {reason}{why}{told}", status.as_u16()))
 }
 
 /// Quotes a server, cut to a readable length and without the `secrets` that it may have echoed.
 fn quote(told: &str, secrets: &[&str]) -> String {
     let mut told = told.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() >= 8) {
-        told = told.replace(secret, "***");
+    for secret in secrets {
         // In XML and in a URL some characters are spelled otherwise: what is between them is looked for by itself, too.
-        for part in secret.split(|c: char| !c.is_alphanumeric()).filter(|part| part.len() >= 8) {
+        let parts = secret.split(|c: char| !c.is_alphanumeric());
+        for part in std::iter::once(*secret).chain(parts).filter(|part| part.len() >= 8) {
             told = told.replace(part, "***");
         }
     }
@@ -587,44 +555,56 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
     if run.settings.auth == Auth::None {
         return Ok(String::new());
     }
-    let is_refused = |token: &str| refused.is_some_and(|(refused, _)| refused == token);
+    let is_good = |token: &Token| {
+        unix_seconds() <= token.use_until && refused.is_none_or(|(refused, _)| *refused != token.access_token)
+    };
     let mut cache = lock(&run.token); // kept while a token is fetched, so that the other threads wait for it
     if let Some(lost) = &cache.lost {
         return Err(lost.clone());
     }
-    if let Some(token) = fresh_token(&cache.config, cache.margin).filter(|token| !is_refused(token)) {
-        return Ok(token.to_owned());
+    if let Some(token) = cache.token.as_ref().filter(|token| is_good(token)) {
+        return Ok(token.access_token.clone());
     }
-    let config_path = &run.options.config;
-    let _lock = lock_config(config_path);
-    let on_disk = load_config(config_path);
-    let mut config = on_disk.as_ref().unwrap_or(&cache.config).clone();
-    if fresh_token(&config, TOKEN_MARGIN).is_none_or(is_refused) {
-        let fetched = match refused {
-            Some((_, failure)) if cache.unproven => Err(failure.clone()),
-            _ => with_retries(run, || fetch_token(run)),
-        };
-        let (access_token, expires_in) =
-            fetched.map_err(|failure| cache.lost.insert(Failure { cure: Cure::StopRun, ..failure }).clone())?;
-        cache.unproven = refused.is_some();
-        cache.margin = TOKEN_MARGIN.min(expires_in / 2); // stable_token may give one that is about to expire
-        config.insert("create_time".into(), unix_seconds().into());
-        config.insert("expires_in".into(), expires_in.into());
-        config.insert("access_token".into(), access_token.into());
-        // One that cannot be read now is perhaps being edited: it is left alone.
-        let saved = on_disk.and_then(|_| save_config(&config, config_path).map_err(|error| error.to_string()));
-        if let Err(why) = saved {
-            let shown = config_path.display();
-            run.note(&format!("warning: {shown}: cannot be written, so the next run needs a new token: {why}"));
+    let path = &run.options.config;
+    let _lock = lock_config(path);
+    let config = load_config(path);
+    let saved_by_another_run = config.as_ref().ok().and_then(Token::of).filter(is_good);
+    let token = match saved_by_another_run {
+        Some(token) => token,
+        None => {
+            let fetched = match refused {
+                Some((_, failure)) if cache.unproven => Err(failure.clone()),
+                _ => with_retries(run, || fetch_token(run)),
+            };
+            let (access_token, expires_in) = fetched.map_err(|failure| no_token(&mut cache, failure))?;
+            cache.unproven = refused.is_some();
+            // A config that cannot be read now is perhaps being edited: it is left alone.
+            let saved = config.and_then(|mut config| {
+                config.insert("create_time".into(), unix_seconds().into());
+                config.insert("expires_in".into(), expires_in.into());
+                config.insert("access_token".into(), access_token.as_str().into());
+                save_config(&config, path).map_err(|error| error.to_string())
+            });
+            if let Err(why) = saved {
+                let cannot = "cannot be written, so the next run needs a new token";
+                run.note(&format!("warning: {}: {cannot}: {why}", path.display()));
+            }
+            // stable_token may give one that is about to expire.
+            let margin = TOKEN_MARGIN.min(expires_in / 2);
+            Token { access_token, use_until: unix_seconds().saturating_add(expires_in - margin) }
         }
-    }
-    cache.config = config;
-    Ok(text_in(&cache.config, "access_token").unwrap_or_default().to_owned())
+    };
+    Ok(cache.token.insert(token).access_token.clone())
+}
+
+/// Remembers that no token is to be had any more, and why. Returns what stops the run.
+fn no_token(cache: &mut TokenCache, failure: Failure) -> Failure {
+    cache.lost.insert(Failure { cure: Cure::StopRun, ..failure }).clone()
 }
 
 /// Asks for a new token. Returns it and its life in seconds.
 fn fetch_token(run: &Run) -> Result<(String, i64), Failure> {
-    let (appid, secret) = run.settings.credentials().or_else(|why| failure(TOKEN_FAILED, Cure::StopRun, why))?;
+    let (appid, secret) = run.settings.account().map_err(|why| failure(TOKEN_FAILED, Cure::StopRun, why))?;
     let base = &run.settings.api_base;
     let sent = if run.settings.auth == Auth::StableToken {
         let body = json!({
@@ -638,10 +618,9 @@ fn fetch_token(run: &Run) -> Result<(String, i64), Failure> {
     };
     let reply = read_reply(run, TOKEN_FAILED, sent, &[secret])?;
     let access_token = text_field(TOKEN_FAILED, &reply, "access_token")?;
-    match reply.get("expires_in").and_then(Value::as_i64) {
-        Some(expires_in) if expires_in > 0 => Ok((access_token, expires_in)),
-        _ => failure(TOKEN_FAILED, Cure::Nothing, "the reply has no proper `expires_in`"),
-    }
+    let expires_in = reply.get("expires_in").and_then(Value::as_i64).filter(|seconds| *seconds > 0);
+    let odd = || failure(TOKEN_FAILED, Cure::Nothing, "the reply has no proper `expires_in`");
+    Ok((access_token, expires_in.ok_or_else(odd)?))
 }
 
 /// Where a file is to be uploaded to, and what proves that it may be.
@@ -660,18 +639,13 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
     let body = json!({ "env": run.settings.env, "path": path });
     let reply = post_json(run, INFO_FAILED, "/tcb/uploadfile", &body)?;
     let text = |name| text_field(INFO_FAILED, &reply, name);
-    let info = UploadFileInfo {
-        url: text("url")?,
-        token: text("token")?,
-        authorization: text("authorization")?,
-        file_id: text("file_id")?,
-        cos_file_id: text("cos_file_id")?,
-    };
-    // It will be printed, so it must not be one of the secrets beside it.
-    match info.file_id.starts_with("cloud://") {
-        true => Ok(info),
-        false => failure(INFO_FAILED, Cure::Nothing, "the reply has no proper `file_id`"),
+    let (url, token, authorization) = (text("url")?, text("token")?, text("authorization")?);
+    let (file_id, cos_file_id) = (text("file_id")?, text("cos_file_id")?);
+    if !file_id.starts_with("cloud://") {
+        // It will be printed, so it must not be one of the secrets beside it.
+        return Err(failure(INFO_FAILED, Cure::Nothing, "the reply has no proper `file_id`"));
     }
+    Ok(UploadFileInfo { url, token, authorization, file_id, cos_file_id })
 }
 
 /// Step 3: uploads `file` under the cloud name `request_path`, as the form that COS's "POST Object" takes.
@@ -691,7 +665,7 @@ fn upload_file(run: &Run, info: &UploadFileInfo, request_path: &str, file: &mut 
     let request = run.agent.post(&info.url).header("Content-Length", around + file.left);
     let sent = request.send(cos_form(&fields, file));
     if let Some(why) = file.failed.take() {
-        return failure(UPLOAD_FAILED, Cure::Nothing, why);
+        return Err(failure(UPLOAD_FAILED, Cure::Nothing, why));
     }
     let mut reply = sent.map_err(|error| request_failed(run, UPLOAD_FAILED, &info.url, error))?;
     let mut xml = Vec::new();
@@ -701,12 +675,11 @@ fn upload_file(run: &Run, info: &UploadFileInfo, request_path: &str, file: &mut 
     if !reply.status().is_success() {
         let xml = String::from_utf8_lossy(&xml);
         let element = |tag: &str| Some(xml.split_once(&format!("<{tag}>"))?.1.split_once("</")?.0);
-        let (code, message) = (element("Code").unwrap_or_default(), element("Message").unwrap_or_default());
-        let told = match code {
-            "" => String::new(),
-            "RequestTimeTooSkewed" => format!(": {code}: see that this machine's clock is right: {message}"),
-            _ => format!(": {code}: {message}"),
-        };
+        let mut told = String::new();
+        if let Some(code) = element("Code") {
+            let clock = if code == "RequestTimeTooSkewed" { ": see that this machine's clock is right" } else { "" };
+            told = format!(": {code}{clock}: {}", element("Message").unwrap_or_default());
+        }
         let told = quote(&told, &[&info.authorization, &info.token]);
         let refused = status_failed(UPLOAD_FAILED, &reply, &told);
         let cure = if reply.status() == 403 { Cure::NewSignature } else { refused.cure };
@@ -714,7 +687,7 @@ fn upload_file(run: &Run, info: &UploadFileInfo, request_path: &str, file: &mut 
     }
     match reply.headers().get("x-cos-hash-crc64ecma") {
         Some(stored) if stored != &file.crc.sum64().to_string() => {
-            failure(UPLOAD_FAILED, Cure::Wait(None), "COS stored other bytes than were sent: its CRC-64 differs")
+            Err(failure(UPLOAD_FAILED, Cure::Wait(None), "COS stored other bytes than were sent: its CRC-64 differs"))
         }
         _ => Ok(()),
     }
@@ -731,37 +704,34 @@ fn cos_form<'a>(fields: &[(&'a str, &'a str)], file: &'a mut dyn Read) -> Form<'
 ///
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/download.html>
 fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure>> {
-    if file_ids.is_empty() {
-        return Vec::new();
-    }
     let file_list: Vec<Value> = file_ids.iter().map(|file_id| json!({ "fileid": file_id })).collect();
     let body = json!({ "env": run.settings.env, "file_list": file_list });
     let reply = match with_retries(run, || post_json(run, LINK_FAILED, "/tcb/batchdownloadfile", &body)) {
         Ok(reply) => reply,
         Err(failure) => return vec![Err(failure); file_ids.len()],
     };
-    let token = text_in(&lock(&run.token).config, "access_token").unwrap_or_default().to_owned();
-    let entries = reply.get("file_list").and_then(Value::as_array).into_iter().flatten();
-    let by_id: HashMap<&str, &Map<String, Value>> =
-        entries.filter_map(|entry| Some((entry.get("fileid")?.as_str()?, entry.as_object()?))).collect();
-    let link = |file_id: &&str| match by_id.get(file_id) {
-        None => failure(LINK_FAILED, Cure::Nothing, "the reply has no link for it"),
-        Some(entry) => match entry.get("status").map_or(Some(0), Value::as_i64) {
+    let token = lock(&run.token).token.as_ref().map_or(String::new(), |token| token.access_token.clone());
+    let entries = reply.get("file_list").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
+    let by_id: HashMap<_, _> = entries.filter_map(|entry| Some((text_in(entry, "fileid")?, entry))).collect();
+    let link = |file_id: &&str| {
+        let failed = |cure, why: &str| Err(failure(LINK_FAILED, cure, why));
+        let Some(entry) = by_id.get(file_id) else { return failed(Cure::Nothing, "the reply has no link for it") };
+        match entry.get("status").map_or(Some(0), Value::as_i64) {
             Some(0) => text_field(LINK_FAILED, entry, "download_url"),
-            Some(1) => failure(LINK_FAILED, Cure::UploadAgain, "it is not in the cloud (STORAGE_FILE_NONEXIST)"),
+            Some(1) => failed(Cure::UploadAgain, "it is not in the cloud (STORAGE_FILE_NONEXIST)"),
             Some(status) => {
-                let errmsg = entry.get("errmsg").and_then(Value::as_str).unwrap_or_default();
-                failure(LINK_FAILED, Cure::Nothing, format!("status {status}: {}", quote(errmsg, &[&token])))
+                let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &[&token]);
+                failed(Cure::Nothing, &format!("status {status}: {told}"))
             }
-            None => failure(LINK_FAILED, Cure::Nothing, "the reply's `status` is no number"),
-        },
+            None => failed(Cure::Nothing, "the reply's `status` is no number"),
+        }
     };
     file_ids.iter().map(link).collect()
 }
 
 /// One call of the API: POSTs `body` to `path` with the access token, and again with a new one where that is refused.
 fn post_json(run: &Run, stage: &'static str, path: &str, body: &Value) -> Result<Map<String, Value>, Failure> {
-    let (mut refused, mut refusals) = (None, 0);
+    let (mut refused, mut tokens) = (None, 1);
     loop {
         let token = get_access_token(run, refused.as_ref())?;
         let mut request = run.agent.post(format!("{}{path}", run.settings.api_base));
@@ -772,17 +742,15 @@ fn post_json(run: &Run, stage: &'static str, path: &str, body: &Value) -> Result
         // seems to work, and no link can be had for it.
         let sent = request.content_type("application/json;charset=UTF-8").send(body.to_string());
         match read_reply(run, stage, sent, &[&token]) {
-            Err(failure) if failure.cure == Cure::NewToken && refusals == MAX_REFUSALS => {
-                return Err(Failure { cure: Cure::StopRun, ..failure });
-            }
-            Err(failure) if failure.cure == Cure::NewToken => {
+            Err(failure) if failure.cure == Cure::NewToken && tokens < TOKENS_PER_CALL => {
                 refused = Some((token, failure));
-                refusals += 1;
+                tokens += 1;
             }
+            Err(failure) if failure.cure == Cure::NewToken => return Err(no_token(&mut lock(&run.token), failure)),
             Err(failure) => return Err(failure),
             Ok(reply) => {
                 let mut cache = lock(&run.token);
-                cache.unproven &= text_in(&cache.config, "access_token") != Some(&token);
+                cache.unproven &= cache.token.as_ref().is_some_and(|current| current.access_token != token);
                 return Ok(reply);
             }
         }
@@ -797,12 +765,7 @@ fn read_reply(
     sent: Result<Response<Body>, ureq::Error>,
     secrets: &[&str],
 ) -> Result<Map<String, Value>, Failure> {
-    let broken = |error| match error {
-        ureq::Error::BodyExceedsLimit(_) => {
-            Failure { stage, cure: Cure::Wait(None), detail: "the reply is longer than 1 MiB".into() }
-        }
-        error => request_failed(run, stage, &run.settings.api_base, error),
-    };
+    let broken = |error| request_failed(run, stage, &run.settings.api_base, error);
     let mut reply = sent.map_err(broken)?;
     if !reply.status().is_success() {
         return Err(status_failed(stage, &reply, ""));
@@ -810,33 +773,29 @@ fn read_reply(
     let json = reply.body_mut().with_config().limit(MAX_REPLY_BYTES).read_to_vec().map_err(broken)?;
     let reply = match serde_json::from_slice(&json) {
         Ok(Value::Object(reply)) => reply,
-        Ok(_) => return failure(stage, Cure::Nothing, "the reply is no JSON object"),
-        Err(_) => return failure(stage, Cure::Wait(None), "the reply is no JSON"),
+        Ok(_) => return Err(failure(stage, Cure::Nothing, "the reply is no JSON object")),
+        Err(_) => return Err(failure(stage, Cure::Wait(None), "the reply is no JSON")),
     };
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
         Some(0) => Ok(reply),
         Some(errcode) => {
-            let errmsg = reply.get("errmsg").and_then(Value::as_str).unwrap_or_default();
             let (mut help, mut cure) = remedy(errcode);
             if cure == Cure::NewToken && run.settings.auth == Auth::None {
                 cure = Cure::StopRun;
                 help = "`auth` is none, which works in a container with 开放接口服务 switched on: see its settings";
             }
-            let granted =
-                ["access_token", "authorization", "token"].map(|name| text_in(&reply, name).unwrap_or_default());
-            let told = quote(errmsg, &[secrets, &granted].concat());
-            failure(stage, cure, format!("errcode {errcode} ({told}): {help}"))
+            let granted = ["access_token", "authorization", "token"].map(|name| text_in(&reply, name).unwrap_or(""));
+            let told = quote(text_in(&reply, "errmsg").unwrap_or_default(), &[secrets, &granted].concat());
+            Err(failure(stage, cure, format!("errcode {errcode} ({told}): {help}")))
         }
-        None => failure(stage, Cure::Nothing, "the reply's `errcode` is no number"),
+        None => Err(failure(stage, Cure::Nothing, "the reply's `errcode` is no number")),
     }
 }
 
 /// The text that a reply must have under `name`.
 fn text_field(stage: &'static str, reply: &Map<String, Value>, name: &str) -> Result<String, Failure> {
-    match text_in(reply, name) {
-        Some(text) => Ok(text.to_owned()),
-        None => failure(stage, Cure::Nothing, format!("the reply has no proper `{name}`")),
-    }
+    let odd = || failure(stage, Cure::Nothing, format!("the reply has no proper `{name}`"));
+    text_in(reply, name).map(str::to_owned).ok_or_else(odd)
 }
 
 // ---- One file --------------------------------------------------------------------------------------------------
@@ -844,8 +803,10 @@ fn text_field(stage: &'static str, reply: &Map<String, Value>, name: &str) -> Re
 /// A file to upload, as it was listed.
 struct LocalFile {
     path: PathBuf,
-    /// The path below the directory given, or the file's own name; with the prefix before it, the cloud name.
+    /// The path below the directory given, or the file's own name.
     name: String,
+    /// Its name in the cloud: the prefix, and `name`.
+    key: String,
     size: u64,
     /// Why it cannot be uploaded.
     problem: Option<String>,
@@ -864,7 +825,6 @@ struct FileBody<'a> {
     file: File,
     left: u64,
     crc: crc64fast::Digest,
-    sent: u64,
     progress: &'a ProgressBar,
     failed: Option<String>,
 }
@@ -880,7 +840,6 @@ impl Read for FileBody<'_> {
         let count = count.inspect_err(|error| self.failed = Some(format!("cannot be read: {error}")))?;
         self.crc.write(&buffer[..count]);
         self.left -= count as u64;
-        self.sent += count as u64;
         self.progress.inc(count as u64);
         Ok(count)
     }
@@ -888,30 +847,28 @@ impl Read for FileBody<'_> {
 
 /// Uploads one file: steps 1 to 3, and again from there where that can help. Its link is the main thread's to ask for.
 fn wx_upload_file(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
-    let unusable = |why: String| Failure { stage: UPLOAD_FAILED, cure: Cure::Nothing, detail: why };
-    let unreadable = |error| unusable(format!("cannot be opened: {error}"));
+    let unusable = |why: &str| failure(UPLOAD_FAILED, Cure::Nothing, why);
+    let unreadable = |error| unusable(&format!("cannot be opened: {error}"));
     if let Some(problem) = &file.problem {
-        return Err(unusable(problem.clone()));
+        return Err(unusable(problem));
     }
-    let key = run.cloud_name(file);
     with_retries(run, || {
         // Asked before it is opened: to open a FIFO would wait for its other end.
         if !fs::metadata(&file.path).map_err(unreadable)?.is_file() {
-            return Err(unusable("is no regular file any more".into()));
+            return Err(unusable("is no regular file any more"));
         }
         let opened = File::open(&file.path).map_err(unreadable)?;
         let metadata = opened.metadata().map_err(unreadable)?;
         let size = metadata.len();
         if size > MAX_FILE_BYTES {
-            return Err(unusable(TOO_LARGE.into()));
+            return Err(unusable(TOO_LARGE));
         }
-        let info = get_upload_file_info(run, &key)?;
+        let info = get_upload_file_info(run, &file.key)?;
         let crc = crc64fast::Digest::new();
-        let mut body = FileBody { file: opened, left: size, crc, sent: 0, progress: &run.progress, failed: None };
-        upload_file(run, &info, &key, &mut body).inspect_err(|_| run.progress.dec(body.sent))?;
-        if let Some(manifest) = &run.manifest
-            && let Err(error) = manifest.record(&run.settings.env, &key, &metadata, body.crc.sum64(), &info.file_id)
-        {
+        let mut body = FileBody { file: opened, left: size, crc, progress: &run.progress, failed: None };
+        upload_file(run, &info, &file.key, &mut body).inspect_err(|_| run.progress.dec(size - body.left))?;
+        let recorded = run.manifest.record(&run.settings.env, &file.key, &metadata, body.crc.sum64(), &info.file_id);
+        if let Err(error) = recorded {
             run.note(&format!("warning: the manifest cannot be written: {error}"));
         }
         Ok(Stored { file_id: info.file_id, size, unchanged: false })
@@ -925,91 +882,37 @@ struct Run {
     options: Options,
     settings: Settings,
     files: Vec<LocalFile>,
-    manifest: Option<Manifest>,
+    manifest: Manifest,
     agent: Agent,
     token: Mutex<TokenCache>,
-    queue: Mutex<Queue>,
-    queue_changed: Condvar,
+    /// How many files, from the first on, are done and printed.
+    printed: AtomicUsize,
+    /// Why no more files are taken.
+    stopped: OnceLock<String>,
     progress: ProgressBar,
 }
 
 struct TokenCache {
-    /// The config with the token in it, as the script had it.
-    config: Map<String, Value>,
-    /// How many seconds before its end the token is not used any more.
-    margin: i64,
+    token: Option<Token>,
     /// The token took the place of a refused one, and has not worked yet.
     unproven: bool,
     /// Why no token is to be had any more.
     lost: Option<Failure>,
 }
 
-/// The files that a worker is still to take.
-#[derive(Default)]
-struct Queue {
-    next: usize,
-    /// Files that the manifest knew, and the cloud did not.
-    again: Vec<usize>,
-    /// How many files, from the first on, are done and printed.
-    printed: usize,
-    /// Why no more files are taken.
-    stopped: Option<String>,
-}
-
 impl Run {
-    fn cloud_name(&self, file: &LocalFile) -> String {
-        self.settings.prefix.clone() + &file.name
-    }
-
-    /// The next file for a worker, and whether it is uploaded whatever the manifest says. Waits where there may be one
-    /// later; `None` when all is done, or the run is stopped.
-    fn next_file(&self) -> Option<(&LocalFile, usize, bool)> {
-        let mut queue = lock(&self.queue);
-        loop {
-            if queue.stopped.is_some() || queue.printed == self.files.len() {
-                return None;
-            }
-            if let Some(index) = queue.again.pop() {
-                return Some((&self.files[index], index, true));
-            }
-            let index = queue.next;
-            if index < self.files.len().min(queue.printed + MAX_AHEAD) {
-                queue.next += 1;
-                return Some((&self.files[index], index, false));
-            }
-            queue = self.queue_changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn change_queue(&self, change: impl FnOnce(&mut Queue)) {
-        change(&mut lock(&self.queue));
-        self.queue_changed.notify_all();
-    }
-
     /// Lets no more files be taken. The first reason is the one that is told.
     fn stop(&self, why: String) {
-        self.change_queue(|queue| queue.stopped = queue.stopped.take().or(Some(why)));
+        let _ = self.stopped.set(why);
     }
 
     /// Waits. Returns whether to go on: the run may be stopped meanwhile.
     fn pause(&self, time: Duration) -> bool {
-        let going_on = |queue: &mut Queue| queue.stopped.is_none();
-        let waited = self.queue_changed.wait_timeout_while(lock(&self.queue), time, going_on);
-        waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
-    }
-
-    /// Shows progress until all is done, or the run is stopped.
-    fn show_progress(&self) {
-        let mut queue = lock(&self.queue);
-        while queue.stopped.is_none() && queue.printed < self.files.len() {
-            let (bar, printed, files) = (&self.progress, queue.printed, self.files.len());
-            let [done, total, rate] = [bar.position(), bar.length().unwrap_or_default(), bar.per_sec() as u64];
-            let left = if rate > 0 { format!(", {:#} left", HumanDuration(bar.eta())) } else { String::new() };
-            let [done, total, rate] = [done, total, rate].map(human_bytes);
-            bar.set_message(format!("{printed}/{files} files, {done}/{total}, {rate}/s{left}"));
-            let waited = self.queue_changed.wait_timeout(queue, PROGRESS_EVERY);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let until = Instant::now() + time;
+        while self.stopped.get().is_none() && Instant::now() < until {
+            thread::sleep(STOP_SEEN_WITHIN.min(until.saturating_duration_since(Instant::now())));
         }
+        self.stopped.get().is_none()
     }
 
     /// A line on standard error, above the progress.
@@ -1028,58 +931,50 @@ impl Run {
 /// Uploads all files, prints their results and the summary. `notes` is how many were skipped when they were listed.
 fn upload_all(run: &Run, notes: usize) -> ExitCode {
     let started = Instant::now();
+    let (queue, taken) = mpsc::channel();
     let (done, finished) = mpsc::channel();
-    let tally = std::thread::scope(|scope| {
+    let taken = Mutex::new(taken);
+    let tally = thread::scope(|scope| {
         for worker in 0..run.options.jobs.min(run.files.len()) {
-            let done = done.clone();
+            let (taken, done) = (&taken, done.clone());
             // Where the system gives no more threads, those that there are do the work.
-            match std::thread::Builder::new().spawn_scoped(scope, move || work(run, &done)) {
+            match thread::Builder::new().spawn_scoped(scope, move || work(run, taken, &done)) {
                 Err(error) if worker == 0 => run.stop(format!("no thread can be started: {error}")),
                 _ => {}
             }
         }
         drop(done);
-        if !run.progress.is_hidden() {
-            let _ = std::thread::Builder::new().spawn_scoped(scope, || run.show_progress());
-        }
-        collect(run, &finished)
+        let progress = thread::Builder::new().spawn_scoped(scope, || show_progress(run));
+        let tally = collect(run, queue, &finished);
+        run.progress.finish_and_clear();
+        _ = progress.map(|progress| progress.thread().unpark());
+        tally
     });
-    run.progress.finish_and_clear();
-    let stopped = lock(&run.queue).stopped.take();
-    if let Some(why) = &stopped {
+    let stopped = run.stopped.get();
+    if let Some(why) = stopped {
         complain(&format!("error: {why}"));
     }
-    run.note(&format!(
-        "{} uploaded ({}), {} failed, {} skipped, {} not attempted in {:.1} s",
-        tally.uploaded,
-        human_bytes(tally.bytes),
-        tally.failed,
-        tally.unchanged + notes,
-        run.files.len() - tally.uploaded - tally.failed - tally.unchanged,
-        started.elapsed().as_secs_f64(),
-    ));
-    if tally.failed > 0 || stopped.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let Tally { uploaded, bytes, failed, unchanged } = tally;
+    let left = run.files.len() - uploaded - failed - unchanged;
+    let (bytes, skipped, time) = (human_bytes(bytes), notes + unchanged, started.elapsed().as_secs_f64());
+    let counts = format!("{uploaded} uploaded ({bytes}), {failed} failed, {skipped} skipped, {left} not attempted");
+    run.note(&format!("{counts} in {time:.1} s"));
+    if failed > 0 || stopped.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 type Finished = (usize, Result<Stored, Failure>);
 
-/// A worker: uploads file after file.
-fn work(run: &Run, done: &mpsc::Sender<Finished>) {
-    while let Some((file, index, must_upload)) = run.next_file() {
-        let manifest = run.manifest.as_ref().filter(|_| !must_upload);
-        let known = manifest.and_then(|manifest| manifest.unchanged(file));
-        let result = match known {
-            Some(file_id) => Ok(Stored { file_id: file_id.to_owned(), size: file.size, unchanged: true }),
-            None => wx_upload_file(run, file),
-        };
-        if known.is_some() || result.is_err() {
-            run.progress.dec_length(file.size); // these bytes are not to be sent any more
+/// A worker: uploads file after file, until there are no more, or the run is stopped.
+fn work(run: &Run, queue: &Mutex<mpsc::Receiver<usize>>, done: &mpsc::Sender<Finished>) {
+    let next = || lock(queue).recv().ok().filter(|_| run.stopped.get().is_none());
+    while let Some(index) = next() {
+        let result = wx_upload_file(run, &run.files[index]);
+        if let Err(failure) = &result
+            && failure.cure == Cure::StopRun
+        {
+            run.stop(failure.to_string());
         }
-        match result {
-            Err(failure) if failure.cure == Cure::StopRun => run.stop(failure.to_string()),
-            // The receiver lives until all workers are gone.
-            result => _ = done.send((index, result)),
-        }
+        let _ = done.send((index, result)); // the receiver lives until all workers are gone
     }
 }
 
@@ -1094,48 +989,62 @@ struct Tally {
     unchanged: usize,
 }
 
-/// The main thread's part: asks for the links of what the workers have finished, for as many at once as have piled up
-/// during the call before, and prints each file's outcome as soon as it and all before it are done.
-fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
-    let mut tally = Tally::default();
+/// The main thread's part: hands out the files that the manifest does not know, asks for the links of those that are in
+/// the cloud, for as many at once as have piled up during the call before, and prints each file's outcome as soon as it
+/// and all before it are done.
+fn collect(run: &Run, queue: mpsc::Sender<usize>, finished: &mpsc::Receiver<Finished>) -> Tally {
+    let (mut queue, mut handed_out, mut printed) = (Some(queue), 0, 0);
     let mut linkless: Vec<(usize, Stored)> = Vec::new();
     let mut ended: BTreeMap<usize, Outcome> = BTreeMap::new();
-    let mut no_links = None; // why none are to be had any more
-    let mut printed = 0;
+    let mut tally = Tally::default();
     loop {
+        if run.stopped.get().is_some() || printed == run.files.len() {
+            queue = None; // which ends the workers
+        }
+        let limit = if queue.is_some() { run.files.len().min(printed + MAX_AHEAD) } else { 0 };
+        while handed_out < limit && linkless.len() < LINKS_PER_CALL {
+            let file = &run.files[handed_out];
+            if let Some(file_id) = run.manifest.unchanged(file) {
+                run.progress.dec_length(file.size);
+                linkless.push((handed_out, Stored { file_id: file_id.to_owned(), size: file.size, unchanged: true }));
+            } else {
+                queue.iter().for_each(|queue| _ = queue.send(handed_out));
+            }
+            handed_out += 1;
+        }
         let mut arrived = None;
         if linkless.is_empty() {
             let Ok(first) = finished.recv() else { break };
             arrived = Some(first);
-            std::thread::sleep(SIDE_BY_SIDE);
+            thread::sleep(SIDE_BY_SIDE);
         }
         for (index, result) in arrived.into_iter().chain(finished.try_iter()) {
             match result {
                 Ok(stored) => linkless.push((index, stored)),
-                Err(failure) => _ = ended.insert(index, Err((failure, None))),
+                Err(failure) if failure.cure == Cure::StopRun => {} // told once; the file counts as not attempted
+                Err(failure) => {
+                    run.progress.dec_length(run.files[index].size);
+                    ended.insert(index, Err((failure, None)));
+                }
             }
         }
         let batch: Vec<_> = linkless.drain(..linkless.len().min(LINKS_PER_CALL)).collect();
         let file_ids: Vec<&str> = batch.iter().map(|(_, stored)| &*stored.file_id).collect();
-        let links = match &no_links {
-            Some(failure) => vec![Err(Failure::clone(failure)); file_ids.len()],
-            None => get_download_link(run, &file_ids),
-        };
+        let links = if file_ids.is_empty() { Vec::new() } else { get_download_link(run, &file_ids) };
         for ((index, stored), link) in batch.into_iter().zip(links) {
             let outcome = match link {
+                Ok(url) => Ok((stored, url)),
                 Err(failure) if failure.cure == Cure::UploadAgain && stored.unchanged => {
                     run.progress.inc_length(stored.size);
-                    run.change_queue(|queue| queue.again.push(index));
+                    queue.iter().for_each(|queue| _ = queue.send(index));
                     continue;
                 }
                 Err(failure) => {
                     if failure.cure == Cure::StopRun {
                         run.stop(failure.to_string());
-                        no_links = Some(failure.clone());
                     }
                     Err((failure, Some(stored.file_id)))
                 }
-                Ok(url) => Ok((stored, url)),
             };
             ended.insert(index, outcome);
         }
@@ -1143,7 +1052,7 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
             finish(run, &run.files[printed], outcome, &mut tally);
             printed += 1;
         }
-        run.change_queue(|queue| queue.printed = printed);
+        run.printed.store(printed, Relaxed);
     }
     // A stopped run leaves gaps, and behind them files that are done.
     for (index, outcome) in ended {
@@ -1152,76 +1061,85 @@ fn collect(run: &Run, finished: &mpsc::Receiver<Finished>) -> Tally {
     tally
 }
 
+/// Shows progress until the bar is finished.
+fn show_progress(run: &Run) {
+    let bar = &run.progress;
+    while !bar.is_hidden() && !bar.is_finished() {
+        let (printed, files) = (run.printed.load(Relaxed), run.files.len());
+        let [done, total, rate] = [bar.position(), bar.length().unwrap_or_default(), bar.per_sec() as u64];
+        let left = if rate > 0 { format!(", {:#} left", HumanDuration(bar.eta())) } else { String::new() };
+        let [done, total, rate] = [done, total, rate].map(human_bytes);
+        bar.set_message(format!("{printed}/{files} files, {done}/{total}, {rate}/s{left}"));
+        thread::park_timeout(PROGRESS_EVERY);
+    }
+}
+
 // ---- The manifest ----------------------------------------------------------------------------------------------
 
 /// What earlier runs uploaded: JSON Lines, one object a file, later lines win.
+#[derive(Default)]
 struct Manifest {
-    path: PathBuf,
-    /// By the file's name below the prefix; only what this run may need.
-    known: HashMap<String, ManifestEntry>,
-}
-
-struct ManifestEntry {
-    size: u64,
-    mtime: i64,
-    file_id: String,
+    path: Option<PathBuf>,
+    /// Size, mtime and `file_id`, by key.
+    known: HashMap<String, (u64, i64, String)>,
 }
 
 impl Manifest {
-    /// Opens the manifest, or begins it, and reads what it knows of `files`. A last line that a power cut tore is cut
-    /// off, if `writable`. Something else than a manifest is refused and stays as it is.
-    fn open(path: &Path, settings: &Settings, files: &[LocalFile], writable: bool) -> Result<Manifest, String> {
+    /// Opens the manifest, or begins it, and reads what it knows of `env`. A last line that a power cut tore is cut
+    /// off. Something else than a manifest is refused and stays as it is. In a dry run nothing is changed.
+    fn open(options: &Options, env: &str) -> Result<Manifest, String> {
+        let (mut known, writable) = (HashMap::new(), !options.dry_run);
+        let Some(path) = options.manifest.as_ref().filter(|path| writable || path.exists()) else {
+            return Ok(Manifest::default());
+        };
         let unusable = |error: io::Error| format!("--manifest {}: {error}", path.display());
+        let no_manifest = || Err(unusable(io::Error::other("is no manifest, and stays as it is")));
         if path.exists() && !path.is_file() {
-            return Err(unusable(io::Error::other("is no regular file, and so no manifest")));
+            return no_manifest();
         }
         let file = OpenOptions::new().read(true).write(writable).create(writable).open(path).map_err(unusable)?;
         let _ = file.lock(); // another run may be writing; where there are no locks, let there be one run at a time
         let size = file.metadata().map_err(unusable)?.len();
-        let names: HashSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
-        let mut known = HashMap::new();
-        let (mut lines, mut line, mut read, mut is_manifest) = (BufReader::new(&file), Vec::new(), 0, size == 0);
+        let (mut lines, mut line, mut whole) = (BufReader::new(&file), Vec::new(), 0);
         while lines.by_ref().take(MAX_MANIFEST_LINE).read_until(b'\n', &mut line).map_err(unusable)? > 0 {
             let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
-            let beginning = b"{\"key\":\"";
-            let is_torn_first = read == 0 && entry.is_null() && line.iter().zip(beginning).all(|(a, b)| a == b);
-            is_manifest |= entry["key"].is_string() && entry["file_id"].is_string();
-            if !line.ends_with(b"\n") {
-                is_manifest &= read + line.len() as u64 == size;
-                is_manifest |= is_torn_first && line.len() as u64 == size;
+            let is_torn = !line.ends_with(b"\n");
+            let begins_like_one = line.iter().zip(b"{\"key\":\"").all(|(a, b)| a == b);
+            let is_one = entry["file_id"].is_string() || is_torn && entry.is_null() && begins_like_one;
+            if whole == 0 && !is_one || is_torn && whole + (line.len() as u64) < size {
+                return no_manifest();
+            }
+            if is_torn {
                 break;
             }
-            read += line.len() as u64;
+            whole += line.len() as u64;
             line.clear();
-            let name = entry["key"].as_str().and_then(|key| key.strip_prefix(&settings.prefix));
-            if let Some(name) = name.filter(|name| names.contains(name) && entry["env"] == *settings.env)
+            if let (Some(key), Some(file_id)) = (entry["key"].as_str(), entry["file_id"].as_str())
                 && let (Some(size), Some(mtime)) = (entry["size"].as_u64(), entry["mtime"].as_i64())
-                && let Some(file_id) = entry["file_id"].as_str()
+                && entry["env"] == env
             {
-                known.insert(name.to_owned(), ManifestEntry { size, mtime, file_id: file_id.to_owned() });
+                known.insert(key.to_owned(), (size, mtime, file_id.to_owned()));
             }
         }
-        if !is_manifest {
-            return Err(unusable(io::Error::other("is no manifest, and stays as it is")));
+        if writable && whole < size {
+            file.set_len(whole).map_err(unusable)?;
         }
-        if writable && read < size {
-            file.set_len(read).map_err(unusable)?; // torn
-        }
-        Ok(Manifest { path: path.to_owned(), known })
+        Ok(Manifest { path: Some(path.clone()), known })
     }
 
     /// The `file_id` of a file that has not changed since it was uploaded.
     fn unchanged(&self, file: &LocalFile) -> Option<&str> {
-        let entry = self.known.get(&file.name)?;
+        let (size, mtime, file_id) = self.known.get(&file.key)?;
         let metadata = fs::metadata(&file.path).ok()?;
-        (metadata.len() == entry.size && mtime(&metadata) == entry.mtime).then_some(&entry.file_id)
+        (metadata.len() == *size && modified(&metadata) == *mtime).then_some(file_id)
     }
 
     /// Appends what was uploaded. `metadata` is that of the moment when the file was opened.
     fn record(&self, env: &str, key: &str, metadata: &Metadata, crc64: u64, file_id: &str) -> io::Result<()> {
-        let (size, mtime, crc64) = (metadata.len(), mtime(metadata), crc64.to_string());
+        let Some(path) = &self.path else { return Ok(()) };
+        let (size, mtime, crc64) = (metadata.len(), modified(metadata), crc64.to_string());
         let entry = json!({ "key": key, "env": env, "size": size, "mtime": mtime, "crc64": crc64, "file_id": file_id });
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let _ = file.lock(); // till it is closed: other threads, and other runs, write, too
         let mut last = [b'\n'];
         if file.seek(SeekFrom::End(-1)).is_ok() {
@@ -1232,13 +1150,11 @@ impl Manifest {
     }
 }
 
-/// Nanoseconds since 1970.
-fn mtime(metadata: &Metadata) -> i64 {
+/// When a file was modified, in nanoseconds since 1970.
+fn modified(metadata: &Metadata) -> i64 {
     let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-    match metadata.modified().unwrap_or(UNIX_EPOCH).duration_since(UNIX_EPOCH) {
-        Ok(since) => nanoseconds(since),
-        Err(before) => -nanoseconds(before.duration()),
-    }
+    let since_1970 = metadata.modified().unwrap_or(UNIX_EPOCH).duration_since(UNIX_EPOCH);
+    since_1970.map_or_else(|before| -nanoseconds(before.duration()), nanoseconds)
 }
 
 // ---- Which files -----------------------------------------------------------------------------------------------
@@ -1254,22 +1170,18 @@ fn list_files(
     let beside = [with_suffix(&config_path, ".new"), with_suffix(&config_path, ".lock")];
     let own = beside.into_iter().chain([config_path]).chain(manifest).collect();
     let mut listing = Listing { recursive: options.recursive, prefix, own, files: Vec::new(), notes: Vec::new() };
-    if options.paths.is_empty() {
-        let upload_dir = text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR);
-        let hint = format!("name files to upload, or set `upload_dir` in {}", options.config.display());
-        listing
-            .add(upload_dir.into(), "", &mut Vec::new())
-            .map_err(|error| format!("{upload_dir}: {error}: {hint}"))?;
-    }
-    for path in &options.paths {
-        let unusable = |error| format!("{}: {error}", path.display());
-        listing.add(path.clone(), "", &mut Vec::new()).map_err(unusable)?;
+    let default = [PathBuf::from(text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR))];
+    let hint = format!(": name files to upload, or set `upload_dir` in {}", options.config.display());
+    let (paths, hint) = if options.paths.is_empty() { (&default[..], &*hint) } else { (&*options.paths, "") };
+    for path in paths {
+        let added = listing.add(path.clone(), "", &mut Vec::new());
+        added.map_err(|error| format!("{}: {error}{hint}", path.display()))?;
     }
     let mut taken: HashMap<&str, &Path> = HashMap::new();
-    for LocalFile { path, name, .. } in listing.files.iter().filter(|file| file.problem.is_none()) {
-        if let Some(other) = taken.insert(name, path) {
+    for LocalFile { path, key, .. } in listing.files.iter().filter(|file| file.problem.is_none()) {
+        if let Some(other) = taken.insert(key, path) {
             let (one, other) = (other.display(), path.display());
-            return Err(format!("{one} and {other} would both become {prefix}{name} in the cloud: nothing is sent"));
+            return Err(format!("{one} and {other} would both become {key} in the cloud: nothing is sent"));
         }
     }
     Ok((listing.files, listing.notes))
@@ -1285,27 +1197,32 @@ struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// Adds a file, or the files in a directory, sorted by name. `below` is put before their names. `above` are the real
-    /// paths of the directories that led here: a link back to one of them would lead round and round.
+    /// Adds a file, or the files in a directory, sorted by name. `below` is put before their names. `above` are the
+    /// real paths of the directories that led here: a link back to one of them would lead round and round.
     ///
     /// As in the script, a link is followed, and the name of a file is that of what it really is.
     fn add(&mut self, path: PathBuf, below: &str, above: &mut Vec<PathBuf>) -> io::Result<()> {
         let real = path.canonicalize()?;
         let metadata = fs::metadata(&real)?;
-        let skipped = format!("{}: skipped: ", path.display());
         let own_name = if metadata.is_dir() { &path } else { &real }.file_name().unwrap_or_default();
         let name = format!("{below}{}", own_name.to_string_lossy());
+        let key = format!("{}{name}", self.prefix);
         let problem = match own_name.to_str() {
             None => Some("its name is not UTF-8: rename it"),
             Some(_) if metadata.is_file() && metadata.len() > MAX_FILE_BYTES => Some(TOO_LARGE),
-            Some(_) => check_cloud_name(&format!("{}{name}", self.prefix)).err(),
+            Some(_) => broken_rule(&key),
         };
-        if metadata.is_dir() && !above.is_empty() && !self.recursive {
-            self.notes.push(skipped + "a directory (-r takes what is in it)");
-        } else if metadata.is_dir() && above.contains(&real) {
-            self.notes.push(skipped + "a link to a directory above it");
-        } else if metadata.is_dir() && (above.is_empty() || own_name.to_str().is_some()) {
-            let below = if above.is_empty() { String::new() } else { name + "/" };
+        let (is_dir, is_file, is_typed) = (metadata.is_dir(), metadata.is_file(), above.is_empty());
+        let reasons = [
+            (is_dir && !is_typed && !self.recursive, "a directory (-r takes what is in it)"),
+            (is_dir && above.contains(&real), "a link to a directory above it"),
+            (self.own.contains(&real), "a file of wx-upload's own"),
+            (!is_dir && !is_file, "no regular file"),
+        ];
+        if let Some((_, why)) = reasons.iter().find(|(skipped, _)| *skipped) {
+            self.notes.push(format!("{}: skipped: {why}", path.display()));
+        } else if is_dir && (is_typed || own_name.to_str().is_some()) {
+            let below = if is_typed { String::new() } else { name + "/" };
             let entries: io::Result<Vec<_>> = fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect();
             let mut entries = entries?;
             entries.sort();
@@ -1313,17 +1230,14 @@ impl Listing<'_> {
             for entry in entries {
                 if let Err(error) = self.add(entry.clone(), &below, above) {
                     let name = below.clone() + &entry.file_name().unwrap_or_default().to_string_lossy();
-                    self.files.push(LocalFile { path: entry, name, size: 0, problem: Some(error.to_string()) });
+                    let (key, problem) = (format!("{}{name}", self.prefix), Some(error.to_string()));
+                    self.files.push(LocalFile { path: entry, name, key, size: 0, problem });
                 }
             }
             above.pop();
-        } else if self.own.contains(&real) {
-            self.notes.push(skipped + "a file of wx-upload's own");
-        } else if metadata.is_file() || metadata.is_dir() {
-            let problem = problem.map(str::to_owned);
-            self.files.push(LocalFile { path, name, size: metadata.len(), problem });
         } else {
-            self.notes.push(skipped + "no regular file");
+            let problem = problem.map(str::to_owned);
+            self.files.push(LocalFile { path, name, key, size: metadata.len(), problem });
         }
         Ok(())
     }
@@ -1334,22 +1248,21 @@ impl Listing<'_> {
 /// Prints and counts how a file ended.
 fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
     let path = file.path.display();
-    let line = result_line(run, file, &outcome);
-    let printed = match line {
+    let printed = match result_line(run.options.format, file, &outcome) {
         None => Ok(()),
         Some(line) if io::stdout().is_terminal() => run.progress.suspend(|| print(&line)),
         Some(line) => print(&line), // may take its time, in which progress, and so the workers, must not stand still
     };
     match outcome {
-        Ok((stored, _)) => {
-            if stored.unchanged {
+        Ok((Stored { file_id, size, unchanged }, _)) => {
+            if unchanged {
                 tally.unchanged += 1;
             } else {
                 tally.uploaded += 1;
-                tally.bytes += stored.size;
+                tally.bytes += size;
             }
             if printed.is_err() {
-                run.complain(&format!("error: {path}: is uploaded, as {}, but could not be printed", stored.file_id));
+                run.complain(&format!("error: {path}: is uploaded, as {file_id}, but could not be printed"));
             }
         }
         Err((failure, file_id)) => {
@@ -1358,39 +1271,38 @@ fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
             run.complain(&format!("error: {path}: {failure}{uploaded}"));
         }
     }
-    if let Err(error) = printed {
-        run.stop(format!("{CANNOT_PRINT}: {error}"));
+    if let Err(why) = printed {
+        run.stop(why);
     }
 }
 
 /// A file's line on standard output. One that failed has a line in JSON alone.
-fn result_line(run: &Run, file: &LocalFile, outcome: &Outcome) -> Option<String> {
-    let mut object = describe(run, file);
-    match (run.options.format, outcome) {
-        (Format::Text, Ok((stored, url))) => {
-            return Some([&file.name, url, &stored.file_id].map(|c| escape(c)).join("\t"));
-        }
-        (Format::Url, Ok((_, url))) => return Some(escape(url)),
-        (Format::Markdown, Ok((_, url))) => return Some(escape(&markdown(&file.name, url))),
+fn result_line(format: Format, file: &LocalFile, outcome: &Outcome) -> Option<String> {
+    Some(match (format, outcome) {
+        (Format::Text, Ok((stored, url))) => columns(&[&file.name, url, &stored.file_id]),
+        (Format::Url, Ok((_, url))) => escape(url),
+        (Format::Markdown, Ok((_, url))) => escape(&markdown(&file.name, url)),
         (Format::Json, Ok((stored, url))) => {
-            object["size"] = stored.size.into();
-            object["file_id"] = stored.file_id.as_str().into();
-            object["url"] = url.as_str().into();
+            json_line(file, json!({ "size": stored.size, "file_id": stored.file_id, "url": url }))
         }
-        (Format::Json, Err((failure, file_id))) => {
-            object["error"] = failure.to_string().into();
-            if let Some(file_id) = file_id {
-                object["file_id"] = file_id.as_str().into();
-            }
+        (Format::Json, Err((failure, None))) => json_line(file, json!({ "error": failure.to_string() })),
+        (Format::Json, Err((failure, Some(file_id)))) => {
+            json_line(file, json!({ "error": failure.to_string(), "file_id": file_id }))
         }
         (_, Err(_)) => return None,
-    }
-    Some(escape(&object.to_string()))
+    })
 }
 
-/// What JSON says of every file.
-fn describe(run: &Run, file: &LocalFile) -> Value {
-    json!({ "name": file.name, "path": file.path.to_string_lossy(), "key": run.cloud_name(file) })
+fn columns(columns: &[&str]) -> String {
+    columns.iter().map(|column| escape(column)).collect::<Vec<_>>().join("\t")
+}
+
+fn json_line(file: &LocalFile, rest: Value) -> String {
+    let mut line = json!({ "name": file.name, "path": file.path.to_string_lossy(), "key": file.key });
+    if let (Value::Object(line), Value::Object(rest)) = (&mut line, rest) {
+        line.extend(rest);
+    }
+    escape(&line.to_string())
 }
 
 fn markdown(name: &str, url: &str) -> String {
@@ -1406,16 +1318,15 @@ fn dry_run(run: &Run, notes: usize) -> ExitCode {
     let (mut tally, mut listed, mut bytes) = (Tally::default(), 0, 0);
     for file in &run.files {
         if let Some(problem) = &file.problem {
-            let failure = Failure { stage: UPLOAD_FAILED, cure: Cure::Nothing, detail: problem.clone() };
-            finish(run, file, Err((failure, None)), &mut tally);
-        } else if run.manifest.as_ref().is_none_or(|manifest| manifest.unchanged(file).is_none()) {
+            finish(run, file, Err((failure(UPLOAD_FAILED, Cure::Nothing, problem), None)), &mut tally);
+        } else if run.manifest.unchanged(file).is_none() {
             (listed, bytes) = (listed + 1, bytes + file.size);
-            let mut object = describe(run, file);
-            object["size"] = file.size.into();
-            let json = run.options.format == Format::Json;
-            let columns = || [&file.name, &run.cloud_name(file)].map(|column| escape(column)).join("\t");
-            if let Err(error) = print(&if json { escape(&object.to_string()) } else { columns() }) {
-                complain(&format!("error: {CANNOT_PRINT}: {error}"));
+            let printed = print(&match run.options.format {
+                Format::Json => json_line(file, json!({ "size": file.size })),
+                _ => columns(&[&file.name, &file.key]),
+            });
+            if let Err(why) = printed {
+                complain(&format!("error: {why}"));
                 return ExitCode::FAILURE;
             }
         }
@@ -1427,7 +1338,7 @@ fn dry_run(run: &Run, notes: usize) -> ExitCode {
 
 /// Progress on standard error; hidden where that is no terminal.
 fn progress_bar(options: &Options, files: &[LocalFile]) -> ProgressBar {
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
     if options.quiet || options.dry_run || dumb || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -1437,10 +1348,10 @@ fn progress_bar(options: &Options, files: &[LocalFile]) -> ProgressBar {
 }
 
 /// Prints a line on standard output, at once.
-fn print(line: &str) -> io::Result<()> {
+fn print(line: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
+    let printed = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    printed.map_err(|error| format!("standard output cannot be written: {error}"))
 }
 
 /// Prints a line on standard error. There is nobody to tell when that fails.
@@ -1451,15 +1362,12 @@ fn complain(line: &str) {
 /// The one place that makes text safe for a terminal: control characters, and those that turn the direction of writing,
 /// are spelled `\u001b`, which JSON understands, too.
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            escaped += &format!("\\u{:04x}", u32::from(c));
-        } else {
-            escaped.push(c);
-        }
+    let is_unsafe = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(is_unsafe) {
+        return text.to_owned();
     }
-    escaped
+    let show = |c| if is_unsafe(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(show).collect()
 }
 
 fn human_bytes(bytes: u64) -> String {
@@ -1476,6 +1384,7 @@ fn human_bytes(bytes: u64) -> String {
 /// The one agent of all threads, with the connections that they keep alive.
 fn http_agent(options: &Options, settings: &Settings) -> Result<Agent, String> {
     let threads = options.jobs + 1; // the workers, and the main thread
+    let timeout = Duration::from_secs(options.timeout.into());
     let config = Agent::config_builder()
         .user_agent(concat!("wx-upload/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
@@ -1485,10 +1394,10 @@ fn http_agent(options: &Options, settings: &Settings) -> Result<Agent, String> {
         .tls_config(TlsConfig::builder().root_certs(root_certs()?).build())
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(options.timeout * REPLY_TIMEOUTS))
-        .timeout_recv_body(Some(options.timeout * REPLY_TIMEOUTS))
-        .timeout_per_read(Some(options.timeout))
-        .timeout_per_write(Some(options.timeout))
+        .timeout_recv_response(Some(timeout * REPLY_TIMEOUTS))
+        .timeout_recv_body(Some(timeout * REPLY_TIMEOUTS))
+        .timeout_per_read(Some(timeout))
+        .timeout_per_write(Some(timeout))
         .input_buffer_size(INPUT_BUFFER)
         .output_buffer_size(OUTPUT_BUFFER)
         .max_idle_connections_per_host(threads)
@@ -1501,18 +1410,16 @@ fn http_agent(options: &Options, settings: &Settings) -> Result<Agent, String> {
 /// The proxy that the environment names, with the precedence that curl has for https. (ureq's own puts ALL_PROXY first,
 /// which often is a SOCKS proxy beside an HTTPS_PROXY, and takes HTTP_PROXY for everything.)
 fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
-    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let named =
-        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().find_map(|name| Some((name, value(name)?)));
-    let Some((name, url)) = named else { return Ok(None) };
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let Some((name, url)) = names.iter().find_map(|name| Some((name, variable(name)?))) else { return Ok(None) };
     let unusable = || format!("{name}: must be like http://HOST:PORT: other kinds of proxies are not supported");
-    let proxy =
-        Proxy::new(&url).ok().filter(|proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https));
-    let proxy = proxy.ok_or_else(unusable)?;
+    let is_http = |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+    let proxy = Proxy::new(&url).ok().filter(is_http).ok_or_else(unusable)?;
+    // A copy, to which exceptions can be added.
     let mut copy = Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port());
     copy = proxy.username().into_iter().fold(copy, |copy, username| copy.username(username));
     copy = proxy.password().into_iter().fold(copy, |copy, password| copy.password(password));
-    let mut except = value("NO_PROXY").or_else(|| value("no_proxy")).unwrap_or_default();
+    let mut except = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
     if !settings.https_only && name.eq_ignore_ascii_case("HTTPS_PROXY") {
         except += ","; // the API is plain http: in a container, nobody else may carry the calls that the platform signs
         except += settings.api_base.parse::<Uri>().unwrap_or_default().host().unwrap_or_default();
@@ -1525,7 +1432,7 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
 
 /// The certificate authorities to trust: those in SSL_CERT_FILE, or else the built-in ones, which are Mozilla's.
 fn root_certs() -> Result<RootCerts, String> {
-    let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) else {
+    let Some(path) = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) else {
         return Ok(RootCerts::WebPki);
     };
     let shown = Path::new(&path).display();
@@ -1538,8 +1445,8 @@ fn root_certs() -> Result<RootCerts, String> {
     Ok(RootCerts::from(certificates))
 }
 
-/// Looks no host up: ureq asks for every request, and a look-up can take as long as a round trip. `TcpConnector` does it,
-/// for new connections alone. (A SOCKS4 proxy would need an address here: `proxy_from_env` lets none through.)
+/// Looks no host up: ureq asks for every request, and a look-up can take as long as a round trip. `TcpConnector` does
+/// it, for new connections alone. (A SOCKS4 proxy would need an address here: `proxy_from_env` lets none through.)
 #[derive(Debug)]
 struct NoResolver;
 
@@ -1572,7 +1479,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
                     #[cfg(target_os = "linux")]
                     let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
                     let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
-                    return Ok(Some(Either::B(Tcp { stream, received: 0, write_limit: None, broken: false, buffers })));
+                    return Ok(Some(Either::B(Tcp { stream, received: 0, broken: false, buffers })));
                 }
                 Err(error) => failed = or_timeout(error, Timeout::Connect),
             }
@@ -1586,8 +1493,6 @@ struct Tcp {
     stream: TcpStream,
     /// How many bytes have come since some were sent.
     received: usize,
-    /// The write timeout that is set: it stays the same for a whole upload.
-    write_limit: Option<Duration>,
     /// The peer takes nothing more.
     broken: bool,
     buffers: LazyBuffers,
@@ -1600,11 +1505,7 @@ impl Transport for Tcp {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let timeout = timeout.for_write();
-        let limit = timeout.not_zero().as_deref().copied();
-        if self.write_limit != limit {
-            self.stream.set_write_timeout(limit)?;
-            self.write_limit = limit;
-        }
+        self.stream.set_write_timeout(timeout.not_zero().as_deref().copied())?;
         self.received = 0;
         match self.stream.write_all(&self.buffers.output()[..amount]) {
             // Who refuses an upload may say so and close, without reading the rest: what it said is still to be read.
@@ -1660,6 +1561,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the environment says; an empty text is none.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|text| !text.is_empty())
+}
+
 fn unix_seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64)
 }
@@ -1676,7 +1582,7 @@ fn replace(new: &Path, old: &Path) -> io::Result<()> {
     for _ in 0..20 {
         match fs::rename(new, old) {
             Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => {
-                std::thread::sleep(Duration::from_millis(50));
+                thread::sleep(Duration::from_millis(50));
             }
             renamed => return renamed,
         }
