@@ -15,7 +15,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::BuildHasher;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write};
@@ -30,7 +29,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use ureq::config::Config;
 use ureq::http::{Response, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
@@ -141,7 +140,7 @@ fn try_main() -> Result<ExitCode, String> {
     let settings = Settings::new(&config, &options)?;
     let (files, notes) = list_files(&options, &config, &settings.prefix)?;
     let manifest = Manifest::open(&options, &settings.env)?;
-    let token = Token::of(&config);
+    let token = token_in(&config);
     if !options.dry_run && settings.auth != Auth::None && token.is_none() {
         settings.account().map_err(|why| format!("{}: {why}", options.config.display()))?;
     }
@@ -246,32 +245,31 @@ fn number(option: &str, value: OsString, least: u32, most: u32) -> Result<u32, l
 ///
 /// # Errors
 /// A sentence that names the file, the key or line, and what to do.
-fn load_config(path: &Path) -> Result<Map<String, Value>, String> {
+fn load_config(path: &Path) -> Result<Value, String> {
     let shown = path.display();
     let bytes = fs::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("{shown}: no such file: `wx-upload --init` writes a config to fill in"),
         _ => format!("{shown}: cannot be read: {error}"),
     })?;
     let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes); // Windows Notepad's byte-order mark
-    let config = match serde_json::from_slice(json) {
-        Ok(Value::Object(config)) => config,
-        Ok(_) => return Err(format!("{shown}: is no JSON object: it must be like {{ \"appid\": \"wx…\", … }}")),
-        Err(error) => return Err(format!("{shown}: is no JSON in UTF-8 (which has no comments either): {error}")),
-    };
-    for key in ["appid", "secret", "env", "upload_dir", "upload_path", "auth", "api_base"] {
-        if !matches!(config.get(key), None | Some(Value::Null | Value::String(_))) {
-            return Err(format!("{shown}: `{key}` must be a text in quotes"));
-        }
+    let config: Value = serde_json::from_slice(json)
+        .map_err(|error| format!("{shown}: is no JSON in UTF-8 (which has no comments either): {error}"))?;
+    if !config.is_object() {
+        return Err(format!("{shown}: is no JSON object: it must be like {{ \"appid\": \"wx…\", … }}"));
     }
-    Ok(config)
+    let texts = ["appid", "secret", "env", "upload_dir", "upload_path", "auth", "api_base"];
+    match texts.iter().find(|key| !config[**key].is_null() && !config[**key].is_string()) {
+        Some(key) => Err(format!("{shown}: `{key}` must be a text in quotes")),
+        None => Ok(config),
+    }
 }
 
 /// Replaces the config file: at any moment there is either the old one or the new one, whole. Its permissions and its
 /// owner stay, and a link to it stays a link.
-fn save_config(config: &Map<String, Value>, path: &Path) -> io::Result<()> {
+fn save_config(config: &Value, path: &Path) -> io::Result<()> {
     // Four spaces, as the script wrote it. serde_json's own are two, and its strings hold no raw newline.
     let mut json = String::new();
-    for line in format!("{:#}", Value::Object(config.clone())).lines() {
+    for line in format!("{config:#}").lines() {
         let indent = line.len() - line.trim_start().len();
         json += &format!("{:indent$}{line}\n", "");
     }
@@ -313,24 +311,19 @@ fn init_config(options: &Options) -> Result<ExitCode, String> {
 }
 
 /// A text in the config or in a reply; null, missing and empty are the same.
-fn text_in<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    object.get(key)?.as_str().filter(|text| !text.is_empty())
+fn text_in<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object[key].as_str().filter(|text| !text.is_empty())
 }
 
-/// An access token, and when it is not used any more (in seconds since 1970).
-struct Token {
-    access_token: String,
-    use_until: i64,
-}
+/// An access token, and when it is not used any more, in seconds since 1970.
+type Token = (String, i64);
 
-impl Token {
-    /// The token in `config`, if it is good. One whose times are odd is not.
-    fn of(config: &Map<String, Value>) -> Option<Token> {
-        let (created, life) = (config.get("create_time")?.as_i64()?, config.get("expires_in")?.as_i64()?);
-        let use_until = created.saturating_add(life).saturating_sub(TOKEN_MARGIN);
-        let access_token = text_in(config, "access_token")?.to_owned();
-        (created..=use_until).contains(&unix_seconds()).then_some(Token { access_token, use_until })
-    }
+/// The token in `config`, if it is good. One whose times are odd is not.
+fn token_in(config: &Value) -> Option<Token> {
+    let (created, life) = (config["create_time"].as_i64()?, config["expires_in"].as_i64()?);
+    let use_until = created.saturating_add(life).saturating_sub(TOKEN_MARGIN);
+    let token = (text_in(config, "access_token")?.to_owned(), use_until);
+    (created..=use_until).contains(&unix_seconds()).then_some(token)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -352,7 +345,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn new(config: &Map<String, Value>, options: &Options) -> Result<Settings, String> {
+    fn new(config: &Value, options: &Options) -> Result<Settings, String> {
         let shown = options.config.display();
         let auth = match text_in(config, "auth") {
             None | Some("token") => Auth::Token,
@@ -391,10 +384,8 @@ impl Settings {
 /// A folder as the beginning of a cloud name: no leading `/`, and a last one unless it is the root.
 fn cloud_folder(folder: &str) -> Result<String, &'static str> {
     let folder = if cfg!(windows) { folder.replace('\\', "/") } else { folder.to_owned() };
-    let mut folder = folder.strip_prefix('/').unwrap_or(&folder).to_owned();
-    if !folder.is_empty() && !folder.ends_with('/') {
-        folder.push('/');
-    }
+    let folder = folder.strip_prefix('/').unwrap_or(&folder);
+    let folder = if folder.is_empty() || folder.ends_with('/') { folder.into() } else { format!("{folder}/") };
     broken_rule(&format!("{folder}x")).map_or(Ok(folder), Err)
 }
 
@@ -411,12 +402,11 @@ fn broken_rule(key: &str) -> Option<&'static str> {
 
 // ---- What goes wrong, and what helps ---------------------------------------------------------------------------
 
-/// The STAGE and the DETAIL of an error line.
 #[derive(Clone)]
 struct Failure {
-    stage: &'static str,
     cure: Cure,
-    detail: String,
+    /// `STAGE: DETAIL`, as in an error line.
+    message: String,
 }
 
 /// What the program does about a failure.
@@ -436,14 +426,8 @@ enum Cure {
     Nothing,
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}: {}", self.stage, self.detail)
-    }
-}
-
-fn failure(stage: &'static str, cure: Cure, detail: impl Into<String>) -> Failure {
-    Failure { stage, cure, detail: detail.into() }
+fn failure(stage: &str, cure: Cure, detail: impl std::fmt::Display) -> Failure {
+    Failure { cure, message: format!("{stage}: {detail}") }
 }
 
 /// The one retry loop: runs `attempt` until it succeeds, fails for good, or the tries are used up. Waits 0.5 s, 1 s,
@@ -468,7 +452,7 @@ fn with_retries<T>(run: &Run, mut attempt: impl FnMut() -> Result<T, Failure>) -
             _ => {
                 let tries = 1 + waits + u32::from(signed_again);
                 if tries > 1 {
-                    failure.detail += &format!(" (tried {tries} times)");
+                    failure.message += &format!(" (tried {tries} times)");
                 }
                 return Err(failure);
             }
@@ -477,7 +461,7 @@ fn with_retries<T>(run: &Run, mut attempt: impl FnMut() -> Result<T, Failure>) -
 }
 
 /// Puts what ureq says into words of our own: its messages may hold a URL with the access token in it.
-fn request_failed(run: &Run, stage: &'static str, url: &str, error: ureq::Error) -> Failure {
+fn request_failed(run: &Run, stage: &str, url: &str, error: ureq::Error) -> Failure {
     let mut cure = Cure::Wait(None);
     let seconds = run.options.timeout;
     let what = match error {
@@ -515,7 +499,7 @@ fn request_failed(run: &Run, stage: &'static str, url: &str, error: ureq::Error)
 }
 
 /// What a bad HTTP status means; `told` is what the server said about it.
-fn status_failed(stage: &'static str, reply: &Response<Body>, told: &str) -> Failure {
+fn status_failed(stage: &str, reply: &Response<Body>, told: &str) -> Failure {
     let status = reply.status();
     let retry_after = reply.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let (cure, why) = match status.as_u16() {
@@ -555,46 +539,43 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
     if run.settings.auth == Auth::None {
         return Ok(String::new());
     }
-    let is_good = |token: &Token| {
-        unix_seconds() <= token.use_until && refused.is_none_or(|(refused, _)| *refused != token.access_token)
+    let is_good = |(token, use_until): &Token| {
+        unix_seconds() <= *use_until && refused.is_none_or(|(refused, _)| refused != token)
     };
     let mut cache = lock(&run.token); // kept while a token is fetched, so that the other threads wait for it
     if let Some(lost) = &cache.lost {
         return Err(lost.clone());
     }
-    if let Some(token) = cache.token.as_ref().filter(|token| is_good(token)) {
-        return Ok(token.access_token.clone());
+    if let Some((token, _)) = cache.token.as_ref().filter(|token| is_good(token)) {
+        return Ok(token.clone());
     }
     let path = &run.options.config;
     let _lock = lock_config(path);
     let config = load_config(path);
-    let saved_by_another_run = config.as_ref().ok().and_then(Token::of).filter(is_good);
-    let token = match saved_by_another_run {
-        Some(token) => token,
-        None => {
-            let fetched = match refused {
-                Some((_, failure)) if cache.unproven => Err(failure.clone()),
-                _ => with_retries(run, || fetch_token(run)),
-            };
-            let (access_token, expires_in) = fetched.map_err(|failure| no_token(&mut cache, failure))?;
-            cache.unproven = refused.is_some();
-            // A config that cannot be read now is perhaps being edited: it is left alone.
-            let saved = config.and_then(|mut config| {
-                config.insert("create_time".into(), unix_seconds().into());
-                config.insert("expires_in".into(), expires_in.into());
-                config.insert("access_token".into(), access_token.as_str().into());
-                save_config(&config, path).map_err(|error| error.to_string())
-            });
-            if let Err(why) = saved {
-                let cannot = "cannot be written, so the next run needs a new token";
-                run.note(&format!("warning: {}: {cannot}: {why}", path.display()));
-            }
-            // stable_token may give one that is about to expire.
-            let margin = TOKEN_MARGIN.min(expires_in / 2);
-            Token { access_token, use_until: unix_seconds().saturating_add(expires_in - margin) }
-        }
+    cache.token = config.as_ref().ok().and_then(token_in).filter(is_good); // another run may have saved one
+    if let Some((token, _)) = &cache.token {
+        return Ok(token.clone());
+    }
+    let fetched = match refused {
+        Some((_, failure)) if cache.unproven => Err(failure.clone()),
+        _ => with_retries(run, || fetch_token(run)),
     };
-    Ok(cache.token.insert(token).access_token.clone())
+    let (token, expires_in) = fetched.map_err(|failure| no_token(&mut cache, failure))?;
+    let margin = TOKEN_MARGIN.min(expires_in / 2); // stable_token may give one that is about to expire
+    cache.token = Some((token.clone(), unix_seconds().saturating_add(expires_in - margin)));
+    cache.unproven = refused.is_some();
+    // A config that cannot be read now is perhaps being edited: it is left alone.
+    let saved = config.and_then(|mut config| {
+        config["create_time"] = unix_seconds().into();
+        config["expires_in"] = expires_in.into();
+        config["access_token"] = token.as_str().into();
+        save_config(&config, path).map_err(|error| error.to_string())
+    });
+    if let Err(why) = saved {
+        let (shown, cannot) = (path.display(), "cannot be written, so the next run needs a new token");
+        run.note(&format!("warning: {shown}: {cannot}: {why}"));
+    }
+    Ok(token)
 }
 
 /// Remembers that no token is to be had any more, and why. Returns what stops the run.
@@ -618,9 +599,10 @@ fn fetch_token(run: &Run) -> Result<(String, i64), Failure> {
     };
     let reply = read_reply(run, TOKEN_FAILED, sent, &[secret])?;
     let access_token = text_field(TOKEN_FAILED, &reply, "access_token")?;
-    let expires_in = reply.get("expires_in").and_then(Value::as_i64).filter(|seconds| *seconds > 0);
-    let odd = || failure(TOKEN_FAILED, Cure::Nothing, "the reply has no proper `expires_in`");
-    Ok((access_token, expires_in.ok_or_else(odd)?))
+    match reply["expires_in"].as_i64() {
+        Some(expires_in) if expires_in > 0 => Ok((access_token, expires_in)),
+        _ => Err(failure(TOKEN_FAILED, Cure::Nothing, "the reply has no proper `expires_in`")),
+    }
 }
 
 /// Where a file is to be uploaded to, and what proves that it may be.
@@ -710,27 +692,28 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
         Ok(reply) => reply,
         Err(failure) => return vec![Err(failure); file_ids.len()],
     };
-    let token = lock(&run.token).token.as_ref().map_or(String::new(), |token| token.access_token.clone());
-    let entries = reply.get("file_list").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
-    let by_id: HashMap<_, _> = entries.filter_map(|entry| Some((text_in(entry, "fileid")?, entry))).collect();
+    let token = lock(&run.token).token.clone().unwrap_or_default().0;
+    let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
     let link = |file_id: &&str| {
         let failed = |cure, why: &str| Err(failure(LINK_FAILED, cure, why));
-        let Some(entry) = by_id.get(file_id) else { return failed(Cure::Nothing, "the reply has no link for it") };
-        match entry.get("status").map_or(Some(0), Value::as_i64) {
-            Some(0) => text_field(LINK_FAILED, entry, "download_url"),
-            Some(1) => failed(Cure::UploadAgain, "it is not in the cloud (STORAGE_FILE_NONEXIST)"),
-            Some(status) => {
-                let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &[&token]);
-                failed(Cure::Nothing, &format!("status {status}: {told}"))
-            }
-            None => failed(Cure::Nothing, "the reply's `status` is no number"),
+        match entries.iter().find(|entry| entry["fileid"] == *file_id) {
+            None => failed(Cure::Nothing, "the reply has no link for it"),
+            Some(entry) => match entry.get("status").map_or(Some(0), Value::as_i64) {
+                Some(0) => text_field(LINK_FAILED, entry, "download_url"),
+                Some(1) => failed(Cure::UploadAgain, "it is not in the cloud (STORAGE_FILE_NONEXIST)"),
+                Some(status) => {
+                    let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &[&token]);
+                    failed(Cure::Nothing, &format!("status {status}: {told}"))
+                }
+                None => failed(Cure::Nothing, "the reply's `status` is no number"),
+            },
         }
     };
     file_ids.iter().map(link).collect()
 }
 
 /// One call of the API: POSTs `body` to `path` with the access token, and again with a new one where that is refused.
-fn post_json(run: &Run, stage: &'static str, path: &str, body: &Value) -> Result<Map<String, Value>, Failure> {
+fn post_json(run: &Run, stage: &str, path: &str, body: &Value) -> Result<Value, Failure> {
     let (mut refused, mut tokens) = (None, 1);
     loop {
         let token = get_access_token(run, refused.as_ref())?;
@@ -750,7 +733,7 @@ fn post_json(run: &Run, stage: &'static str, path: &str, body: &Value) -> Result
             Err(failure) => return Err(failure),
             Ok(reply) => {
                 let mut cache = lock(&run.token);
-                cache.unproven &= cache.token.as_ref().is_some_and(|current| current.access_token != token);
+                cache.unproven &= cache.token.as_ref().is_some_and(|(current, _)| *current != token);
                 return Ok(reply);
             }
         }
@@ -761,21 +744,21 @@ fn post_json(run: &Run, stage: &'static str, path: &str, body: &Value) -> Result
 /// is quoted without the `secrets`.
 fn read_reply(
     run: &Run,
-    stage: &'static str,
+    stage: &str,
     sent: Result<Response<Body>, ureq::Error>,
     secrets: &[&str],
-) -> Result<Map<String, Value>, Failure> {
+) -> Result<Value, Failure> {
     let broken = |error| request_failed(run, stage, &run.settings.api_base, error);
     let mut reply = sent.map_err(broken)?;
     if !reply.status().is_success() {
         return Err(status_failed(stage, &reply, ""));
     }
     let json = reply.body_mut().with_config().limit(MAX_REPLY_BYTES).read_to_vec().map_err(broken)?;
-    let reply = match serde_json::from_slice(&json) {
-        Ok(Value::Object(reply)) => reply,
-        Ok(_) => return Err(failure(stage, Cure::Nothing, "the reply is no JSON object")),
-        Err(_) => return Err(failure(stage, Cure::Wait(None), "the reply is no JSON")),
-    };
+    let reply: Value =
+        serde_json::from_slice(&json).map_err(|_| failure(stage, Cure::Wait(None), "the reply is no JSON"))?;
+    if !reply.is_object() {
+        return Err(failure(stage, Cure::Nothing, "the reply is no JSON object"));
+    }
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
         Some(0) => Ok(reply),
         Some(errcode) => {
@@ -793,7 +776,7 @@ fn read_reply(
 }
 
 /// The text that a reply must have under `name`.
-fn text_field(stage: &'static str, reply: &Map<String, Value>, name: &str) -> Result<String, Failure> {
+fn text_field(stage: &str, reply: &Value, name: &str) -> Result<String, Failure> {
     let odd = || failure(stage, Cure::Nothing, format!("the reply has no proper `{name}`"));
     text_in(reply, name).map(str::to_owned).ok_or_else(odd)
 }
@@ -972,7 +955,7 @@ fn work(run: &Run, queue: &Mutex<mpsc::Receiver<usize>>, done: &mpsc::Sender<Fin
         if let Err(failure) = &result
             && failure.cure == Cure::StopRun
         {
-            run.stop(failure.to_string());
+            run.stop(failure.message.clone());
         }
         let _ = done.send((index, result)); // the receiver lives until all workers are gone
     }
@@ -1041,7 +1024,7 @@ fn collect(run: &Run, queue: mpsc::Sender<usize>, finished: &mpsc::Receiver<Fini
                 }
                 Err(failure) => {
                     if failure.cure == Cure::StopRun {
-                        run.stop(failure.to_string());
+                        run.stop(failure.message.clone());
                     }
                     Err((failure, Some(stored.file_id)))
                 }
@@ -1160,11 +1143,7 @@ fn modified(metadata: &Metadata) -> i64 {
 // ---- Which files -----------------------------------------------------------------------------------------------
 
 /// The files to upload, in the order given, and notes on what is skipped. What a person typed is checked here.
-fn list_files(
-    options: &Options,
-    config: &Map<String, Value>,
-    prefix: &str,
-) -> Result<(Vec<LocalFile>, Vec<String>), String> {
+fn list_files(options: &Options, config: &Value, prefix: &str) -> Result<(Vec<LocalFile>, Vec<String>), String> {
     let config_path = options.config.canonicalize().unwrap_or_default();
     let manifest = options.manifest.as_ref().and_then(|path| path.canonicalize().ok());
     let beside = [with_suffix(&config_path, ".new"), with_suffix(&config_path, ".lock")];
@@ -1255,12 +1234,9 @@ fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
     };
     match outcome {
         Ok((Stored { file_id, size, unchanged }, _)) => {
-            if unchanged {
-                tally.unchanged += 1;
-            } else {
-                tally.uploaded += 1;
-                tally.bytes += size;
-            }
+            tally.unchanged += usize::from(unchanged);
+            tally.uploaded += usize::from(!unchanged);
+            tally.bytes += if unchanged { 0 } else { size };
             if printed.is_err() {
                 run.complain(&format!("error: {path}: is uploaded, as {file_id}, but could not be printed"));
             }
@@ -1268,7 +1244,7 @@ fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
         Err((failure, file_id)) => {
             tally.failed += 1;
             let uploaded = file_id.map(|file_id| format!("; the file is uploaded, as {file_id}")).unwrap_or_default();
-            run.complain(&format!("error: {path}: {failure}{uploaded}"));
+            run.complain(&format!("error: {path}: {}{uploaded}", failure.message));
         }
     }
     if let Err(why) = printed {
@@ -1285,9 +1261,9 @@ fn result_line(format: Format, file: &LocalFile, outcome: &Outcome) -> Option<St
         (Format::Json, Ok((stored, url))) => {
             json_line(file, json!({ "size": stored.size, "file_id": stored.file_id, "url": url }))
         }
-        (Format::Json, Err((failure, None))) => json_line(file, json!({ "error": failure.to_string() })),
+        (Format::Json, Err((failure, None))) => json_line(file, json!({ "error": failure.message })),
         (Format::Json, Err((failure, Some(file_id)))) => {
-            json_line(file, json!({ "error": failure.to_string(), "file_id": file_id }))
+            json_line(file, json!({ "error": failure.message, "file_id": file_id }))
         }
         (_, Err(_)) => return None,
     })
