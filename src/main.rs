@@ -1452,6 +1452,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             match TcpStream::connect_timeout(address, left.max(Duration::from_millis(1))) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
+                    stream.set_write_timeout(details.config.timeout_per_write())?; // writes have no other limit
                     #[cfg(target_os = "linux")]
                     let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
                     let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
@@ -1479,9 +1480,7 @@ impl Transport for Tcp {
         &mut self.buffers
     }
 
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        let timeout = timeout.for_write();
-        self.stream.set_write_timeout(timeout.not_zero().as_deref().copied())?;
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         self.received = 0;
         match self.stream.write_all(&self.buffers.output()[..amount]) {
             // Who refuses an upload may say so and close, without reading the rest: what it said is still to be read.
@@ -1489,7 +1488,7 @@ impl Transport for Tcp {
                 self.broken = true;
                 Ok(())
             }
-            sent => sent.map_err(|error| or_timeout(error, timeout.reason)),
+            sent => sent.map_err(|error| or_timeout(error, Timeout::PerWrite)),
         }
     }
 
