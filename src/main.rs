@@ -983,9 +983,10 @@ fn collect(run: &Run, queue: mpsc::Sender<usize>, finished: &mpsc::Receiver<Fini
     loop {
         if run.stopped.get().is_some() || printed == run.files.len() {
             queue = None; // which ends the workers
+            linkless.retain(|(_, stored)| !stored.unchanged);
         }
         let limit = if queue.is_some() { run.files.len().min(printed + MAX_AHEAD) } else { 0 };
-        while handed_out < limit && linkless.len() < LINKS_PER_CALL {
+        while handed_out < limit {
             let file = &run.files[handed_out];
             if let Some(file_id) = run.manifest.unchanged(file) {
                 run.progress.dec_length(file.size);

@@ -381,6 +381,35 @@ fn what_is_gone_from_the_cloud_and_from_the_disk_or_refused_fails_alone() {
     assert_eq!(ran.lines().len(), 1);
 }
 
+// ---- Uploads and links side by side ----------------------------------------------------------------------------
+
+#[test]
+fn what_is_new_is_sent_while_links_are_asked_for_what_is_known() {
+    let world = world(120);
+    run(&world).assert_success();
+    world.file("files/120", "new");
+    world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
+    let child = start(&world, &["files"]);
+    let was_sent = world.stand_in.wait_for(Step::Upload, 121, PATIENCE);
+    world.stand_in.open_gate();
+    assert!(was_sent);
+    let ran = world.wait(child);
+    assert_eq!(ran.assert_success().counts(), "1 uploaded (3 B), 0 failed, 120 skipped, 0 not attempted");
+    assert_eq!(ran.lines().len(), 121);
+}
+
+#[test]
+fn when_the_links_stop_the_run_no_more_are_asked_for() {
+    let world = world(120);
+    run(&world).assert_success();
+    let before = count(&world, Step::Link);
+    world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(45009));
+    let ran = run(&world);
+    ran.assert_failure(1, &["error: 获取下载链接失败: errcode 45009"]);
+    assert_eq!(ran.counts(), "0 uploaded (0 B), 50 failed, 0 skipped, 70 not attempted");
+    assert_eq!(count(&world, Step::Link), before + 1);
+}
+
 // ---- A torn last line ------------------------------------------------------------------------------------------
 
 /// A manifest of one or two files, its last line cut at each byte: after the next run every line is whole.
