@@ -12,7 +12,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -23,8 +23,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -74,10 +73,14 @@ const LINK_FAILED: &str = "获取下载链接失败";
 const TOO_LARGE: &str = "it is larger than the 5 GiB that COS takes";
 
 /// What a user can do about an `errcode` of the API, and what the program does.
-fn remedy(errcode: i64) -> (&'static str, Cure) {
+fn remedy(errcode: i64, auth: &str) -> (&'static str, Cure) {
     match errcode {
         -1 | -1000 => ("the service is busy: try again later", Cure::Wait(None)),
         45011 => ("too many calls a minute: wait, or use fewer --jobs", Cure::Wait(None)),
+        40001 | 40014 | 41001 | 42001 if auth == "none" => (
+            "`auth` is none, which works in a container with 开放接口服务 switched on: see its settings",
+            Cure::StopRun,
+        ),
         40001 | 40014 | 41001 | 42001 => (
             "the access token is refused, and a new one did not help: check `appid`, and whether another program \
              fetches tokens for it (`\"auth\": \"stable_token\"` keeps out of its way)",
@@ -107,8 +110,8 @@ const MAX_REPLY_BYTES: u64 = 1 << 20; // 50 links are some 30 KiB
 const MAX_RECEIVED: usize = 2 << 20; // with its head, with TLS: ureq itself would read interim replies for ever
 const MAX_COS_REPLY_BYTES: u64 = 64 << 10;
 const MAX_QUOTE_CHARS: usize = 300; // of a server's own words in an error line
+const TOKENS_PER_CALL: usize = 3; // the call's own, one that another run saved, a new one
 const TOKEN_MARGIN: i64 = 60; // seconds: a token that is about to expire is not used any more
-const TOKENS_PER_CALL: u32 = 3; // the call's own, one that another run saved, a new one
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REPLY_TIMEOUTS: u32 = 10; // so many times `--timeout` for a reply that comes byte by byte, and would never end
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -137,18 +140,18 @@ fn try_main() -> Result<ExitCode, String> {
         return init_config(&options);
     }
     let config = load_config(&options.config)?;
-    let settings = Settings::new(&config, &options)?;
+    let settings = settings(&config, &options)?;
     let (files, notes) = list_files(&options, &config, &settings.prefix)?;
-    let manifest = Manifest::open(&options, &settings.env)?;
+    let manifest = Manifest::open(&options, &settings.env, &files)?;
     let token = token_in(&config);
-    if !options.dry_run && settings.auth != Auth::None && token.is_none() {
-        settings.account().map_err(|why| format!("{}: {why}", options.config.display()))?;
+    if !options.dry_run && settings.auth != "none" && token.is_none() {
+        settings.account.clone()?;
     }
     let run = Run {
         agent: http_agent(&options, &settings)?,
         progress: progress_bar(&options, &files),
-        token: Mutex::new(TokenCache { token, unproven: false, lost: None }),
-        printed: AtomicUsize::new(0),
+        token: Mutex::new(token),
+        unproven: Mutex::default(),
         stopped: OnceLock::new(),
         options,
         settings,
@@ -171,7 +174,7 @@ struct Options {
     to: Option<String>,
     recursive: bool,
     jobs: usize,
-    format: Format,
+    format: &'static str,
     manifest: Option<PathBuf>,
     retries: u32,
     timeout: u32, // seconds
@@ -180,34 +183,29 @@ struct Options {
     quiet: bool,
 }
 
-#[derive(Clone, Copy, Default, PartialEq)]
-enum Format {
-    #[default]
-    Text,
-    Url,
-    Markdown,
-    Json,
-}
-
 /// Reads the command line. Answers `--help` and `--version` itself, and ends.
 fn parse_options() -> Result<Options, lexopt::Error> {
     use lexopt::prelude::*;
     let mut arguments = lexopt::Parser::from_env();
-    let mut options =
-        Options { config: "./config.json".into(), jobs: 8, retries: 3, timeout: 60, ..Options::default() };
+    let mut options = Options {
+        config: "./config.json".into(),
+        format: "text",
+        jobs: 8,
+        retries: 3,
+        timeout: 60,
+        ..Options::default()
+    };
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('c') | Long("config") => options.config = file_named("--config", arguments.value()?)?,
             Short('t') | Long("to") => options.to = Some(arguments.value()?.string()?),
             Short('r') | Long("recursive") => options.recursive = true,
             Short('j') | Long("jobs") => options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize,
-            Short('f') | Long("format") => match &*arguments.value()?.to_string_lossy() {
-                "text" => options.format = Format::Text,
-                "url" => options.format = Format::Url,
-                "markdown" => options.format = Format::Markdown,
-                "json" => options.format = Format::Json,
-                other => return Err(format!("--format takes text, url, markdown or json, not '{other}'").into()),
-            },
+            Short('f') | Long("format") => {
+                let (value, formats) = (arguments.value()?, ["text", "url", "markdown", "json"]);
+                let other = || format!("--format takes text, url, markdown or json, not '{}'", value.to_string_lossy());
+                options.format = formats.into_iter().find(|format| value == *format).ok_or_else(other)?;
+            }
             Long("manifest") => options.manifest = Some(file_named("--manifest", arguments.value()?)?),
             Long("retries") => options.retries = number("--retries", arguments.value()?, 0, 10)?,
             Long("timeout") => options.timeout = number("--timeout", arguments.value()?, 1, 3600)?,
@@ -241,10 +239,8 @@ fn number(option: &str, value: OsString, least: u32, most: u32) -> Result<u32, l
 
 // ---- Config ----------------------------------------------------------------------------------------------------
 
-/// Reads the config: the script's keys and the optional ones beside them, in their own order.
-///
-/// # Errors
-/// A sentence that names the file, the key or line, and what to do.
+/// Reads the config: the script's keys and the optional ones beside them, in their own order. What is wrong with it is
+/// said in a sentence that names the file, the key or line, and what to do.
 fn load_config(path: &Path) -> Result<Value, String> {
     let shown = path.display();
     let bytes = fs::read(path).map_err(|error| match error.kind() {
@@ -326,67 +322,50 @@ fn token_in(config: &Value) -> Option<Token> {
     (created..=use_until).contains(&unix_seconds()).then_some(token)
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Auth {
-    Token,
-    StableToken,
-    None,
-}
-
 /// What the config, the environment and the options say together, checked.
 struct Settings {
-    appid: Option<String>,
-    secret: Option<String>,
+    account: Result<(String, String), String>, // `appid` and `secret`, or what to say where they are needed
     env: String,
     prefix: String,
-    auth: Auth,
+    auth: String, // token, stable_token or none
     api_base: String,
     https_only: bool,
 }
 
-impl Settings {
-    fn new(config: &Value, options: &Options) -> Result<Settings, String> {
-        let shown = options.config.display();
-        let auth = match text_in(config, "auth") {
-            None | Some("token") => Auth::Token,
-            Some("stable_token") => Auth::StableToken,
-            Some("none") => Auth::None,
-            Some(_) => return Err(format!("{shown}: `auth` must be token, stable_token or none")),
-        };
-        // In a container the platform itself signs the calls, for which it must be able to read them.
-        let default_base = if auth == Auth::None { "http://api.weixin.qq.com" } else { "https://api.weixin.qq.com" };
-        let api_base = text_in(config, "api_base").unwrap_or(default_base).trim_end_matches('/').to_owned();
-        let base: Uri = api_base.parse().unwrap_or_default();
-        let has_host = base.authority().is_some_and(|host| host == host.host() || host.port().is_some());
-        if !matches!(base.scheme_str(), Some("http" | "https")) || !has_host || api_base.contains(['?', '#', '@']) {
-            return Err(format!("{shown}: `api_base` must be like https://api.weixin.qq.com"));
-        }
-        let (source, prefix) = match &options.to {
-            Some(to) => ("--to".into(), to.as_str()),
-            None => (format!("{shown}: `upload_path`"), text_in(config, "upload_path").unwrap_or(DEFAULT_PREFIX)),
-        };
-        let prefix = cloud_folder(prefix).map_err(|why| format!("{source} '{prefix}': {why}"))?;
-        let or_variable = |key, name| text_in(config, key).map(str::to_owned).or_else(|| variable(name));
-        let env = or_variable("env", "WX_ENV")
-            .ok_or_else(|| format!("{shown}: `env` is missing: the id of the 云托管 environment, like prod-…"))?;
-        let (appid, secret) = (or_variable("appid", "WX_APPID"), or_variable("secret", "WX_SECRET"));
-        Ok(Settings { appid, secret, env, prefix, auth, https_only: base.scheme_str() != Some("http"), api_base })
+fn settings(config: &Value, options: &Options) -> Result<Settings, String> {
+    let shown = options.config.display();
+    let auth = text_in(config, "auth").unwrap_or("token").to_owned();
+    if !["token", "stable_token", "none"].contains(&&*auth) {
+        return Err(format!("{shown}: `auth` must be token, stable_token or none"));
     }
-
-    /// What a new token is asked for with: `appid` and `secret`.
-    fn account(&self) -> Result<(&str, &str), String> {
-        let missing = |key| format!("`{key}` is missing: see mp.weixin.qq.com, 开发设置");
-        let appid = self.appid.as_deref().ok_or_else(|| missing("appid"))?;
-        Ok((appid, self.secret.as_deref().ok_or_else(|| missing("secret"))?))
+    // In a container the platform itself signs the calls, for which it must be able to read them.
+    let default_base = if auth == "none" { "http://api.weixin.qq.com" } else { "https://api.weixin.qq.com" };
+    let api_base = text_in(config, "api_base").unwrap_or(default_base).trim_end_matches('/').to_owned();
+    let base: Uri = api_base.parse().unwrap_or_default();
+    let has_host = base.authority().is_some_and(|host| host == host.host() || host.port().is_some());
+    if !matches!(base.scheme_str(), Some("http" | "https")) || !has_host || api_base.contains(['?', '#', '@']) {
+        return Err(format!("{shown}: `api_base` must be like https://api.weixin.qq.com"));
     }
-}
-
-/// A folder as the beginning of a cloud name: no leading `/`, and a last one unless it is the root.
-fn cloud_folder(folder: &str) -> Result<String, &'static str> {
-    let folder = if cfg!(windows) { folder.replace('\\', "/") } else { folder.to_owned() };
-    let folder = folder.strip_prefix('/').unwrap_or(&folder);
-    let folder = if folder.is_empty() || folder.ends_with('/') { folder.into() } else { format!("{folder}/") };
-    broken_rule(&format!("{folder}x")).map_or(Ok(folder), Err)
+    let (source, folder) = match &options.to {
+        Some(to) => ("--to".into(), to.as_str()),
+        None => (format!("{shown}: `upload_path`"), text_in(config, "upload_path").unwrap_or(DEFAULT_PREFIX)),
+    };
+    let slashed = if cfg!(windows) { folder.replace('\\', "/") } else { folder.to_owned() };
+    let mut prefix = slashed.strip_prefix('/').unwrap_or(&slashed).to_owned();
+    if !prefix.is_empty() && !prefix.ends_with('/') {
+        prefix.push('/');
+    }
+    if let Some(why) = broken_rule(&format!("{prefix}x")) {
+        return Err(format!("{source} '{folder}': {why}"));
+    }
+    let needed = |key, name, hint| {
+        let given = text_in(config, key).map(str::to_owned).or_else(|| variable(name));
+        given.ok_or_else(|| format!("{shown}: `{key}` is missing: {hint}"))
+    };
+    let env = needed("env", "WX_ENV", "the id of the 云托管 environment, like prod-…")?;
+    let account = needed("appid", "WX_APPID", "see mp.weixin.qq.com, 开发设置")
+        .and_then(|appid| Ok((appid, needed("secret", "WX_SECRET", "see mp.weixin.qq.com, 开发设置")?)));
+    Ok(Settings { account, env, prefix, auth, https_only: base.scheme_str() != Some("http"), api_base })
 }
 
 /// The rule for names in the cloud (官方文件名命名限制, and no way up) that `key` breaks.
@@ -405,33 +384,32 @@ fn broken_rule(key: &str) -> Option<&'static str> {
 #[derive(Clone)]
 struct Failure {
     cure: Cure,
-    /// `STAGE: DETAIL`, as in an error line.
-    message: String,
+    message: String, // `STAGE: DETAIL`, as in an error line
 }
 
 /// What the program does about a failure.
 #[derive(Clone, Copy, PartialEq)]
 enum Cure {
-    /// It can pass by itself: wait, at least as long as the server asks for, and try again.
-    Wait(Option<Duration>),
-    /// COS refused the signature: once more, with a new one.
-    NewSignature,
-    /// The API refused the access token: once more, with a new one.
-    NewToken,
-    /// The object is not in the cloud: upload the file, if only the manifest said it was.
-    UploadAgain,
-    /// No other file will fare better.
-    StopRun,
-    /// This file failed, the others go on.
-    Nothing,
+    Wait(Option<Duration>), // it can pass by itself: wait, at least as long as the server asks for, and try again
+    NewSignature,           // COS refused the signature: once more, with a new one
+    NewToken,               // the API refused the access token: once more, with a new one
+    UploadAgain,            // the object is not in the cloud: upload the file, if only the manifest said it was
+    StopRun,                // no other file will fare better
+    Nothing,                // this file failed, the others go on
 }
 
 fn failure(stage: &str, cure: Cure, detail: impl std::fmt::Display) -> Failure {
     Failure { cure, message: format!("{stage}: {detail}") }
 }
 
-/// The one retry loop: runs `attempt` until it succeeds, fails for good, or the tries are used up. Waits 0.5 s, 1 s,
-/// 2 s … (an eighth more or less, at random), or longer if a server's `Retry-After` asks for it.
+/// How long to wait for the `n`-th time, from 0: 0.5 s, 1 s, 2 s … (an eighth more or less, at random), or longer if a
+/// server's `Retry-After` asks for it.
+fn backoff(n: u32, asked: Option<Duration>) -> Duration {
+    let random = std::hash::RandomState::new().hash_one(()) % 125;
+    Duration::from_millis((437 + random) << n).max(asked.unwrap_or_default()).min(LONGEST_WAIT)
+}
+
+/// The one retry loop: runs `attempt` until it succeeds, fails for good, or the tries are used up.
 fn with_retries<T>(run: &Run, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let (mut waits, mut signed_again) = (0, false);
     loop {
@@ -440,21 +418,14 @@ fn with_retries<T>(run: &Run, mut attempt: impl FnMut() -> Result<T, Failure>) -
             Err(failure) => failure,
         };
         match failure.cure {
-            Cure::Wait(asked) if waits < run.options.retries => {
-                let random = std::hash::RandomState::new().hash_one(()) % 125;
-                let backoff = Duration::from_millis((437 + random) << waits);
-                if !run.pause(backoff.max(asked.unwrap_or_default()).min(LONGEST_WAIT)) {
-                    return Err(failure);
-                }
-                waits += 1;
-            }
+            Cure::Wait(asked) if waits < run.options.retries && run.pause(backoff(waits, asked)) => waits += 1,
             Cure::NewSignature if !signed_again => signed_again = true,
             _ => {
                 let tries = 1 + waits + u32::from(signed_again);
                 if tries > 1 {
                     failure.message += &format!(" (tried {tries} times)");
                 }
-                return Err(failure);
+                return Err(if failure.cure == Cure::StopRun { run.give_up(failure) } else { failure });
             }
         }
     }
@@ -463,26 +434,22 @@ fn with_retries<T>(run: &Run, mut attempt: impl FnMut() -> Result<T, Failure>) -
 /// Puts what ureq says into words of our own: its messages may hold a URL with the access token in it.
 fn request_failed(run: &Run, stage: &str, url: &str, error: ureq::Error) -> Failure {
     let mut cure = Cure::Wait(None);
-    let seconds = run.options.timeout;
     let what = match error {
         ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => "no connection within 10 s".into(),
         ureq::Error::Timeout(Timeout::RecvResponse | Timeout::RecvBody) => {
-            format!("no whole reply within {} s", seconds * REPLY_TIMEOUTS)
+            format!("no whole reply within {} s", run.options.timeout * REPLY_TIMEOUTS)
         }
-        ureq::Error::Timeout(_) => format!("silent for {seconds} s (--timeout)"),
+        ureq::Error::Timeout(_) => format!("silent for {} s (--timeout)", run.options.timeout),
         ureq::Error::Io(error) if error.to_string().contains("certificate") => {
             cure = Cure::Nothing;
             let proxied = "behind a company proxy, name the file with its CA in SSL_CERT_FILE";
             format!("{error}: {proxied}; else see that this machine's clock is right")
         }
-        ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "closed the connection before its reply was whole".into()
-        }
         ureq::Error::Io(error) => error.to_string(),
-        ureq::Error::HostNotFound => "no such host".into(),
-        ureq::Error::ConnectProxyFailed(why) => why,
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => "no proper HTTP".into(),
+        ureq::Error::HostNotFound => "no such host".into(),
         ureq::Error::BodyExceedsLimit(_) => "its reply is longer than 1 MiB".into(),
+        ureq::Error::ConnectProxyFailed(why) => why,
         error => {
             cure = Cure::Nothing;
             let is_plain = matches!(error, ureq::Error::RequireHttpsOnly(_));
@@ -502,13 +469,12 @@ fn request_failed(run: &Run, stage: &str, url: &str, error: ureq::Error) -> Fail
 fn status_failed(stage: &str, reply: &Response<Body>, told: &str) -> Failure {
     let status = reply.status();
     let retry_after = reply.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let (cure, why) = match status.as_u16() {
-        408 | 429 | 500.. => (Cure::Wait(retry_after.map(Duration::from_secs)), ""),
-        301..=303 | 307 | 308 => (Cure::Nothing, ": redirects are not followed"),
-        _ => (Cure::Nothing, ""),
+    let cure = match status.as_u16() {
+        408 | 429 | 500.. => Cure::Wait(retry_after.map(Duration::from_secs)),
+        _ => Cure::Nothing,
     };
-    let reason = status.canonical_reason().unwrap_or_default();
-    failure(stage, cure, format!("HTTP {} {reason}{why}{told}", status.as_u16()))
+    let why = if status.is_redirection() { ": redirects are not followed" } else { "" };
+    failure(stage, cure, format!("HTTP {status}{why}{told}"))
 }
 
 /// Quotes a server, cut to a readable length and without the `secrets` that it may have echoed.
@@ -521,49 +487,37 @@ fn quote(told: &str, secrets: &[&str]) -> String {
             told = told.replace(part, "***");
         }
     }
-    match told.char_indices().nth(MAX_QUOTE_CHARS) {
-        Some((end, _)) => format!("{}…", &told[..end]),
-        None => told,
-    }
+    told.chars().take(MAX_QUOTE_CHARS).collect()
 }
 
 // ---- The four steps of the API ---------------------------------------------------------------------------------
 
 /// Step 1: the access token, from the config if it is still good there, else a new one, which is saved at once.
-///
-/// `refused` is a token that the API did not take, and what it said. However many threads come with it, one new token
-/// is fetched. A new token that is refused before it ever worked stops the run. With `auth` `none` the token is empty.
-///
+/// `refused` is a token that the API did not take: however many threads come with it, one new token is fetched. With
+/// `auth` `none` the token is empty.
 /// <https://developers.weixin.qq.com/miniprogram/dev/api-backend/open-api/access-token/auth.getAccessToken.html>
-fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<String, Failure> {
-    if run.settings.auth == Auth::None {
+fn get_access_token(run: &Run, refused: Option<&str>) -> Result<String, Failure> {
+    if run.settings.auth == "none" {
         return Ok(String::new());
     }
-    let is_good = |(token, use_until): &Token| {
-        unix_seconds() <= *use_until && refused.is_none_or(|(refused, _)| refused != token)
-    };
-    let mut cache = lock(&run.token); // kept while a token is fetched, so that the other threads wait for it
-    if let Some(lost) = &cache.lost {
-        return Err(lost.clone());
-    }
-    if let Some((token, _)) = cache.token.as_ref().filter(|token| is_good(token)) {
+    let is_good = |(token, use_until): &Token| unix_seconds() <= *use_until && refused != Some(token);
+    let mut cache = run.token.lock().unwrap(); // kept while a token is fetched, so that the other threads wait for it
+    if let Some((token, _)) = cache.as_ref().filter(|token| is_good(token)) {
         return Ok(token.clone());
+    }
+    if let Some(why) = run.stopped.get() {
+        return Err(Failure { cure: Cure::StopRun, message: why.clone() });
     }
     let path = &run.options.config;
     let _lock = lock_config(path);
     let config = load_config(path);
-    cache.token = config.as_ref().ok().and_then(token_in).filter(is_good); // another run may have saved one
-    if let Some((token, _)) = &cache.token {
-        return Ok(token.clone());
+    if let Some(saved) = config.as_ref().ok().and_then(token_in).filter(is_good) {
+        return Ok(cache.insert(saved).0.clone()); // another run has fetched it
     }
-    let fetched = match refused {
-        Some((_, failure)) if cache.unproven => Err(failure.clone()),
-        _ => with_retries(run, || fetch_token(run)),
-    };
-    let (token, expires_in) = fetched.map_err(|failure| no_token(&mut cache, failure))?;
+    let (token, expires_in) = with_retries(run, || fetch_token(run)).map_err(|failure| run.give_up(failure))?;
     let margin = TOKEN_MARGIN.min(expires_in / 2); // stable_token may give one that is about to expire
-    cache.token = Some((token.clone(), unix_seconds().saturating_add(expires_in - margin)));
-    cache.unproven = refused.is_some();
+    *cache = Some((token.clone(), unix_seconds().saturating_add(expires_in - margin)));
+    *run.unproven.lock().unwrap() = refused.map(|_| token.clone());
     // A config that cannot be read now is perhaps being edited: it is left alone.
     let saved = config.and_then(|mut config| {
         config["create_time"] = unix_seconds().into();
@@ -572,97 +526,79 @@ fn get_access_token(run: &Run, refused: Option<&(String, Failure)>) -> Result<St
         save_config(&config, path).map_err(|error| error.to_string())
     });
     if let Err(why) = saved {
-        let (shown, cannot) = (path.display(), "cannot be written, so the next run needs a new token");
-        run.note(&format!("warning: {shown}: {cannot}: {why}"));
+        let shown = path.display();
+        run.note(&format!("warning: {shown}: cannot be written, so the next run needs a new token: {why}"));
     }
     Ok(token)
 }
 
-/// Remembers that no token is to be had any more, and why. Returns what stops the run.
-fn no_token(cache: &mut TokenCache, failure: Failure) -> Failure {
-    cache.lost.insert(Failure { cure: Cure::StopRun, ..failure }).clone()
-}
-
 /// Asks for a new token. Returns it and its life in seconds.
 fn fetch_token(run: &Run) -> Result<(String, i64), Failure> {
-    let (appid, secret) = run.settings.account().map_err(|why| failure(TOKEN_FAILED, Cure::StopRun, why))?;
-    let base = &run.settings.api_base;
-    let sent = if run.settings.auth == Auth::StableToken {
+    let account = run.settings.account.as_ref();
+    let (appid, secret) = account.map_err(|why| failure(TOKEN_FAILED, Cure::Nothing, why))?;
+    let reply = if run.settings.auth == "stable_token" {
         let body = json!({
             "grant_type": "client_credential", "appid": appid, "secret": secret, "force_refresh": false
         });
-        let request = run.agent.post(format!("{base}/cgi-bin/stable_token"));
-        request.content_type("application/json;charset=UTF-8").send(body.to_string())
+        call_api(run, TOKEN_FAILED, "/cgi-bin/stable_token", &[], Some(&body))?
     } else {
-        let request = run.agent.get(format!("{base}/cgi-bin/token")).query("grant_type", "client_credential");
-        request.query("appid", appid).query("secret", secret).call()
+        let query = [("grant_type", "client_credential"), ("appid", appid), ("secret", secret)];
+        call_api(run, TOKEN_FAILED, "/cgi-bin/token", &query, None)?
     };
-    let reply = read_reply(run, TOKEN_FAILED, sent, &[secret])?;
     let access_token = text_field(TOKEN_FAILED, &reply, "access_token")?;
-    match reply["expires_in"].as_i64() {
-        Some(expires_in) if expires_in > 0 => Ok((access_token, expires_in)),
-        _ => Err(failure(TOKEN_FAILED, Cure::Nothing, "the reply has no proper `expires_in`")),
-    }
-}
-
-/// Where a file is to be uploaded to, and what proves that it may be.
-struct UploadFileInfo {
-    url: String,
-    token: String,
-    authorization: String,
-    file_id: String,
-    cos_file_id: String,
+    let expires_in = reply["expires_in"].as_i64().filter(|seconds| *seconds > 0);
+    let odd = || failure(TOKEN_FAILED, Cure::Nothing, "the reply has no proper `expires_in`");
+    Ok((access_token, expires_in.ok_or_else(odd)?))
 }
 
 /// Step 2: asks where to upload the file with the cloud name `path`. The answer is good for 15 minutes.
-///
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
-fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure> {
+fn get_upload_file_info(run: &Run, path: &str) -> Result<Value, Failure> {
     let body = json!({ "env": run.settings.env, "path": path });
-    let reply = post_json(run, INFO_FAILED, "/tcb/uploadfile", &body)?;
-    let text = |name| text_field(INFO_FAILED, &reply, name);
-    let (url, token, authorization) = (text("url")?, text("token")?, text("authorization")?);
-    let (file_id, cos_file_id) = (text("file_id")?, text("cos_file_id")?);
-    if !file_id.starts_with("cloud://") {
+    let info = post_json(run, INFO_FAILED, "/tcb/uploadfile", &body)?;
+    for name in ["url", "token", "authorization", "file_id", "cos_file_id"] {
+        text_field(INFO_FAILED, &info, name)?;
+    }
+    if !text_field(INFO_FAILED, &info, "file_id")?.starts_with("cloud://") {
         // It will be printed, so it must not be one of the secrets beside it.
         return Err(failure(INFO_FAILED, Cure::Nothing, "the reply has no proper `file_id`"));
     }
-    Ok(UploadFileInfo { url, token, authorization, file_id, cos_file_id })
+    Ok(info)
 }
 
 /// Step 3: uploads `file` under the cloud name `request_path`, as the form that COS's "POST Object" takes.
-///
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
-fn upload_file(run: &Run, info: &UploadFileInfo, request_path: &str, file: &mut FileBody) -> Result<(), Failure> {
+fn upload_file(run: &Run, info: &Value, request_path: &str, file: &mut FileBody) -> Result<(), Failure> {
+    let text = |name| info[name].as_str().unwrap_or_default();
+    let (url, authorization, token) = (text("url"), text("authorization"), text("token"));
     let mut fields = vec![
         ("key", request_path),
-        ("Signature", &info.authorization),
-        ("x-cos-security-token", &info.token),
-        ("x-cos-meta-fileid", &info.cos_file_id),
+        ("Signature", authorization),
+        ("x-cos-security-token", token),
+        ("x-cos-meta-fileid", text("cos_file_id")),
     ];
     // COS ignores the type that the `file` part states, and browsers download what is stored without one.
     fields.extend(mime_guess::from_path(request_path).first_raw().map(|mime| ("Content-Type", mime)));
     // COS takes no chunked body, and a reader has no length: that of the form around it is measured.
     let around = io::copy(&mut cos_form(&fields, &mut io::empty()), &mut io::sink()).unwrap_or_default();
-    let request = run.agent.post(&info.url).header("Content-Length", around + file.left);
+    let request = run.agent.post(url).header("Content-Length", around + file.left);
     let sent = request.send(cos_form(&fields, file));
     if let Some(why) = file.failed.take() {
         return Err(failure(UPLOAD_FAILED, Cure::Nothing, why));
     }
-    let mut reply = sent.map_err(|error| request_failed(run, UPLOAD_FAILED, &info.url, error))?;
+    let mut reply = sent.map_err(|error| request_failed(run, UPLOAD_FAILED, url, error))?;
     let mut xml = Vec::new();
-    // Also that of a success, so that the connection can be used again. That it breaks off changes nothing: the status
-    // has said what counts.
+    // Also that of a success, so that the connection can be used again. The status has said what counts.
     let _ = reply.body_mut().as_reader().take(MAX_COS_REPLY_BYTES).read_to_end(&mut xml);
     if !reply.status().is_success() {
         let xml = String::from_utf8_lossy(&xml);
         let element = |tag: &str| Some(xml.split_once(&format!("<{tag}>"))?.1.split_once("</")?.0);
         let mut told = String::new();
-        if let Some(code) = element("Code") {
+        if let Some(code) = element("Code").filter(|code| !code.is_empty()) {
             let clock = if code == "RequestTimeTooSkewed" { ": see that this machine's clock is right" } else { "" };
             told = format!(": {code}{clock}: {}", element("Message").unwrap_or_default());
         }
-        let told = quote(&told, &[&info.authorization, &info.token]);
+        let told = quote(&told, &[authorization, token]);
         let refused = status_failed(UPLOAD_FAILED, &reply, &told);
         let cure = if reply.status() == 403 { Cure::NewSignature } else { refused.cure };
         return Err(Failure { cure, ..refused });
@@ -683,30 +619,26 @@ fn cos_form<'a>(fields: &[(&'a str, &'a str)], file: &'a mut dyn Read) -> Form<'
 }
 
 /// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `file_ids`, in their order.
-///
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/download.html>
 fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure>> {
     let file_list: Vec<Value> = file_ids.iter().map(|file_id| json!({ "fileid": file_id })).collect();
     let body = json!({ "env": run.settings.env, "file_list": file_list });
-    let reply = match with_retries(run, || post_json(run, LINK_FAILED, "/tcb/batchdownloadfile", &body)) {
-        Ok(reply) => reply,
-        Err(failure) => return vec![Err(failure); file_ids.len()],
-    };
-    let token = lock(&run.token).token.clone().unwrap_or_default().0;
-    let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
+    let reply = with_retries(run, || post_json(run, LINK_FAILED, "/tcb/batchdownloadfile", &body));
+    let token = run.token.lock().unwrap().clone().unwrap_or_default().0;
     let link = |file_id: &&str| {
+        let entries = reply.as_ref().map_err(Failure::clone)?["file_list"].as_array();
         let failed = |cure, why: &str| Err(failure(LINK_FAILED, cure, why));
-        match entries.iter().find(|entry| entry["fileid"] == *file_id) {
-            None => failed(Cure::Nothing, "the reply has no link for it"),
-            Some(entry) => match entry.get("status").map_or(Some(0), Value::as_i64) {
-                Some(0) => text_field(LINK_FAILED, entry, "download_url"),
-                Some(1) => failed(Cure::UploadAgain, "it is not in the cloud (STORAGE_FILE_NONEXIST)"),
-                Some(status) => {
-                    let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &[&token]);
-                    failed(Cure::Nothing, &format!("status {status}: {told}"))
-                }
-                None => failed(Cure::Nothing, "the reply's `status` is no number"),
-            },
+        let Some(entry) = entries.into_iter().flatten().find(|entry| entry["fileid"] == *file_id) else {
+            return failed(Cure::Nothing, "the reply has no link for it");
+        };
+        match entry.get("status").map_or(Some(0), Value::as_i64) {
+            Some(0) => text_field(LINK_FAILED, entry, "download_url"),
+            Some(1) => failed(Cure::UploadAgain, "it is not in the cloud (STORAGE_FILE_NONEXIST)"),
+            Some(status) => {
+                let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &[&token]);
+                failed(Cure::Nothing, &format!("status {status}: {told}"))
+            }
+            None => failed(Cure::Nothing, "the reply's `status` is no number"),
         }
     };
     file_ids.iter().map(link).collect()
@@ -714,65 +646,67 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
 
 /// One call of the API: POSTs `body` to `path` with the access token, and again with a new one where that is refused.
 fn post_json(run: &Run, stage: &str, path: &str, body: &Value) -> Result<Value, Failure> {
-    let (mut refused, mut tokens) = (None, 1);
+    let mut refused: Vec<String> = Vec::new();
     loop {
-        let token = get_access_token(run, refused.as_ref())?;
-        let mut request = run.agent.post(format!("{}{path}", run.settings.api_base));
-        if run.settings.auth != Auth::None {
-            request = request.query("access_token", &token);
-        }
-        // The service wants Chinese as raw UTF-8, which is how serde_json writes it: with `\u` escapes the upload
-        // seems to work, and no link can be had for it.
-        let sent = request.content_type("application/json;charset=UTF-8").send(body.to_string());
-        match read_reply(run, stage, sent, &[&token]) {
-            Err(failure) if failure.cure == Cure::NewToken && tokens < TOKENS_PER_CALL => {
-                refused = Some((token, failure));
-                tokens += 1;
+        let token = get_access_token(run, refused.last().map(String::as_str))?;
+        let query: &[_] = if run.settings.auth == "none" { &[] } else { &[("access_token", &*token)] };
+        let reply = call_api(run, stage, path, query, Some(body));
+        let mut unproven = run.unproven.lock().unwrap();
+        match reply {
+            Err(failure) if failure.cure == Cure::NewToken => {
+                refused.push(token);
+                if unproven.as_ref() == refused.last() || refused.len() == TOKENS_PER_CALL {
+                    return Err(run.give_up(failure));
+                }
             }
-            Err(failure) if failure.cure == Cure::NewToken => return Err(no_token(&mut lock(&run.token), failure)),
             Err(failure) => return Err(failure),
             Ok(reply) => {
-                let mut cache = lock(&run.token);
-                cache.unproven &= cache.token.as_ref().is_some_and(|(current, _)| *current != token);
+                unproven.take_if(|unproven| *unproven == token);
                 return Ok(reply);
             }
         }
     }
 }
 
-/// Reads a reply of the API, which must be a JSON object without an `errcode`, or with 0. What it says about an error
-/// is quoted without the `secrets`.
-fn read_reply(
+/// One request of the API. Its reply must be JSON without an `errcode`, or with 0. What it says about an error is quoted
+/// without secrets, of the request or of its own.
+fn call_api(
     run: &Run,
     stage: &str,
-    sent: Result<Response<Body>, ureq::Error>,
-    secrets: &[&str],
+    path: &str,
+    query: &[(&str, &str)],
+    body: Option<&Value>,
 ) -> Result<Value, Failure> {
     let broken = |error| request_failed(run, stage, &run.settings.api_base, error);
+    let url = format!("{}{path}", run.settings.api_base);
+    let sent = match body {
+        None => run.agent.get(url).query_pairs(query.iter().copied()).call(),
+        Some(body) => {
+            // The service wants Chinese as raw UTF-8, which is how serde_json writes it: with `\u` escapes the upload
+            // seems to work, and no link can be had for it.
+            let request = run.agent.post(url).query_pairs(query.iter().copied());
+            request.content_type("application/json;charset=UTF-8").send(body.to_string())
+        }
+    };
     let mut reply = sent.map_err(broken)?;
     if !reply.status().is_success() {
         return Err(status_failed(stage, &reply, ""));
     }
     let json = reply.body_mut().with_config().limit(MAX_REPLY_BYTES).read_to_vec().map_err(broken)?;
-    let reply: Value =
-        serde_json::from_slice(&json).map_err(|_| failure(stage, Cure::Wait(None), "the reply is no JSON"))?;
-    if !reply.is_object() {
-        return Err(failure(stage, Cure::Nothing, "the reply is no JSON object"));
+    let reply = serde_json::from_slice::<Value>(&json);
+    let reply = reply.map_err(|_| failure(stage, Cure::Wait(None), "the reply is no JSON"))?;
+    let errcode = reply.get("errcode").map_or(Some(0), Value::as_i64);
+    let errcode = errcode.ok_or_else(|| failure(stage, Cure::Nothing, "the reply's `errcode` is no number"))?;
+    if errcode == 0 {
+        return Ok(reply);
     }
-    match reply.get("errcode").map_or(Some(0), Value::as_i64) {
-        Some(0) => Ok(reply),
-        Some(errcode) => {
-            let (mut help, mut cure) = remedy(errcode);
-            if cure == Cure::NewToken && run.settings.auth == Auth::None {
-                cure = Cure::StopRun;
-                help = "`auth` is none, which works in a container with 开放接口服务 switched on: see its settings";
-            }
-            let granted = ["access_token", "authorization", "token"].map(|name| text_in(&reply, name).unwrap_or(""));
-            let told = quote(text_in(&reply, "errmsg").unwrap_or_default(), &[secrets, &granted].concat());
-            Err(failure(stage, cure, format!("errcode {errcode} ({told}): {help}")))
-        }
-        None => Err(failure(stage, Cure::Nothing, "the reply's `errcode` is no number")),
-    }
+    let mut secrets =
+        ["access_token", "authorization", "token"].map(|name| text_in(&reply, name).unwrap_or("")).to_vec();
+    secrets.extend(query.iter().map(|(_, value)| value));
+    secrets.extend(run.settings.account.iter().map(|(_, secret)| secret.as_str()));
+    let told = quote(text_in(&reply, "errmsg").unwrap_or_default(), &secrets);
+    let (help, cure) = remedy(errcode, &run.settings.auth);
+    Err(failure(stage, cure, format!("errcode {errcode} ({told}): {help}")))
 }
 
 /// The text that a reply must have under `name`.
@@ -786,21 +720,17 @@ fn text_field(stage: &str, reply: &Value, name: &str) -> Result<String, Failure>
 /// A file to upload, as it was listed.
 struct LocalFile {
     path: PathBuf,
-    /// The path below the directory given, or the file's own name.
-    name: String,
-    /// Its name in the cloud: the prefix, and `name`.
-    key: String,
+    name: String, // the path below the directory given, or the file's own name
+    key: String,  // its name in the cloud: the prefix, and `name`
     size: u64,
-    /// Why it cannot be uploaded.
-    problem: Option<String>,
+    problem: Option<String>, // why it cannot be uploaded
 }
 
 /// A file that is in the cloud.
 struct Stored {
     file_id: String,
     size: u64,
-    /// It was there already, as the manifest knew.
-    unchanged: bool,
+    unchanged: bool, // it was there already, as the manifest knew
 }
 
 /// The bytes of a file on their way: as many as it had when it was opened, counted and summed up.
@@ -829,11 +759,16 @@ impl Read for FileBody<'_> {
 }
 
 /// Uploads one file: steps 1 to 3, and again from there where that can help. Its link is the main thread's to ask for.
-fn wx_upload_file(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
+/// What the manifest knows is not sent, unless `again`.
+fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
     let unusable = |why: &str| failure(UPLOAD_FAILED, Cure::Nothing, why);
     let unreadable = |error| unusable(&format!("cannot be opened: {error}"));
     if let Some(problem) = &file.problem {
         return Err(unusable(problem));
+    }
+    if let (false, Some(file_id)) = (again, run.manifest.unchanged(file)) {
+        run.progress.dec_length(file.size);
+        return Ok(Stored { file_id: file_id.to_owned(), size: file.size, unchanged: true });
     }
     with_retries(run, || {
         // Asked before it is opened: to open a FIFO would wait for its other end.
@@ -850,11 +785,12 @@ fn wx_upload_file(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
         let crc = crc64fast::Digest::new();
         let mut body = FileBody { file: opened, left: size, crc, progress: &run.progress, failed: None };
         upload_file(run, &info, &file.key, &mut body).inspect_err(|_| run.progress.dec(size - body.left))?;
-        let recorded = run.manifest.record(&run.settings.env, &file.key, &metadata, body.crc.sum64(), &info.file_id);
+        let file_id = text_field(UPLOAD_FAILED, &info, "file_id")?;
+        let recorded = run.manifest.record(&run.settings.env, &file.key, &metadata, body.crc.sum64(), &file_id);
         if let Err(error) = recorded {
             run.note(&format!("warning: the manifest cannot be written: {error}"));
         }
-        Ok(Stored { file_id: info.file_id, size, unchanged: false })
+        Ok(Stored { file_id, size, unchanged: false })
     })
 }
 
@@ -867,26 +803,17 @@ struct Run {
     files: Vec<LocalFile>,
     manifest: Manifest,
     agent: Agent,
-    token: Mutex<TokenCache>,
-    /// How many files, from the first on, are done and printed.
-    printed: AtomicUsize,
-    /// Why no more files are taken.
-    stopped: OnceLock<String>,
+    token: Mutex<Option<Token>>,
+    unproven: Mutex<Option<String>>, // a token that took the place of a refused one, and has not worked yet
+    stopped: OnceLock<String>,       // why no more files are taken
     progress: ProgressBar,
-}
-
-struct TokenCache {
-    token: Option<Token>,
-    /// The token took the place of a refused one, and has not worked yet.
-    unproven: bool,
-    /// Why no token is to be had any more.
-    lost: Option<Failure>,
 }
 
 impl Run {
     /// Lets no more files be taken. The first reason is the one that is told.
-    fn stop(&self, why: String) {
-        let _ = self.stopped.set(why);
+    fn give_up(&self, failure: Failure) -> Failure {
+        let _ = self.stopped.set(failure.message.clone());
+        Failure { cure: Cure::StopRun, ..failure }
     }
 
     /// Waits. Returns whether to go on: the run may be stopped meanwhile.
@@ -921,9 +848,9 @@ fn upload_all(run: &Run, notes: usize) -> ExitCode {
         for worker in 0..run.options.jobs.min(run.files.len()) {
             let (taken, done) = (&taken, done.clone());
             // Where the system gives no more threads, those that there are do the work.
-            match thread::Builder::new().spawn_scoped(scope, move || work(run, taken, &done)) {
-                Err(error) if worker == 0 => run.stop(format!("no thread can be started: {error}")),
-                _ => {}
+            let started = thread::Builder::new().spawn_scoped(scope, move || work(run, taken, &done));
+            if let (Err(error), 0) = (started, worker) {
+                let _ = run.stopped.set(format!("no thread can be started: {error}"));
             }
         }
         drop(done);
@@ -947,16 +874,12 @@ fn upload_all(run: &Run, notes: usize) -> ExitCode {
 
 type Finished = (usize, Result<Stored, Failure>);
 
-/// A worker: uploads file after file, until there are no more, or the run is stopped.
-fn work(run: &Run, queue: &Mutex<mpsc::Receiver<usize>>, done: &mpsc::Sender<Finished>) {
-    let next = || lock(queue).recv().ok().filter(|_| run.stopped.get().is_none());
-    while let Some(index) = next() {
-        let result = wx_upload_file(run, &run.files[index]);
-        if let Err(failure) = &result
-            && failure.cure == Cure::StopRun
-        {
-            run.stop(failure.message.clone());
-        }
+/// A worker: uploads file after file (`again`: even if the manifest knows it), until none is left or the run is stopped.
+fn work(run: &Run, queue: &Mutex<mpsc::Receiver<(usize, bool)>>, done: &mpsc::Sender<Finished>) {
+    let next = || queue.lock().unwrap().recv().ok().filter(|_| run.stopped.get().is_none());
+    while let Some((index, again)) = next() {
+        let file = &run.files[index];
+        let result = wx_upload_file(run, file, again).inspect_err(|_| run.progress.dec_length(file.size));
         let _ = done.send((index, result)); // the receiver lives until all workers are gone
     }
 }
@@ -972,28 +895,21 @@ struct Tally {
     unchanged: usize,
 }
 
-/// The main thread's part: hands out the files that the manifest does not know, asks for the links of those that are in
-/// the cloud, for as many at once as have piled up during the call before, and prints each file's outcome as soon as it
-/// and all before it are done.
-fn collect(run: &Run, queue: mpsc::Sender<usize>, finished: &mpsc::Receiver<Finished>) -> Tally {
+/// The main thread's part: hands out the files, asks for the links of those that are in the cloud, for as many at once
+/// as have piled up during the call before, and prints each file's outcome as soon as it and all before it are done.
+fn collect(run: &Run, queue: mpsc::Sender<(usize, bool)>, finished: &mpsc::Receiver<Finished>) -> Tally {
     let (mut queue, mut handed_out, mut printed) = (Some(queue), 0, 0);
     let mut linkless: Vec<(usize, Stored)> = Vec::new();
     let mut ended: BTreeMap<usize, Outcome> = BTreeMap::new();
+    let mut no_links = None; // why none are to be had any more
     let mut tally = Tally::default();
     loop {
         if run.stopped.get().is_some() || printed == run.files.len() {
             queue = None; // which ends the workers
             linkless.retain(|(_, stored)| !stored.unchanged);
         }
-        let limit = if queue.is_some() { run.files.len().min(printed + MAX_AHEAD) } else { 0 };
-        while handed_out < limit {
-            let file = &run.files[handed_out];
-            if let Some(file_id) = run.manifest.unchanged(file) {
-                run.progress.dec_length(file.size);
-                linkless.push((handed_out, Stored { file_id: file_id.to_owned(), size: file.size, unchanged: true }));
-            } else {
-                queue.iter().for_each(|queue| _ = queue.send(handed_out));
-            }
+        while queue.is_some() && handed_out < run.files.len().min(printed + MAX_AHEAD) {
+            queue.iter().for_each(|queue| _ = queue.send((handed_out, false)));
             handed_out += 1;
         }
         let mut arrived = None;
@@ -1006,27 +922,27 @@ fn collect(run: &Run, queue: mpsc::Sender<usize>, finished: &mpsc::Receiver<Fini
             match result {
                 Ok(stored) => linkless.push((index, stored)),
                 Err(failure) if failure.cure == Cure::StopRun => {} // told once; the file counts as not attempted
-                Err(failure) => {
-                    run.progress.dec_length(run.files[index].size);
-                    ended.insert(index, Err((failure, None)));
-                }
+                Err(failure) => _ = ended.insert(index, Err((failure, None))),
             }
         }
+        linkless.sort_by_key(|(index, _)| *index); // what is printed first is asked for first
         let batch: Vec<_> = linkless.drain(..linkless.len().min(LINKS_PER_CALL)).collect();
         let file_ids: Vec<&str> = batch.iter().map(|(_, stored)| &*stored.file_id).collect();
-        let links = if file_ids.is_empty() { Vec::new() } else { get_download_link(run, &file_ids) };
+        let links = match &no_links {
+            Some(failure) => vec![Err(Failure::clone(failure)); batch.len()],
+            None if batch.is_empty() => Vec::new(),
+            None => get_download_link(run, &file_ids),
+        };
         for ((index, stored), link) in batch.into_iter().zip(links) {
             let outcome = match link {
                 Ok(url) => Ok((stored, url)),
                 Err(failure) if failure.cure == Cure::UploadAgain && stored.unchanged => {
                     run.progress.inc_length(stored.size);
-                    queue.iter().for_each(|queue| _ = queue.send(index));
+                    queue.iter().for_each(|queue| _ = queue.send((index, true)));
                     continue;
                 }
                 Err(failure) => {
-                    if failure.cure == Cure::StopRun {
-                        run.stop(failure.message.clone());
-                    }
+                    no_links = Some(failure.clone()).filter(|failure| failure.cure == Cure::StopRun);
                     Err((failure, Some(stored.file_id)))
                 }
             };
@@ -1036,7 +952,7 @@ fn collect(run: &Run, queue: mpsc::Sender<usize>, finished: &mpsc::Receiver<Fini
             finish(run, &run.files[printed], outcome, &mut tally);
             printed += 1;
         }
-        run.printed.store(printed, Relaxed);
+        run.progress.set_prefix(printed.to_string());
     }
     // A stopped run leaves gaps, and behind them files that are done.
     for (index, outcome) in ended {
@@ -1049,7 +965,7 @@ fn collect(run: &Run, queue: mpsc::Sender<usize>, finished: &mpsc::Receiver<Fini
 fn show_progress(run: &Run) {
     let bar = &run.progress;
     while !bar.is_hidden() && !bar.is_finished() {
-        let (printed, files) = (run.printed.load(Relaxed), run.files.len());
+        let (printed, files) = (bar.prefix(), run.files.len());
         let [done, total, rate] = [bar.position(), bar.length().unwrap_or_default(), bar.per_sec() as u64];
         let left = if rate > 0 { format!(", {:#} left", HumanDuration(bar.eta())) } else { String::new() };
         let [done, total, rate] = [done, total, rate].map(human_bytes);
@@ -1064,14 +980,13 @@ fn show_progress(run: &Run) {
 #[derive(Default)]
 struct Manifest {
     path: Option<PathBuf>,
-    /// Size, mtime and `file_id`, by key.
-    known: HashMap<String, (u64, i64, String)>,
+    known: HashMap<String, (u64, i64, String)>, // size, mtime and `file_id`, by key
 }
 
 impl Manifest {
-    /// Opens the manifest, or begins it, and reads what it knows of `env`. A last line that a power cut tore is cut
+    /// Opens the manifest, or begins it, and reads what it knows of `files` in `env`. A last line that a power cut tore is cut
     /// off. Something else than a manifest is refused and stays as it is. In a dry run nothing is changed.
-    fn open(options: &Options, env: &str) -> Result<Manifest, String> {
+    fn open(options: &Options, env: &str, files: &[LocalFile]) -> Result<Manifest, String> {
         let (mut known, writable) = (HashMap::new(), !options.dry_run);
         let Some(path) = options.manifest.as_ref().filter(|path| writable || path.exists()) else {
             return Ok(Manifest::default());
@@ -1079,31 +994,33 @@ impl Manifest {
         let unusable = |error: io::Error| format!("--manifest {}: {error}", path.display());
         let no_manifest = || Err(unusable(io::Error::other("is no manifest, and stays as it is")));
         if path.exists() && !path.is_file() {
-            return no_manifest();
+            return no_manifest(); // to open a FIFO would wait for its other end
         }
         let file = OpenOptions::new().read(true).write(writable).create(writable).open(path).map_err(unusable)?;
         let _ = file.lock(); // another run may be writing; where there are no locks, let there be one run at a time
         let size = file.metadata().map_err(unusable)?.len();
-        let (mut lines, mut line, mut whole) = (BufReader::new(&file), Vec::new(), 0);
+        let keys: HashSet<&str> = files.iter().map(|file| &*file.key).collect();
+        let (mut lines, mut line, mut whole, mut is_one) = (BufReader::new(&file), Vec::new(), 0, size == 0);
         while lines.by_ref().take(MAX_MANIFEST_LINE).read_until(b'\n', &mut line).map_err(unusable)? > 0 {
             let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
-            let is_torn = !line.ends_with(b"\n");
             let begins_like_one = line.iter().zip(b"{\"key\":\"").all(|(a, b)| a == b);
-            let is_one = entry["file_id"].is_string() || is_torn && entry.is_null() && begins_like_one;
-            if whole == 0 && !is_one || is_torn && whole + (line.len() as u64) < size {
-                return no_manifest();
-            }
-            if is_torn {
-                break;
+            is_one |= entry["key"].is_string() && entry["file_id"].is_string();
+            if !line.ends_with(b"\n") {
+                is_one |= whole == 0 && entry.is_null() && begins_like_one;
+                is_one &= whole + line.len() as u64 == size;
+                break; // torn
             }
             whole += line.len() as u64;
             line.clear();
             if let (Some(key), Some(file_id)) = (entry["key"].as_str(), entry["file_id"].as_str())
                 && let (Some(size), Some(mtime)) = (entry["size"].as_u64(), entry["mtime"].as_i64())
-                && entry["env"] == env
+                && (entry["env"] == env && keys.contains(key))
             {
                 known.insert(key.to_owned(), (size, mtime, file_id.to_owned()));
             }
+        }
+        if !is_one {
+            return no_manifest();
         }
         if writable && whole < size {
             file.set_len(whole).map_err(unusable)?;
@@ -1136,7 +1053,7 @@ impl Manifest {
 
 /// When a file was modified, in nanoseconds since 1970.
 fn modified(metadata: &Metadata) -> i64 {
-    let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    let nanoseconds = |time: Duration| time.as_nanos() as i64;
     let since_1970 = metadata.modified().unwrap_or(UNIX_EPOCH).duration_since(UNIX_EPOCH);
     since_1970.map_or_else(|before| -nanoseconds(before.duration()), nanoseconds)
 }
@@ -1170,8 +1087,7 @@ fn list_files(options: &Options, config: &Value, prefix: &str) -> Result<(Vec<Lo
 struct Listing<'a> {
     recursive: bool,
     prefix: &'a str,
-    /// The program's own files, which are never uploaded: the config holds secrets.
-    own: Vec<PathBuf>,
+    own: Vec<PathBuf>, // the program's own files, which are never uploaded: the config holds secrets
     files: Vec<LocalFile>,
     notes: Vec<String>,
 }
@@ -1203,8 +1119,7 @@ impl Listing<'_> {
             self.notes.push(format!("{}: skipped: {why}", path.display()));
         } else if is_dir && (is_typed || own_name.to_str().is_some()) {
             let below = if is_typed { String::new() } else { name + "/" };
-            let entries: io::Result<Vec<_>> = fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect();
-            let mut entries = entries?;
+            let mut entries = fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
             entries.sort();
             above.push(real);
             for entry in entries {
@@ -1249,24 +1164,21 @@ fn finish(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
         }
     }
     if let Err(why) = printed {
-        run.stop(why);
+        let _ = run.stopped.set(why);
     }
 }
 
 /// A file's line on standard output. One that failed has a line in JSON alone.
-fn result_line(format: Format, file: &LocalFile, outcome: &Outcome) -> Option<String> {
+fn result_line(format: &str, file: &LocalFile, outcome: &Outcome) -> Option<String> {
     Some(match (format, outcome) {
-        (Format::Text, Ok((stored, url))) => columns(&[&file.name, url, &stored.file_id]),
-        (Format::Url, Ok((_, url))) => escape(url),
-        (Format::Markdown, Ok((_, url))) => escape(&markdown(&file.name, url)),
-        (Format::Json, Ok((stored, url))) => {
+        ("text", Ok((stored, url))) => columns(&[&file.name, url, &stored.file_id]),
+        ("url", Ok((_, url))) => escape(url),
+        ("markdown", Ok((_, url))) => escape(&markdown(&file.name, url)),
+        (_, Ok((stored, url))) => {
             json_line(file, json!({ "size": stored.size, "file_id": stored.file_id, "url": url }))
         }
-        (Format::Json, Err((failure, None))) => json_line(file, json!({ "error": failure.message })),
-        (Format::Json, Err((failure, Some(file_id)))) => {
-            json_line(file, json!({ "error": failure.message, "file_id": file_id }))
-        }
-        (_, Err(_)) => return None,
+        ("json", Err((failure, file_id))) => json_line(file, json!({ "error": failure.message, "file_id": file_id })),
+        _ => return None,
     })
 }
 
@@ -1277,7 +1189,7 @@ fn columns(columns: &[&str]) -> String {
 fn json_line(file: &LocalFile, rest: Value) -> String {
     let mut line = json!({ "name": file.name, "path": file.path.to_string_lossy(), "key": file.key });
     if let (Value::Object(line), Value::Object(rest)) = (&mut line, rest) {
-        line.extend(rest);
+        line.extend(rest.into_iter().filter(|(_, value)| !value.is_null()));
     }
     escape(&line.to_string())
 }
@@ -1299,7 +1211,7 @@ fn dry_run(run: &Run, notes: usize) -> ExitCode {
         } else if run.manifest.unchanged(file).is_none() {
             (listed, bytes) = (listed + 1, bytes + file.size);
             let printed = print(&match run.options.format {
-                Format::Json => json_line(file, json!({ "size": file.size })),
+                "json" => json_line(file, json!({ "size": file.size })),
                 _ => columns(&[&file.name, &file.key]),
             });
             if let Err(why) = printed {
@@ -1321,7 +1233,7 @@ fn progress_bar(options: &Options, files: &[LocalFile]) -> ProgressBar {
     }
     // A message is cut to the width of the terminal. Lines that wrap would take result lines with them.
     let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(files.iter().map(|file| file.size).fold(0, u64::saturating_add)).with_style(style)
+    ProgressBar::new(files.iter().map(|file| file.size).fold(0, u64::saturating_add)).with_style(style).with_prefix("0")
 }
 
 /// Prints a line on standard output, at once.
@@ -1348,12 +1260,8 @@ fn escape(text: &str) -> String {
 }
 
 fn human_bytes(bytes: u64) -> String {
-    match bytes {
-        0..0x400 => format!("{bytes} B"),
-        0x400..0x10_0000 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        0x10_0000..0x4000_0000 => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
-        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
-    }
+    let unit = [(30, "GiB"), (20, "MiB"), (10, "KiB")].into_iter().find(|(shift, _)| bytes >> shift > 0);
+    unit.map_or(format!("{bytes} B"), |(shift, unit)| format!("{:.1} {unit}", bytes as f64 / f64::from(1 << shift)))
 }
 
 // ---- Network ---------------------------------------------------------------------------------------------------
@@ -1381,7 +1289,7 @@ fn http_agent(options: &Options, settings: &Settings) -> Result<Agent, String> {
         .max_idle_connections(2 * threads) // the API's host and COS's
         .build();
     let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector).chain(RustlsConnector::default());
-    Ok(Agent::with_parts(config, connector, NoResolver))
+    Ok(Agent::with_parts(config, connector, TcpConnector))
 }
 
 /// The proxy that the environment names, with the precedence that curl has for https. (ureq's own puts ALL_PROXY first,
@@ -1422,21 +1330,19 @@ fn root_certs() -> Result<RootCerts, String> {
     Ok(RootCerts::from(certificates))
 }
 
-/// Looks no host up: ureq asks for every request, and a look-up can take as long as a round trip. `TcpConnector` does
-/// it, for new connections alone. (A SOCKS4 proxy would need an address here: `proxy_from_env` lets none through.)
+/// Connects as ureq's own does, but keeps the system's send queue short. That can hold megabytes, which a slow network
+/// takes minutes for: all the while `--timeout` would see no byte move, and progress would be ahead of the truth.
+///
+/// And it looks hosts up itself, for new connections alone. ureq asks its resolver for every request, and a look-up can
+/// take as long as a round trip. (A SOCKS4 proxy would need an address there: `proxy_from_env` lets none through.)
 #[derive(Debug)]
-struct NoResolver;
+struct TcpConnector;
 
-impl Resolver for NoResolver {
+impl Resolver for TcpConnector {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         Ok(self.empty())
     }
 }
-
-/// Connects as ureq's own does, but keeps the system's send queue short. That can hold megabytes, which a slow network
-/// takes minutes for: all the while `--timeout` would see no byte move, and progress would be ahead of the truth.
-#[derive(Debug)]
-struct TcpConnector;
 
 impl<In: Transport> Connector<In> for TcpConnector {
     type Out = Either<In, Tcp>;
@@ -1445,34 +1351,27 @@ impl<In: Transport> Connector<In> for TcpConnector {
         if let Some(tunnel) = chained {
             return Ok(Some(Either::A(tunnel)));
         }
-        let started = Instant::now();
         let addresses = DefaultResolver::default().resolve(details.uri, details.config, details.timeout)?;
-        let mut failed = ureq::Error::HostNotFound;
-        for (index, address) in addresses.iter().enumerate() {
-            let left = CONNECT_TIMEOUT.saturating_sub(started.elapsed()) / (addresses.len() - index) as u32;
-            match TcpStream::connect_timeout(address, left.max(Duration::from_millis(1))) {
-                Ok(stream) => {
-                    let _ = stream.set_nodelay(true);
-                    stream.set_write_timeout(details.config.timeout_per_write())?; // writes have no other limit
-                    #[cfg(target_os = "linux")]
-                    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
-                    let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
-                    return Ok(Some(Either::B(Tcp { stream, received: 0, broken: false, buffers })));
-                }
-                Err(error) => failed = or_timeout(error, Timeout::Connect),
-            }
+        let share = CONNECT_TIMEOUT / addresses.len() as u32;
+        let mut stream = Err(io::ErrorKind::NotFound.into());
+        for address in addresses.iter() {
+            stream = stream.or_else(|_| TcpStream::connect_timeout(address, share)); // where the one before failed
         }
-        Err(failed)
+        let stream = stream.map_err(|error| or_timeout(error, Timeout::Connect))?;
+        let _ = stream.set_nodelay(true);
+        stream.set_write_timeout(details.config.timeout_per_write())?; // writes have no other limit
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
+        let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
+        Ok(Some(Either::B(Tcp { stream, received: 0, broken: false, buffers })))
     }
 }
 
 #[derive(Debug)]
 struct Tcp {
     stream: TcpStream,
-    /// How many bytes have come since some were sent.
-    received: usize,
-    /// The peer takes nothing more.
-    broken: bool,
+    received: usize, // since something was sent
+    broken: bool,    // the peer takes nothing more
     buffers: LazyBuffers,
 }
 
@@ -1496,12 +1395,13 @@ impl Transport for Tcp {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let timeout = timeout.for_read();
         self.stream.set_read_timeout(timeout.not_zero().as_deref().copied())?;
-        let amount = loop {
+        let read = loop {
             match self.stream.read(self.buffers.input_append_buf()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // Linux, after Ctrl-Z and fg
-                read => break read.map_err(|error| or_timeout(error, timeout.reason))?,
+                read => break read,
             }
         };
+        let amount = read.map_err(|error| or_timeout(error, timeout.reason))?;
         if self.broken && amount == 0 {
             return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
         }
@@ -1515,9 +1415,8 @@ impl Transport for Tcp {
 
     /// Whether an idle connection can be used again: nothing has come, nor an end.
     fn is_open(&mut self) -> bool {
-        let nothing_came = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
         self.stream.set_nonblocking(true).is_ok()
-            && self.stream.read(&mut [0]).is_err_and(nothing_came)
+            && self.stream.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             && self.stream.set_nonblocking(false).is_ok()
     }
 }
@@ -1531,11 +1430,6 @@ fn or_timeout(error: io::Error, reason: Timeout) -> ureq::Error {
 }
 
 // ---- Small helpers ---------------------------------------------------------------------------------------------
-
-/// Locks. No thread panics half-way: in release, a panic ends the program.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What the environment says; an empty text is none.
 fn variable(name: &str) -> Option<String> {

@@ -399,6 +399,38 @@ fn what_is_new_is_sent_while_links_are_asked_for_what_is_known() {
 }
 
 #[test]
+fn the_link_that_is_printed_first_is_asked_for_first() {
+    let world = world(300);
+    run(&world).assert_success();
+    world.file("files/000", "new");
+    let before = count(&world, Step::Link);
+    world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
+    let child = start(&world, &["files"]);
+    assert!(world.stand_in.wait_for(Step::Upload, 301, PATIENCE));
+    world.stand_in.clear_faults();
+    world.stand_in.open_gate();
+    world.wait(child).assert_success();
+    let calls = world.stand_in.requests(Step::Link).split_off(before);
+    let asks = |call: &Request| call.json()["file_list"][0]["fileid"] == file_id("temp3/000");
+    assert!(calls.iter().position(asks).is_some_and(|call| call <= 2), "after all that is known");
+}
+
+#[test]
+fn when_the_links_stop_the_run_no_more_are_asked_for_what_was_uploaded() {
+    let world = world(200);
+    world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
+    let child = start(&world, &["files"]);
+    assert!(world.stand_in.wait_for(Step::Upload, 200, PATIENCE));
+    world.stand_in.clear_faults();
+    world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(48001));
+    world.stand_in.open_gate();
+    let ran = world.wait(child);
+    ran.assert_failure(1, &["error: 获取下载链接失败: errcode 48001", "the file is uploaded, as cloud://"]);
+    assert_eq!((count(&world, Step::Link), recorded(&world).len()), (2, 200));
+    assert!(ran.counts().ends_with(", 0 skipped, 0 not attempted"), "{}", ran.counts());
+}
+
+#[test]
 fn when_the_links_stop_the_run_no_more_are_asked_for() {
     let world = world(120);
     run(&world).assert_success();
@@ -456,7 +488,7 @@ fn a_first_line_torn_at_its_first_bytes_is_ignored_and_repaired() {
 
 #[test]
 fn a_file_that_is_no_manifest_is_refused_and_stays_as_it_is() {
-    let others: [&[u8]; 19] = [
+    let others: [&[u8]; 23] = [
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         b"\xff\xd8\xff\xe0 no newline",
         b"\0",
@@ -477,6 +509,11 @@ fn a_file_that_is_no_manifest_is_refused_and_stays_as_it_is() {
         b"{\"key\":\"value\",\n\"other\":\"value\"\n}",
         b"{\"key\": \"en\", \"text\": \"Hello\"}\n{\"key\": \"de\", \"text\": \"Hallo\"}",
         b"{\"key\":-----BEGIN PRIVATE KEY-----",
+        // These have a part of what an entry has.
+        b"{\"errcode\":0,\"url\":\"https://x\",\"file_id\":\"cloud://x\"}",
+        b"{\"errcode\":0,\"url\":\"https://x\",\"file_id\":\"cloud://x\"}\n",
+        b"{\"key\":1,\"file_id\":\"cloud://x\"}",
+        b"{\"key\":\"temp3/000\",\"file_id\":null}",
     ];
     side_by_side(others.map(|bytes| (String::from_utf8_lossy(bytes).into_owned(), bytes)), |bytes| {
         let world = world(2);
@@ -535,6 +572,19 @@ fn a_manifest_may_be_a_link() {
     assert!(world.path(MANIFEST).is_symlink());
     assert_eq!(fs::read_to_string(world.path("elsewhere/real.jsonl")).unwrap().lines().count(), 2);
     assert_sends(&world, &[]);
+}
+
+/// As it is where the first line ever was torn, and the next run wrote on after it.
+#[test]
+fn a_first_line_that_makes_no_sense_does_not_spoil_a_manifest() {
+    for first in ["", "{\"key\":\"temp3/0"] {
+        let world = world(2);
+        run(&world).assert_success();
+        let text = format!("{first}\n{}", manifest(&world));
+        world.file(MANIFEST, &text);
+        assert_sends(&world, &[]);
+        assert_eq!(manifest(&world), text);
+    }
 }
 
 #[test]
