@@ -271,7 +271,7 @@ fn save_config(config: &Value, path: &Path) -> io::Result<()> {
     }
     let path = path.canonicalize()?;
     let old = fs::metadata(&path)?;
-    let new_path = with_suffix(&path, ".new");
+    let new_path = path.with_added_extension("new");
     let _ = fs::remove_file(&new_path); // a run that was killed may have left it
     let mut new = create_private(&new_path)?;
     #[cfg(unix)] // only root can give it to its owner, and only root needs to
@@ -286,7 +286,7 @@ fn save_config(config: &Value, path: &Path) -> io::Result<()> {
 /// Takes the advisory lock under which a token is fetched, so that runs side by side share one. It is a file of its
 /// own, as the config is replaced, not rewritten. Where there can be none, the token is fetched without.
 fn lock_config(path: &Path) -> Option<File> {
-    let path = with_suffix(&path.canonicalize().ok()?, ".lock");
+    let path = path.canonicalize().ok()?.with_added_extension("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.or_else(|_| File::open(&path)).ok()?; // another user's can be locked, too
     file.lock().ok().map(|()| file)
@@ -645,6 +645,7 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
 }
 
 /// One call of the API: POSTs `body` to `path` with the access token, and again with a new one where that is refused.
+/// A new token that is refused before it ever worked stops the run.
 fn post_json(run: &Run, stage: &str, path: &str, body: &Value) -> Result<Value, Failure> {
     let mut refused: Vec<String> = Vec::new();
     loop {
@@ -702,7 +703,7 @@ fn call_api(
     }
     let mut secrets =
         ["access_token", "authorization", "token"].map(|name| text_in(&reply, name).unwrap_or("")).to_vec();
-    secrets.extend(query.iter().map(|(_, value)| value));
+    secrets.extend(query.iter().filter(|(name, _)| *name == "access_token").map(|(_, token)| token));
     secrets.extend(run.settings.account.iter().map(|(_, secret)| secret.as_str()));
     let told = quote(text_in(&reply, "errmsg").unwrap_or_default(), &secrets);
     let (help, cure) = remedy(errcode, &run.settings.auth);
@@ -1064,7 +1065,7 @@ fn modified(metadata: &Metadata) -> i64 {
 fn list_files(options: &Options, config: &Value, prefix: &str) -> Result<(Vec<LocalFile>, Vec<String>), String> {
     let config_path = options.config.canonicalize().unwrap_or_default();
     let manifest = options.manifest.as_ref().and_then(|path| path.canonicalize().ok());
-    let beside = [with_suffix(&config_path, ".new"), with_suffix(&config_path, ".lock")];
+    let beside = [config_path.with_added_extension("new"), config_path.with_added_extension("lock")];
     let own = beside.into_iter().chain([config_path]).chain(manifest).collect();
     let mut listing = Listing { recursive: options.recursive, prefix, own, files: Vec::new(), notes: Vec::new() };
     let default = [PathBuf::from(text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR))];
@@ -1438,13 +1439,6 @@ fn variable(name: &str) -> Option<String> {
 
 fn unix_seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64)
-}
-
-/// The path of the file beside `path` whose name has `suffix` after it.
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Renames `new` to `old`. Windows forbids it while another program reads the old one.
