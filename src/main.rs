@@ -669,8 +669,8 @@ fn post_json(run: &Run, stage: &str, path: &str, body: &Value) -> Result<Value, 
     }
 }
 
-/// One request of the API. Its reply must be JSON without an `errcode`, or with 0. What it says about an error is quoted
-/// without secrets, of the request or of its own.
+/// One request of the API. Its reply must be JSON without an `errcode`, or with 0. What it says about an error is
+/// quoted without secrets, of the request or of its own.
 fn call_api(
     run: &Run,
     stage: &str,
@@ -875,7 +875,8 @@ fn upload_all(run: &Run, notes: usize) -> ExitCode {
 
 type Finished = (usize, Result<Stored, Failure>);
 
-/// A worker: uploads file after file (`again`: even if the manifest knows it), until none is left or the run is stopped.
+/// A worker: uploads file after file (`again`: even if the manifest knows it), until none is left or the run is
+/// stopped.
 fn work(run: &Run, queue: &Mutex<mpsc::Receiver<(usize, bool)>>, done: &mpsc::Sender<Finished>) {
     let next = || queue.lock().unwrap().recv().ok().filter(|_| run.stopped.get().is_none());
     while let Some((index, again)) = next() {
@@ -985,8 +986,8 @@ struct Manifest {
 }
 
 impl Manifest {
-    /// Opens the manifest, or begins it, and reads what it knows of `files` in `env`. A last line that a power cut tore is cut
-    /// off. Something else than a manifest is refused and stays as it is. In a dry run nothing is changed.
+    /// Opens the manifest, or begins it, and reads what it knows of `files` in `env`. A last line that a power cut tore
+    /// is cut off. Something else than a manifest is refused and stays as it is. In a dry run nothing is changed.
     fn open(options: &Options, env: &str, files: &[LocalFile]) -> Result<Manifest, String> {
         let (mut known, writable) = (HashMap::new(), !options.dry_run);
         let Some(path) = options.manifest.as_ref().filter(|path| writable || path.exists()) else {
