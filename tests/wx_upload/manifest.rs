@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Write;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -155,8 +156,9 @@ fn a_file_that_is_written_to_while_it_is_sent_is_sent_again() {
     let world = world(1);
     let path = world.path("files/000");
     let write = move |_: &Request| {
-        fs::write(&path, "001").unwrap();
-        File::options().write(true).open(&path).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        let mut file = File::options().write(true).open(&path).unwrap(); // not cut off first: it may be read just now
+        file.write_all(b"001").unwrap();
+        file.set_modified(UNIX_EPOCH).unwrap();
         Some(Fault::Delay(Duration::ZERO))
     };
     world.stand_in.fault(Step::Upload, When::Once, Fault::custom(write));
