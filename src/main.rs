@@ -363,8 +363,8 @@ fn settings(config: &Value, options: &Options) -> Result<Settings, String> {
         given.ok_or_else(|| format!("{shown}: `{key}` is missing: {hint}"))
     };
     let env = needed("env", "WX_ENV", "the id of the 云托管 environment, like prod-…")?;
-    let account = needed("appid", "WX_APPID", "see mp.weixin.qq.com, 开发设置")
-        .and_then(|appid| Ok((appid, needed("secret", "WX_SECRET", "see mp.weixin.qq.com, 开发设置")?)));
+    let hint = "see mp.weixin.qq.com, 开发设置";
+    let account = needed("appid", "WX_APPID", hint).and_then(|appid| Ok((appid, needed("secret", "WX_SECRET", hint)?)));
     Ok(Settings { account, env, prefix, auth, https_only: base.scheme_str() != Some("http"), api_base })
 }
 
@@ -551,15 +551,29 @@ fn fetch_token(run: &Run) -> Result<(String, i64), Failure> {
     Ok((access_token, expires_in.ok_or_else(odd)?))
 }
 
+/// Where a file is to be uploaded to, and what proves that it may be.
+struct UploadFileInfo {
+    url: String,
+    token: String,
+    authorization: String,
+    file_id: String,
+    cos_file_id: String,
+}
+
 /// Step 2: asks where to upload the file with the cloud name `path`. The answer is good for 15 minutes.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
-fn get_upload_file_info(run: &Run, path: &str) -> Result<Value, Failure> {
+fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure> {
     let body = json!({ "env": run.settings.env, "path": path });
-    let info = post_json(run, INFO_FAILED, "/tcb/uploadfile", &body)?;
-    for name in ["url", "token", "authorization", "file_id", "cos_file_id"] {
-        text_field(INFO_FAILED, &info, name)?;
-    }
-    if !text_field(INFO_FAILED, &info, "file_id")?.starts_with("cloud://") {
+    let reply = post_json(run, INFO_FAILED, "/tcb/uploadfile", &body)?;
+    let text = |name| text_field(INFO_FAILED, &reply, name);
+    let info = UploadFileInfo {
+        url: text("url")?,
+        token: text("token")?,
+        authorization: text("authorization")?,
+        file_id: text("file_id")?,
+        cos_file_id: text("cos_file_id")?,
+    };
+    if !info.file_id.starts_with("cloud://") {
         // It will be printed, so it must not be one of the secrets beside it.
         return Err(failure(INFO_FAILED, Cure::Nothing, "the reply has no proper `file_id`"));
     }
@@ -568,25 +582,23 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<Value, Failure> {
 
 /// Step 3: uploads `file` under the cloud name `request_path`, as the form that COS's "POST Object" takes.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
-fn upload_file(run: &Run, info: &Value, request_path: &str, file: &mut FileBody) -> Result<(), Failure> {
-    let text = |name| info[name].as_str().unwrap_or_default();
-    let (url, authorization, token) = (text("url"), text("authorization"), text("token"));
+fn upload_file(run: &Run, info: &UploadFileInfo, request_path: &str, file: &mut FileBody) -> Result<(), Failure> {
     let mut fields = vec![
         ("key", request_path),
-        ("Signature", authorization),
-        ("x-cos-security-token", token),
-        ("x-cos-meta-fileid", text("cos_file_id")),
+        ("Signature", &info.authorization),
+        ("x-cos-security-token", &info.token),
+        ("x-cos-meta-fileid", &info.cos_file_id),
     ];
     // COS ignores the type that the `file` part states, and browsers download what is stored without one.
     fields.extend(mime_guess::from_path(request_path).first_raw().map(|mime| ("Content-Type", mime)));
     // COS takes no chunked body, and a reader has no length: that of the form around it is measured.
     let around = io::copy(&mut cos_form(&fields, &mut io::empty()), &mut io::sink()).unwrap_or_default();
-    let request = run.agent.post(url).header("Content-Length", around + file.left);
+    let request = run.agent.post(&info.url).header("Content-Length", around + file.left);
     let sent = request.send(cos_form(&fields, file));
     if let Some(why) = file.failed.take() {
         return Err(failure(UPLOAD_FAILED, Cure::Nothing, why));
     }
-    let mut reply = sent.map_err(|error| request_failed(run, UPLOAD_FAILED, url, error))?;
+    let mut reply = sent.map_err(|error| request_failed(run, UPLOAD_FAILED, &info.url, error))?;
     let mut xml = Vec::new();
     // Also that of a success, so that the connection can be used again. The status has said what counts.
     let _ = reply.body_mut().as_reader().take(MAX_COS_REPLY_BYTES).read_to_end(&mut xml);
@@ -598,7 +610,7 @@ fn upload_file(run: &Run, info: &Value, request_path: &str, file: &mut FileBody)
             let clock = if code == "RequestTimeTooSkewed" { ": see that this machine's clock is right" } else { "" };
             told = format!(": {code}{clock}: {}", element("Message").unwrap_or_default());
         }
-        let told = quote(&told, &[authorization, token]);
+        let told = quote(&told, &[&info.authorization, &info.token]);
         let refused = status_failed(UPLOAD_FAILED, &reply, &told);
         let cure = if reply.status() == 403 { Cure::NewSignature } else { refused.cure };
         return Err(Failure { cure, ..refused });
@@ -786,12 +798,11 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
         let crc = crc64fast::Digest::new();
         let mut body = FileBody { file: opened, left: size, crc, progress: &run.progress, failed: None };
         upload_file(run, &info, &file.key, &mut body).inspect_err(|_| run.progress.dec(size - body.left))?;
-        let file_id = text_field(UPLOAD_FAILED, &info, "file_id")?;
-        let recorded = run.manifest.record(&run.settings.env, &file.key, &metadata, body.crc.sum64(), &file_id);
+        let recorded = run.manifest.record(&run.settings.env, &file.key, &metadata, body.crc.sum64(), &info.file_id);
         if let Err(error) = recorded {
             run.note(&format!("warning: the manifest cannot be written: {error}"));
         }
-        Ok(Stored { file_id, size, unchanged: false })
+        Ok(Stored { file_id: info.file_id, size, unchanged: false })
     })
 }
 
@@ -901,17 +912,19 @@ struct Tally {
 /// as have piled up during the call before, and prints each file's outcome as soon as it and all before it are done.
 fn collect(run: &Run, queue: mpsc::Sender<(usize, bool)>, finished: &mpsc::Receiver<Finished>) -> Tally {
     let (mut queue, mut handed_out, mut printed) = (Some(queue), 0, 0);
-    let mut linkless: Vec<(usize, Stored)> = Vec::new();
+    let mut linkless: BTreeMap<usize, Stored> = BTreeMap::new(); // in the order in which they are to be printed
     let mut ended: BTreeMap<usize, Outcome> = BTreeMap::new();
     let mut no_links = None; // why none are to be had any more
     let mut tally = Tally::default();
     loop {
         if run.stopped.get().is_some() || printed == run.files.len() {
             queue = None; // which ends the workers
-            linkless.retain(|(_, stored)| !stored.unchanged);
+            linkless.retain(|_, stored| !stored.unchanged);
         }
-        while queue.is_some() && handed_out < run.files.len().min(printed + MAX_AHEAD) {
-            queue.iter().for_each(|queue| _ = queue.send((handed_out, false)));
+        while let Some(queue) = &queue
+            && handed_out < run.files.len().min(printed + MAX_AHEAD)
+        {
+            let _ = queue.send((handed_out, false));
             handed_out += 1;
         }
         let mut arrived = None;
@@ -922,13 +935,12 @@ fn collect(run: &Run, queue: mpsc::Sender<(usize, bool)>, finished: &mpsc::Recei
         }
         for (index, result) in arrived.into_iter().chain(finished.try_iter()) {
             match result {
-                Ok(stored) => linkless.push((index, stored)),
+                Ok(stored) => _ = linkless.insert(index, stored),
                 Err(failure) if failure.cure == Cure::StopRun => {} // told once; the file counts as not attempted
                 Err(failure) => _ = ended.insert(index, Err((failure, None))),
             }
         }
-        linkless.sort_by_key(|(index, _)| *index); // what is printed first is asked for first
-        let batch: Vec<_> = linkless.drain(..linkless.len().min(LINKS_PER_CALL)).collect();
+        let batch: Vec<_> = std::iter::from_fn(|| linkless.pop_first()).take(LINKS_PER_CALL).collect();
         let file_ids: Vec<&str> = batch.iter().map(|(_, stored)| &*stored.file_id).collect();
         let links = match &no_links {
             Some(failure) => vec![Err(Failure::clone(failure)); batch.len()],
@@ -940,11 +952,13 @@ fn collect(run: &Run, queue: mpsc::Sender<(usize, bool)>, finished: &mpsc::Recei
                 Ok(url) => Ok((stored, url)),
                 Err(failure) if failure.cure == Cure::UploadAgain && stored.unchanged => {
                     run.progress.inc_length(stored.size);
-                    queue.iter().for_each(|queue| _ = queue.send((index, true)));
+                    _ = queue.as_ref().map(|queue| queue.send((index, true)));
                     continue;
                 }
                 Err(failure) => {
-                    no_links = Some(failure.clone()).filter(|failure| failure.cure == Cure::StopRun);
+                    if failure.cure == Cure::StopRun {
+                        no_links = Some(failure.clone());
+                    }
                     Err((failure, Some(stored.file_id)))
                 }
             };
@@ -954,7 +968,7 @@ fn collect(run: &Run, queue: mpsc::Sender<(usize, bool)>, finished: &mpsc::Recei
             finish(run, &run.files[printed], outcome, &mut tally);
             printed += 1;
         }
-        run.progress.set_prefix(printed.to_string());
+        run.progress.set_prefix(printed.to_string()); // for `show_progress`
     }
     // A stopped run leaves gaps, and behind them files that are done.
     for (index, outcome) in ended {
@@ -1005,16 +1019,17 @@ impl Manifest {
         let (mut lines, mut line, mut whole, mut is_one) = (BufReader::new(&file), Vec::new(), 0, size == 0);
         while lines.by_ref().take(MAX_MANIFEST_LINE).read_until(b'\n', &mut line).map_err(unusable)? > 0 {
             let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
-            let begins_like_one = line.iter().zip(b"{\"key\":\"").all(|(a, b)| a == b);
-            is_one |= entry["key"].is_string() && entry["file_id"].is_string();
+            let (key, file_id) = (entry["key"].as_str(), entry["file_id"].as_str());
+            is_one |= key.is_some() && file_id.is_some();
             if !line.ends_with(b"\n") {
+                let begins_like_one = line.iter().zip(b"{\"key\":\"").all(|(a, b)| a == b);
                 is_one |= whole == 0 && entry.is_null() && begins_like_one;
                 is_one &= whole + line.len() as u64 == size;
                 break; // torn
             }
             whole += line.len() as u64;
             line.clear();
-            if let (Some(key), Some(file_id)) = (entry["key"].as_str(), entry["file_id"].as_str())
+            if let (Some(key), Some(file_id)) = (key, file_id)
                 && let (Some(size), Some(mtime)) = (entry["size"].as_u64(), entry["mtime"].as_i64())
                 && (entry["env"] == env && keys.contains(key))
             {
@@ -1176,7 +1191,7 @@ fn result_line(format: &str, file: &LocalFile, outcome: &Outcome) -> Option<Stri
         ("text", Ok((stored, url))) => columns(&[&file.name, url, &stored.file_id]),
         ("url", Ok((_, url))) => escape(url),
         ("markdown", Ok((_, url))) => escape(&markdown(&file.name, url)),
-        (_, Ok((stored, url))) => {
+        ("json", Ok((stored, url))) => {
             json_line(file, json!({ "size": stored.size, "file_id": stored.file_id, "url": url }))
         }
         ("json", Err((failure, file_id))) => json_line(file, json!({ "error": failure.message, "file_id": file_id })),
