@@ -1,0 +1,97 @@
+//! The bytes of a file on their way into a form: streamed from disk, counted and summed up.
+//!
+//! Does not know where they go.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::listing::{MAX_FILE_BYTES, TOO_LARGE};
+use crate::output::Console;
+
+/// An open file, to be read to the length that it had when it was opened.
+pub struct FileBody<'a> {
+    file: File,
+    metadata: Metadata,
+    left: u64,
+    crc: crc64fast::Digest,
+    console: &'a Console,
+    failed: Option<String>,
+}
+
+impl FileBody<'_> {
+    /// Opens a regular file. The error is a sentence about it. `console` is told of the bytes read.
+    pub fn open<'a>(path: &Path, console: &'a Console) -> Result<FileBody<'a>, String> {
+        let unreadable = |error: io::Error| format!("cannot be opened: {error}");
+        // Asked before it is opened: to open a FIFO would wait for its other end.
+        if !fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err("is no regular file any more".into());
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.len() > MAX_FILE_BYTES {
+            return Err(TOO_LARGE.into());
+        }
+        Ok(FileBody {
+            file,
+            left: metadata.len(),
+            metadata,
+            crc: crc64fast::Digest::new(),
+            console,
+            failed: None,
+        })
+    }
+
+    /// What the system said of the file when it was opened.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// How many bytes will be read, or were.
+    pub fn size(&self) -> u64 {
+        self.metadata.len()
+    }
+
+    /// The CRC-64/XZ of what was read, which COS calls crc64ecma.
+    pub fn crc64(&self) -> u64 {
+        self.crc.sum64()
+    }
+
+    /// Why the file could not be read to its end, if that is why a request failed.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Takes back what the console was told: these bytes have not arrived.
+    pub fn uncount(&self) {
+        self.console.take_back_bytes(self.size() - self.left);
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(most);
+        let count = self.file.read(&mut buffer[..wanted])?;
+        if count == 0 && wanted > 0 {
+            // Not `Ok(0)`: ureq would ask for the rest of the promised length for ever.
+            return Err(io::Error::other("it became shorter while it was read"));
+        }
+        Ok(count)
+    }
+}
+
+impl Read for FileBody<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.read_some(buffer) {
+            Ok(count) => {
+                self.crc.write(&buffer[..count]);
+                self.left -= count as u64;
+                self.console.count_bytes(count as u64);
+                Ok(count)
+            }
+            Err(error) => {
+                self.failed = Some(format!("cannot be read: {error}"));
+                Err(error)
+            }
+        }
+    }
+}

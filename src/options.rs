@@ -1,0 +1,325 @@
+//! What the user wants: the command line, the config's keys and the environment, checked, in one
+//! `Settings`.
+//!
+//! Opens no file and sends nothing.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use ureq::http::Uri;
+
+use crate::cloud_name;
+
+const HELP: &str = "\
+Upload files to WeChat CloudRun (微信云托管) storage and print their links.
+
+Usage: wx-upload [OPTIONS] [PATH]...
+
+A PATH is a file, or a directory: the files in it. Default: config's upload_dir.
+
+  -c, --config FILE      the config file [./config.json]
+  -t, --to PREFIX        the cloud folder [config's upload_path, else temp3/]
+  -r, --recursive        also files in subdirectories
+  -j, --jobs N           files uploaded at once, 1 to 64 [8]
+  -f, --format FORMAT    text, url, markdown or json [text]
+      --manifest FILE    remember uploads there, skip what has not changed since
+      --retries N        tries after the first, 0 to 10 [3]
+      --timeout SECONDS  give up on a silent connection, 1 to 3600 [60]
+  -n, --dry-run          list what would be uploaded, touch no network
+      --init             write a config file to fill in
+  -q, --quiet            only errors on standard error
+  -h, --help             this text;  -V, --version: the version
+
+  wx-upload --init                                 first of all
+  wx-upload -r -t img/ --manifest sent.jsonl pics  again later: only what is new";
+
+const VERSION: &str = concat!("wx-upload ", env!("CARGO_PKG_VERSION"));
+
+const DEFAULT_DIR: &str = "./154190339_附件/"; // the script's own directory
+const DEFAULT_FOLDER: &str = "temp3/"; // and its cloud folder
+
+/// The shape of a result line.
+#[derive(Clone, Copy)]
+pub enum Format {
+    Text,
+    Url,
+    Markdown,
+    Json,
+}
+
+/// What a command line asks for.
+pub enum Command {
+    /// `--help` or `--version`: this text.
+    Show(&'static str),
+    /// `--init`
+    Init(Options),
+    Upload(Options),
+}
+
+/// The command line.
+pub struct Options {
+    pub config: PathBuf,
+    pub quiet: bool,
+    paths: Vec<PathBuf>,
+    to: Option<String>,
+    recursive: bool,
+    jobs: usize,
+    format: Format,
+    manifest: Option<PathBuf>,
+    retries: u32,
+    timeout: u32,
+    dry_run: bool,
+}
+
+/// Reads the command line. The error is a sentence about it.
+pub fn parse_options() -> Result<Command, String> {
+    parse(lexopt::Parser::from_env()).map_err(|error| format!("{error}; see `wx-upload --help`"))
+}
+
+fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut init = false;
+    let mut options = Options {
+        config: "./config.json".into(),
+        quiet: false,
+        paths: Vec::new(),
+        to: None,
+        recursive: false,
+        jobs: 8,
+        format: Format::Text,
+        manifest: None,
+        retries: 3,
+        timeout: 60,
+        dry_run: false,
+    };
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Short('c') | Long("config") => {
+                options.config = file_named("--config", arguments.value()?)?;
+            }
+            Short('t') | Long("to") => options.to = Some(arguments.value()?.string()?),
+            Short('r') | Long("recursive") => options.recursive = true,
+            Short('j') | Long("jobs") => {
+                options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize;
+            }
+            Short('f') | Long("format") => options.format = format_named(arguments.value()?)?,
+            Long("manifest") => {
+                options.manifest = Some(file_named("--manifest", arguments.value()?)?);
+            }
+            Long("retries") => options.retries = number("--retries", arguments.value()?, 0, 10)?,
+            Long("timeout") => options.timeout = number("--timeout", arguments.value()?, 1, 3600)?,
+            Short('n') | Long("dry-run") => options.dry_run = true,
+            Long("init") => init = true,
+            Short('q') | Long("quiet") => options.quiet = true,
+            Short('h') | Long("help") => return Ok(Command::Show(HELP)),
+            Short('V') | Long("version") => return Ok(Command::Show(VERSION)),
+            Value(path) => options.paths.push(file_named("PATH", path)?),
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    Ok(match init {
+        true => Command::Init(options),
+        false => Command::Upload(options),
+    })
+}
+
+fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
+    if name.is_empty() {
+        return Err(format!("{option} is empty, and names no file").into());
+    }
+    Ok(name.into())
+}
+
+fn format_named(name: OsString) -> Result<Format, lexopt::Error> {
+    Ok(match name.to_string_lossy().as_ref() {
+        "text" => Format::Text,
+        "url" => Format::Url,
+        "markdown" => Format::Markdown,
+        "json" => Format::Json,
+        other => {
+            let why = format!("--format takes text, url, markdown or json, not '{other}'");
+            return Err(why.into());
+        }
+    })
+}
+
+/// The value of `option`, a whole number from `least` to `most`.
+fn number(option: &str, value: OsString, least: u32, most: u32) -> Result<u32, lexopt::Error> {
+    let text = value.to_string_lossy();
+    match text.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => {
+            let range = format!("from {least} to {most}");
+            Err(format!("{option} takes a whole number {range}, not '{text}'").into())
+        }
+    }
+}
+
+/// How the program gets in: where its access token comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// The script's way, `/cgi-bin/token`.
+    Token,
+    /// `/cgi-bin/stable_token`
+    StableToken,
+    /// In a CloudRun container with 开放接口服务: no token.
+    None,
+}
+
+/// What a token is asked for with.
+pub struct Account<'a> {
+    pub appid: &'a str,
+    pub secret: &'a str,
+}
+
+/// What the command line, the config and the environment say together, checked.
+pub struct Settings {
+    pub config: PathBuf,
+    /// The files and directories that were typed.
+    pub paths: Vec<PathBuf>,
+    /// The directory that is uploaded where none were.
+    pub upload_dir: PathBuf,
+    pub recursive: bool,
+    pub jobs: usize,
+    pub format: Format,
+    pub manifest: Option<PathBuf>,
+    pub retries: u32,
+    /// Seconds without a byte after which a connection is given up.
+    pub timeout: u32,
+    pub dry_run: bool,
+    pub quiet: bool,
+
+    appid: Option<String>,
+    secret: Option<String>,
+    pub env: String,
+    /// Stands before each cloud name: empty, or with a last `/`.
+    pub prefix: String,
+    pub auth: Auth,
+    /// Where the API is, without a last `/`.
+    pub api_base: String,
+}
+
+impl Settings {
+    /// Puts together and checks what was asked for. The error is a sentence that names the key.
+    pub fn new(options: Options, config: &Value) -> Result<Settings, String> {
+        let shown = options.config.display();
+        let auth = match text_in(config, "auth") {
+            Some("token") | None => Auth::Token,
+            Some("stable_token") => Auth::StableToken,
+            Some("none") => Auth::None,
+            Some(_) => {
+                return Err(format!(
+                    "{shown}: `auth` must be token, stable_token or none"
+                ));
+            }
+        };
+        let Some(api_base) = api_base(config, auth) else {
+            return Err(format!(
+                "{shown}: `api_base` must be like https://api.weixin.qq.com"
+            ));
+        };
+        let prefix = prefix(&options, config)?;
+        let Some(env) = text_or_variable(config, "env", "WX_ENV") else {
+            let hint = "the id of the 云托管 environment, like prod-…";
+            return Err(format!("{shown}: `env` is missing: {hint}"));
+        };
+        Ok(Settings {
+            upload_dir: text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR).into(),
+            appid: text_or_variable(config, "appid", "WX_APPID"),
+            secret: text_or_variable(config, "secret", "WX_SECRET"),
+            env,
+            prefix,
+            auth,
+            api_base,
+            config: options.config,
+            paths: options.paths,
+            recursive: options.recursive,
+            jobs: options.jobs,
+            format: options.format,
+            manifest: options.manifest,
+            retries: options.retries,
+            timeout: options.timeout,
+            dry_run: options.dry_run,
+            quiet: options.quiet,
+        })
+    }
+
+    /// `appid` and `secret`, or what to say where they are needed and missing.
+    pub fn account(&self) -> Result<Account<'_>, String> {
+        let missing = |key| {
+            let shown = self.config.display();
+            format!("{shown}: `{key}` is missing: see mp.weixin.qq.com, 开发设置")
+        };
+        Ok(Account {
+            appid: self.appid.as_deref().ok_or_else(|| missing("appid"))?,
+            secret: self.secret.as_deref().ok_or_else(|| missing("secret"))?,
+        })
+    }
+
+    /// The AppSecret, which no output may show.
+    pub fn secret(&self) -> Option<&str> {
+        self.secret.as_deref()
+    }
+
+    /// Whether plain http is refused: unless the API itself is asked that way.
+    pub fn https_only(&self) -> bool {
+        self.api_base
+            .parse::<Uri>()
+            .unwrap_or_default()
+            .scheme_str()
+            != Some("http")
+    }
+}
+
+/// Where the API is, without a last `/`; `None` if the config names something else than a host.
+fn api_base(config: &Value, auth: Auth) -> Option<String> {
+    // In a container the platform itself signs the calls, for which it must be able to read them.
+    let default = match auth {
+        Auth::None => "http://api.weixin.qq.com",
+        _ => "https://api.weixin.qq.com",
+    };
+    let base = text_in(config, "api_base").unwrap_or(default);
+    let base = base.trim_end_matches('/');
+    let uri: Uri = base.parse().ok()?;
+    let authority = uri.authority()?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    let is_host = authority == authority.host() || authority.port().is_some();
+    let is_bare = !base.contains(['?', '#', '@']);
+    (is_http && is_host && is_bare).then(|| base.to_owned())
+}
+
+/// The prefix of all cloud names: from `--to`, else from the config.
+fn prefix(options: &Options, config: &Value) -> Result<String, String> {
+    let (source, folder) = match &options.to {
+        Some(to) => ("--to".to_owned(), to.as_str()),
+        None => {
+            let source = format!("{}: `upload_path`", options.config.display());
+            let folder = text_in(config, "upload_path").unwrap_or(DEFAULT_FOLDER);
+            (source, folder)
+        }
+    };
+    let prefix = cloud_name::prefix(folder);
+    match cloud_name::broken_rule(&format!("{prefix}x")) {
+        Some(why) => Err(format!("{source} '{folder}': {why}")),
+        None => Ok(prefix),
+    }
+}
+
+/// A text in the config or in a reply; null, missing and empty are the same.
+pub fn text_in<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object[key].as_str().filter(|text| !text.is_empty())
+}
+
+fn text_or_variable(config: &Value, key: &str, name: &str) -> Option<String> {
+    match text_in(config, key) {
+        Some(text) => Some(text.to_owned()),
+        None => variable(name),
+    }
+}
+
+/// What the environment says; an empty text is none.
+pub fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|text| !text.is_empty())
+}

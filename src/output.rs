@@ -1,0 +1,256 @@
+//! What the user sees: result lines on standard output; notes, errors and progress on standard
+//! error. The one place that makes text safe for a terminal.
+//!
+//! Does not know when something is said.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::thread;
+use std::time::Duration;
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use crate::listing::LocalFile;
+use crate::options::{Format, Settings};
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+// ---- Lines ------------------------------------------------------------------------------------
+
+/// Prints a line on standard output, at once. The error is a sentence.
+pub fn print(line: &str) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    let printed = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    printed.map_err(|error| format!("standard output cannot be written: {error}"))
+}
+
+/// Prints a line on standard error. There is nobody to tell when that fails.
+pub fn complain(line: &str) {
+    let line = escape(line) + "\n";
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// The result line of a file that is in the cloud and has a link.
+pub fn linked_line(
+    format: Format,
+    file: &LocalFile,
+    size: u64,
+    file_id: &str,
+    url: &str,
+) -> String {
+    match format {
+        Format::Text => columns(&[&file.name, url, file_id]),
+        Format::Url => escape(url),
+        Format::Markdown => escape(&markdown(&file.name, url)),
+        Format::Json => json_line(
+            file,
+            json!({ "size": size, "file_id": file_id, "url": url }),
+        ),
+    }
+}
+
+/// The result line of a file that failed, `file_id` where the upload itself succeeded. Only JSON
+/// has one.
+pub fn failed_line(
+    format: Format,
+    file: &LocalFile,
+    error: &str,
+    file_id: Option<&str>,
+) -> Option<String> {
+    let rest = match file_id {
+        Some(file_id) => json!({ "error": error, "file_id": file_id }),
+        None => json!({ "error": error }),
+    };
+    match format {
+        Format::Json => Some(json_line(file, rest)),
+        Format::Text | Format::Url | Format::Markdown => None,
+    }
+}
+
+/// The line of a file that a dry run lists.
+pub fn listed_line(format: Format, file: &LocalFile) -> String {
+    match format {
+        Format::Json => json_line(file, json!({ "size": file.size })),
+        Format::Text | Format::Url | Format::Markdown => columns(&[&file.name, &file.key]),
+    }
+}
+
+fn columns(columns: &[&str]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| escape(column)).collect();
+    columns.join("\t")
+}
+
+fn json_line(file: &LocalFile, rest: Value) -> String {
+    let mut line = Map::new();
+    line.insert("name".into(), file.name.as_str().into());
+    line.insert("path".into(), file.path.to_string_lossy().into());
+    line.insert("key".into(), file.key.as_str().into());
+    if let Value::Object(rest) = rest {
+        line.extend(rest);
+    }
+    escape(&Value::Object(line).to_string())
+}
+
+fn markdown(name: &str, url: &str) -> String {
+    let mime = mime_guess::from_path(name).first();
+    let is_image = mime.is_some_and(|mime| mime.type_() == "image");
+    let mark = if is_image { "!" } else { "" };
+    let name = name
+        .replace('\\', "\\\\")
+        .replace('[', "\\[")
+        .replace(']', "\\]");
+    let url = url
+        .replace(' ', "%20")
+        .replace('(', "%28")
+        .replace(')', "%29");
+    format!("{mark}[{name}]({url})")
+}
+
+/// Makes text safe for a terminal: control characters, and those that turn the direction of
+/// writing, are spelled `\u001b`, which JSON understands, too.
+fn escape(text: &str) -> String {
+    if !text.contains(is_unsafe) {
+        return text.to_owned();
+    }
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if is_unsafe(c) {
+            escaped += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A number of bytes, as people read it.
+pub fn human_bytes(bytes: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes >> shift > 0 {
+            let count = bytes as f64 / f64::from(1 << shift);
+            return format!("{count:.1} {unit}");
+        }
+    }
+    format!("{bytes} B")
+}
+
+// ---- Standard error ---------------------------------------------------------------------------
+
+/// What is said while the run goes on: lines, and under them the progress.
+pub struct Console {
+    quiet: bool,
+    bar: ProgressBar,
+    files: usize,
+}
+
+impl Console {
+    /// Progress over `files`, hidden where standard error is no terminal, or is not wanted.
+    pub fn new(settings: &Settings, files: &[LocalFile]) -> Console {
+        let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let is_shown = io::stderr().is_terminal() && !is_dumb;
+        let bar = if is_shown && !settings.quiet && !settings.dry_run {
+            let bytes = files
+                .iter()
+                .fold(0, |sum: u64, file| sum.saturating_add(file.size));
+            ProgressBar::new(bytes)
+                .with_style(one_line())
+                .with_prefix("0")
+        } else {
+            ProgressBar::hidden()
+        };
+        Console {
+            quiet: settings.quiet,
+            bar,
+            files: files.len(),
+        }
+    }
+
+    /// A line on standard error, above the progress.
+    pub fn complain(&self, line: &str) {
+        self.bar.suspend(|| complain(line));
+    }
+
+    /// The same, unless quiet.
+    pub fn note(&self, line: &str) {
+        if !self.quiet {
+            self.complain(line);
+        }
+    }
+
+    /// A line on standard output. The error is a sentence.
+    pub fn print(&self, line: &str) -> Result<(), String> {
+        if io::stdout().is_terminal() {
+            return self.bar.suspend(|| print(line));
+        }
+        print(line) // may take its time, in which progress, and so the workers, must not stand still
+    }
+
+    /// So many bytes more were sent.
+    pub fn count_bytes(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    /// So many bytes were sent for nothing.
+    pub fn take_back_bytes(&self, bytes: u64) {
+        self.bar.dec(bytes);
+    }
+
+    /// A file of so many bytes will not be sent.
+    pub fn leave_out(&self, bytes: u64) {
+        self.bar.dec_length(bytes);
+    }
+
+    /// A file of so many bytes, which was left out, will be sent after all.
+    pub fn put_back(&self, bytes: u64) {
+        self.bar.inc_length(bytes);
+    }
+
+    /// So many files are done.
+    pub fn files_done(&self, files: usize) {
+        self.bar.set_prefix(files.to_string());
+    }
+
+    /// Shows progress until it is finished: in a thread of its own, which `finish` lets end when it
+    /// is unparked.
+    pub fn show_progress(&self) {
+        let bar = &self.bar;
+        while !bar.is_hidden() && !bar.is_finished() {
+            bar.set_message(self.progress());
+            thread::park_timeout(PROGRESS_EVERY);
+        }
+    }
+
+    fn progress(&self) -> String {
+        let bar = &self.bar;
+        let rate = bar.per_sec() as u64;
+        let left = match rate {
+            0 => String::new(),
+            _ => format!(", {:#} left", HumanDuration(bar.eta())),
+        };
+        format!(
+            "{}/{} files, {}/{}, {}/s{left}",
+            bar.prefix(),
+            self.files,
+            human_bytes(bar.position()),
+            human_bytes(bar.length().unwrap_or_default()),
+            human_bytes(rate),
+        )
+    }
+
+    /// Ends the progress, and takes it from the screen.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A message that is cut to the width of the terminal: a line that wraps would take result lines
+/// with it when it is redrawn.
+fn one_line() -> ProgressStyle {
+    let style = ProgressStyle::with_template("{wide_msg}");
+    style.unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,265 @@
+//! Many files at once: workers upload, the calling thread asks for links together and reports the
+//! files in their order.
+//!
+//! Knows when, not how: it is given the verbs.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use crate::listing::LocalFile;
+use crate::retry::{Course, Cure, Failure};
+
+/// The limit of batchdownloadfile.
+const LINKS_PER_CALL: usize = 50;
+/// Files that finish within so long share a call for links.
+const SIDE_BY_SIDE: Duration = Duration::from_millis(5);
+/// Files that may be handed out before the first unfinished one is: bounds what waits to be
+/// reported.
+const MAX_AHEAD: usize = 10_000;
+
+/// A file that is in the cloud.
+pub struct Stored {
+    pub file_id: String,
+    pub size: u64,
+    /// It was there already, as the manifest knew.
+    pub unchanged: bool,
+}
+
+/// How a file ended.
+pub enum Outcome {
+    Linked {
+        stored: Stored,
+        url: String,
+    },
+    Failed {
+        why: Failure,
+    },
+    /// It is in the cloud, but its link could not be had.
+    Linkless {
+        file_id: String,
+        why: Failure,
+    },
+}
+
+/// Uploads `files`, `jobs` at once, and reports each as soon as it and all before it are done. What
+/// a stopped run did not come to is not reported.
+///
+/// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
+/// - `get_links` asks for the links of up to 50 `file_id`s: a result for each, in their order.
+/// - `report` tells how a file ended.
+pub fn run(
+    files: &[LocalFile],
+    jobs: usize,
+    course: &Course,
+    upload: impl Fn(&LocalFile, bool) -> Result<Stored, Failure> + Sync,
+    get_links: impl Fn(&[&str]) -> Vec<Result<String, Failure>>,
+    mut report: impl FnMut(&LocalFile, Outcome),
+) {
+    let (queue, tasks) = mpsc::channel();
+    let (done, finished) = mpsc::channel();
+    let tasks = Mutex::new(tasks);
+    thread::scope(|scope| {
+        for worker in 0..jobs.min(files.len()) {
+            let (tasks, upload, done) = (&tasks, &upload, done.clone());
+            let work = move || work(files, course, tasks, upload, &done);
+            // Where the system gives no more threads, those that there are do the work.
+            let started = thread::Builder::new().spawn_scoped(scope, work);
+            if let (Err(error), 0) = (started, worker) {
+                course.stop(format!("no thread can be started: {error}"));
+            }
+        }
+        drop(done); // each worker has its own: when they are gone, nothing more comes
+        let mut under_way = UnderWay::new(files, queue);
+        loop {
+            if course.stopped().is_some() || under_way.is_complete() {
+                under_way.begin_no_more();
+            }
+            under_way.hand_out();
+            if !under_way.take_in(&finished) {
+                break;
+            }
+            under_way.ask_for_links(&get_links);
+            under_way.report_in_order(&mut report);
+        }
+        under_way.report_the_rest(&mut report);
+    });
+}
+
+/// A file for a worker.
+struct Task {
+    index: usize,
+    /// Even if the manifest knows it.
+    again: bool,
+}
+
+/// What a worker made of it.
+struct Finished {
+    index: usize,
+    result: Result<Stored, Failure>,
+}
+
+/// A worker: uploads file after file, until none is left or the run is stopped.
+fn work(
+    files: &[LocalFile],
+    course: &Course,
+    tasks: &Mutex<Receiver<Task>>,
+    upload: impl Fn(&LocalFile, bool) -> Result<Stored, Failure>,
+    done: &Sender<Finished>,
+) {
+    loop {
+        let next = tasks.lock().unwrap().recv();
+        let Ok(Task { index, again }) = next else {
+            return;
+        };
+        if course.stopped().is_some() {
+            return;
+        }
+        let result = upload(&files[index], again);
+        let _ = done.send(Finished { index, result }); // the receiver outlives all workers
+    }
+}
+
+/// Where the files are: handed out, in the cloud without a link yet, done, reported.
+struct UnderWay<'a> {
+    files: &'a [LocalFile],
+    /// The workers' queue, for as long as they are to go on.
+    queue: Option<Sender<Task>>,
+    handed_out: usize,
+    /// In the cloud, and waiting for their links: in the order in which they are to be reported.
+    linkless: BTreeMap<usize, Stored>,
+    /// Why no more links are to be had, once that is known.
+    no_links: Option<Failure>,
+    /// Done, and waiting for those before them.
+    done: BTreeMap<usize, Outcome>,
+    reported: usize,
+}
+
+impl UnderWay<'_> {
+    fn new(files: &[LocalFile], queue: Sender<Task>) -> UnderWay<'_> {
+        UnderWay {
+            files,
+            queue: Some(queue),
+            handed_out: 0,
+            linkless: BTreeMap::new(),
+            no_links: None,
+            done: BTreeMap::new(),
+            reported: 0,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.reported == self.files.len()
+    }
+
+    /// Lets the workers end with what they have in hand. What was uploaded still gets its link; what
+    /// was there before the run can wait for the next one.
+    fn begin_no_more(&mut self) {
+        self.queue = None;
+        self.linkless.retain(|_, stored| !stored.unchanged);
+    }
+
+    /// Gives the workers the next files.
+    fn hand_out(&mut self) {
+        let Some(queue) = &self.queue else {
+            return;
+        };
+        let end = self.files.len().min(self.reported + MAX_AHEAD);
+        for index in self.handed_out..end {
+            let task = Task {
+                index,
+                again: false,
+            };
+            let _ = queue.send(task); // an error means that the run was stopped
+        }
+        self.handed_out = end.max(self.handed_out);
+    }
+
+    /// Takes in what the workers have finished; waits for it if there is nothing else to do. Returns
+    /// whether anything can still come.
+    fn take_in(&mut self, finished: &Receiver<Finished>) -> bool {
+        if self.linkless.is_empty() {
+            let Ok(first) = finished.recv() else {
+                return false;
+            };
+            self.sort_in(first);
+            thread::sleep(SIDE_BY_SIDE);
+        }
+        for next in finished.try_iter() {
+            self.sort_in(next);
+        }
+        true
+    }
+
+    fn sort_in(&mut self, Finished { index, result }: Finished) {
+        match result {
+            Ok(stored) => {
+                self.linkless.insert(index, stored);
+            }
+            // Told once, for the whole run; the file counts as not attempted.
+            Err(why) if why.cure == Cure::StopRun => {}
+            Err(why) => {
+                self.done.insert(index, Outcome::Failed { why });
+            }
+        }
+    }
+
+    /// Asks for the links of as many files as one call can name.
+    fn ask_for_links(&mut self, get_links: impl Fn(&[&str]) -> Vec<Result<String, Failure>>) {
+        let mut batch = Vec::new();
+        while batch.len() < LINKS_PER_CALL
+            && let Some(next) = self.linkless.pop_first()
+        {
+            batch.push(next);
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let file_ids: Vec<&str> = batch.iter().map(|(_, stored)| &*stored.file_id).collect();
+        let links = match &self.no_links {
+            Some(why) => vec![Err(why.clone()); batch.len()],
+            None => get_links(&file_ids),
+        };
+        for ((index, stored), link) in batch.into_iter().zip(links) {
+            self.take_link(index, stored, link);
+        }
+    }
+
+    fn take_link(&mut self, index: usize, stored: Stored, link: Result<String, Failure>) {
+        let why = match link {
+            Ok(url) => {
+                self.done.insert(index, Outcome::Linked { stored, url });
+                return;
+            }
+            Err(why) => why,
+        };
+        if why.cure == Cure::UploadAgain && stored.unchanged {
+            if let Some(queue) = &self.queue {
+                let _ = queue.send(Task { index, again: true }); // an error: the run was stopped
+            }
+            return;
+        }
+        if why.cure == Cure::StopRun {
+            self.no_links = Some(why.clone());
+        }
+        let file_id = stored.file_id;
+        self.done.insert(index, Outcome::Linkless { file_id, why });
+    }
+
+    /// Reports what is done, up to the first file that is not.
+    fn report_in_order(&mut self, report: &mut impl FnMut(&LocalFile, Outcome)) {
+        while let Some(outcome) = self.done.remove(&self.reported) {
+            report(&self.files[self.reported], outcome);
+            self.reported += 1;
+        }
+    }
+
+    /// A stopped run leaves gaps, and behind them files that are done.
+    fn report_the_rest(self, report: &mut impl FnMut(&LocalFile, Outcome)) {
+        for (index, outcome) in self.done {
+            report(&self.files[index], outcome);
+        }
+    }
+}
