@@ -11,12 +11,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Ran, World};
-use crate::stand_in::{APPID, ENV, Fault, SECRET, StandIn, Step, When};
+use stand_in::{APPID, ENV, Fault, SECRET, StandIn, Step, When};
 
 const OLD_TOKEN: &str = "92_an_old_token_that_stands_in_the_config";
 
 fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64
 }
 
 /// A world with one file to upload.
@@ -51,13 +54,15 @@ fn config_text(world: &World) -> String {
 /// What is in the directory, without the lock.
 fn entries(world: &World) -> Vec<String> {
     let entries = fs::read_dir(world.dir.path()).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.retain(|name| name != "config.json.lock");
     names.sort();
     names
 }
 
-// ---- What is refused -------------------------------------------------------------------------------------------
+// ---- What is refused ----------------------------------------------------------------------------
 
 #[test]
 fn a_config_that_is_no_json_object_is_refused_with_its_line_named() {
@@ -68,7 +73,10 @@ fn a_config_that_is_no_json_object_is_refused_with_its_line_named() {
         (b"{\n    \"appid\": \"x\",\n}", "line 3"),
         (b"{\n    // mine\n    \"appid\": \"x\"\n}", "line 2"),
         (b"{\n    'appid': 'x'\n}", "line 2"),
-        (b"{\n    \"appid\": \"x\"\n    \"secret\": \"y\"\n}", "line 3"),
+        (
+            b"{\n    \"appid\": \"x\"\n    \"secret\": \"y\"\n}",
+            "line 3",
+        ),
         (b"{}\n{}", "line 2"),
         (b"{\n    \"upload_dir\": \"\xb8\xbd\xbc\xfe\"\n}", "line 2"), // GBK
         (b"{\n    \"n\": 1e999\n}", "line 2"),
@@ -97,7 +105,15 @@ fn a_config_that_cannot_be_read_is_refused() {
 #[test]
 fn a_text_of_another_type_is_refused_with_its_key_named() {
     let world = world();
-    for key in ["appid", "secret", "env", "upload_dir", "upload_path", "auth", "api_base"] {
+    for key in [
+        "appid",
+        "secret",
+        "env",
+        "upload_dir",
+        "upload_path",
+        "auth",
+        "api_base",
+    ] {
         for odd in [json!(1), json!(true), json!(["x"]), json!({ "x": "y" })] {
             world.configure(json!({ key: odd }));
             world.assert_refused(&upload(&world), &["config.json", &format!("`{key}`")]);
@@ -158,7 +174,10 @@ fn settings_that_make_no_sense_are_refused() {
                 "\u{1b}[31m",
             ],
         ),
-        ("upload_path", &["../x", "a/..", "./x", "a//b", "a\nb", "\u{1b}[31m"]),
+        (
+            "upload_path",
+            &["../x", "a/..", "./x", "a//b", "a\nb", "\u{1b}[31m"],
+        ),
     ];
     for (key, values) in cases {
         for value in *values {
@@ -168,7 +187,7 @@ fn settings_that_make_no_sense_are_refused() {
     }
 }
 
-// ---- What the keys mean ----------------------------------------------------------------------------------------
+// ---- What the keys mean -------------------------------------------------------------------------
 
 #[test]
 fn what_is_null_missing_or_empty_has_its_default() {
@@ -182,7 +201,11 @@ fn what_is_null_missing_or_empty_has_its_default() {
             }
             world.run([""; 0]).assert_success();
             assert_eq!(world.keys(), ["temp3/a.txt"]);
-            assert!(world.stand_in.requests(Step::Token)[0].target.starts_with("/cgi-bin/token?"));
+            assert!(
+                world.stand_in.requests(Step::Token)[0]
+                    .target
+                    .starts_with("/cgi-bin/token?")
+            );
             world.assert_proper();
         }
     }
@@ -190,7 +213,11 @@ fn what_is_null_missing_or_empty_has_its_default() {
 
 #[test]
 fn upload_path_names_the_cloud_folder() {
-    for (folder, key) in [("图片", "图片/a.txt"), ("/x/y/", "x/y/a.txt"), ("/", "a.txt")] {
+    for (folder, key) in [
+        ("图片", "图片/a.txt"),
+        ("/x/y/", "x/y/a.txt"),
+        ("/", "a.txt"),
+    ] {
         let world = world();
         world.configure(json!({ "upload_path": folder }));
         upload(&world).assert_success();
@@ -203,9 +230,11 @@ fn upload_path_names_the_cloud_folder() {
 fn upload_dir_names_the_directory() {
     let elsewhere = tempfile::tempdir().unwrap();
     fs::write(elsewhere.path().join("a.txt"), "a").unwrap();
-    for (directory, key) in
-        [(Path::new("上 传"), "temp3/b.txt"), (Path::new("./上 传/"), "temp3/b.txt"), (elsewhere.path(), "temp3/a.txt")]
-    {
+    for (directory, key) in [
+        (Path::new("上 传"), "temp3/b.txt"),
+        (Path::new("./上 传/"), "temp3/b.txt"),
+        (elsewhere.path(), "temp3/a.txt"),
+    ] {
         let world = World::http();
         world.file("上 传/b.txt", "b");
         world.configure(json!({ "upload_dir": directory }));
@@ -217,22 +246,31 @@ fn upload_dir_names_the_directory() {
 
 #[test]
 fn auth_says_where_the_token_comes_from() {
-    for (auth, method, path) in [("token", "GET", "/cgi-bin/token?"), ("stable_token", "POST", "/cgi-bin/stable_token")]
-    {
+    for (auth, method, path) in [
+        ("token", "GET", "/cgi-bin/token?"),
+        ("stable_token", "POST", "/cgi-bin/stable_token"),
+    ] {
         let world = world();
         world.configure(json!({ "auth": auth }));
         upload(&world).assert_success();
         let requests = world.stand_in.requests(Step::Token);
         assert_eq!(requests.len(), 1);
         assert_eq!(requests[0].method, method);
-        assert!(requests[0].target.starts_with(path), "{}", requests[0].target);
+        assert!(
+            requests[0].target.starts_with(path),
+            "{}",
+            requests[0].target
+        );
         if auth == "stable_token" {
             let body = json!({
                 "grant_type": "client_credential", "appid": APPID, "secret": SECRET, "force_refresh": false
             });
             assert_eq!(requests[0].json(), body);
         }
-        assert_eq!(world.config()["access_token"], *world.stand_in.tokens_issued()[0]);
+        assert_eq!(
+            world.config()["access_token"],
+            *world.stand_in.tokens_issued()[0]
+        );
         world.assert_proper();
     }
 }
@@ -275,14 +313,22 @@ fn the_api_is_where_the_config_says_with_or_without_a_last_slash() {
 fn by_default_the_api_is_wechats_own_over_https_or_http_in_a_container() {
     for (auth, asked_for) in [
         ("token", ["CONNECT api.weixin.qq.com:443 "].as_slice()),
-        ("none", &["CONNECT api.weixin.qq.com:80 ", "POST http://api.weixin.qq.com/"]),
+        (
+            "none",
+            &[
+                "CONNECT api.weixin.qq.com:80 ",
+                "POST http://api.weixin.qq.com/",
+            ],
+        ),
     ] {
         // A proxy that only writes down what it is asked for.
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", proxy.local_addr().unwrap());
         let asked = std::thread::spawn(move || {
             let mut line = String::new();
-            BufReader::new(proxy.accept().unwrap().0).read_line(&mut line).unwrap();
+            BufReader::new(proxy.accept().unwrap().0)
+                .read_line(&mut line)
+                .unwrap();
             line
         });
         let world = world();
@@ -290,9 +336,14 @@ fn by_default_the_api_is_wechats_own_over_https_or_http_in_a_container() {
         remove_key(&world, "api_base");
         let mut command = world.command(["a.txt", "--retries", "0"]);
         command.env("ALL_PROXY", address);
-        world.finish(command).assert_failure(1, &["api.weixin.qq.com"]);
+        world
+            .finish(command)
+            .assert_failure(1, &["api.weixin.qq.com"]);
         let asked = asked.join().unwrap();
-        assert!(asked_for.iter().any(|start| asked.starts_with(start)), "{asked}");
+        assert!(
+            asked_for.iter().any(|start| asked.starts_with(start)),
+            "{asked}"
+        );
     }
 }
 
@@ -317,7 +368,9 @@ fn the_environment_stands_in_for_what_the_config_lacks_and_is_never_written() {
         let world = world();
         world.configure(json!({ "appid": value, "secret": value, "env": value }));
         if value.is_none() {
-            ["appid", "secret", "env"].iter().for_each(|key| remove_key(&world, key));
+            ["appid", "secret", "env"]
+                .iter()
+                .for_each(|key| remove_key(&world, key));
         }
         let before = world.config();
         upload_with(&world, &variables).assert_success();
@@ -334,7 +387,14 @@ fn the_environment_stands_in_for_what_the_config_lacks_and_is_never_written() {
 #[test]
 fn the_configs_own_values_win_over_the_environment() {
     let world = world();
-    let ran = upload_with(&world, &[("WX_APPID", "wx_other"), ("WX_SECRET", "other"), ("WX_ENV", "other")]);
+    let ran = upload_with(
+        &world,
+        &[
+            ("WX_APPID", "wx_other"),
+            ("WX_SECRET", "other"),
+            ("WX_ENV", "other"),
+        ],
+    );
     ran.assert_success();
     world.assert_proper();
 }
@@ -345,19 +405,28 @@ fn an_empty_variable_is_no_value() {
     world.configure(json!({ "env": null }));
     world.assert_refused(&upload_with(&world, &[("WX_ENV", "")]), &["`env`"]);
     world.configure(json!({ "appid": null, "secret": null }));
-    world.assert_refused(&upload_with(&world, &[("WX_APPID", ""), ("WX_SECRET", SECRET)]), &["`appid`"]);
-    world.assert_refused(&upload_with(&world, &[("WX_APPID", APPID), ("WX_SECRET", "")]), &["`secret`"]);
+    world.assert_refused(
+        &upload_with(&world, &[("WX_APPID", ""), ("WX_SECRET", SECRET)]),
+        &["`appid`"],
+    );
+    world.assert_refused(
+        &upload_with(&world, &[("WX_APPID", APPID), ("WX_SECRET", "")]),
+        &["`secret`"],
+    );
 }
 
-// ---- The token -------------------------------------------------------------------------------------------------
+// ---- The token ----------------------------------------------------------------------------------
 
-/// Whether the token in a config with these keys is used; if not, a new one must be fetched and saved. `None`: it was
-/// used, and then had to be replaced within the run.
+/// Whether the token in a config with these keys is used; if not, a new one must be fetched and
+/// saved. `None`: it was used, and then had to be replaced within the run.
 fn use_of(changes: Value) -> Option<bool> {
     let world = world();
     world.stand_in.accept_token(OLD_TOKEN);
     let mut config = json!({ "access_token": OLD_TOKEN });
-    config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(changes.as_object().unwrap().clone());
     world.configure(config);
     let before = config_text(&world);
     upload(&world).assert_success();
@@ -375,7 +444,10 @@ fn use_of(changes: Value) -> Option<bool> {
     }
     assert!(sent.ends_with(&issued[0]), "{sent}");
     let saved = world.config();
-    assert_eq!((&saved["access_token"], &saved["expires_in"]), (&json!(issued[0]), &json!(7200)));
+    assert_eq!(
+        (&saved["access_token"], &saved["expires_in"]),
+        (&json!(issued[0]), &json!(7200))
+    );
     assert!((now() - saved["create_time"].as_i64().unwrap()).abs() < 60);
     Some(false)
 }
@@ -386,7 +458,14 @@ fn is_used(changes: Value) -> bool {
 
 #[test]
 fn a_token_is_used_until_60_seconds_before_its_end() {
-    for (left, used) in [(7200, true), (61, true), (60, true), (59, false), (0, false), (-7200, false)] {
+    for (left, used) in [
+        (7200, true),
+        (61, true),
+        (60, true),
+        (59, false),
+        (0, false),
+        (-7200, false),
+    ] {
         // The boundary is sharp only while the second lasts.
         let verdict = loop {
             let started = now();
@@ -428,19 +507,26 @@ fn a_token_whose_times_are_odd_counts_as_expired() {
         let changes = json!({ "create_time": create_time, "expires_in": expires_in });
         assert!(!is_used(changes.clone()), "{changes}");
     }
-    assert!(is_used(json!({ "create_time": good, "expires_in": i64::MAX })));
+    assert!(is_used(
+        json!({ "create_time": good, "expires_in": i64::MAX })
+    ));
 }
 
 #[test]
 fn a_token_that_is_none_is_replaced() {
     for odd in [json!(null), json!(""), json!(5), json!(["x"]), json!({})] {
-        assert!(!is_used(json!({ "access_token": odd, "create_time": now(), "expires_in": 7200 })));
+        assert!(!is_used(
+            json!({ "access_token": odd, "create_time": now(), "expires_in": 7200 })
+        ));
     }
     for key in ["create_time", "expires_in", "access_token"] {
         let world = world();
         remove_key(&world, key);
         upload(&world).assert_success();
-        assert_eq!(world.config()["access_token"], *world.stand_in.tokens_issued()[0]);
+        assert_eq!(
+            world.config()["access_token"],
+            *world.stand_in.tokens_issued()[0]
+        );
     }
 }
 
@@ -448,7 +534,8 @@ fn a_token_that_is_none_is_replaced() {
 fn an_account_is_needed_only_where_a_token_must_be_fetched() {
     let world = world();
     world.stand_in.accept_token(OLD_TOKEN);
-    let mut changes = json!({ "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 });
+    let mut changes =
+        json!({ "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 });
     for value in [json!(null), json!("")] {
         changes["appid"] = value.clone();
         changes["secret"] = value;
@@ -459,7 +546,7 @@ fn an_account_is_needed_only_where_a_token_must_be_fetched() {
     world.assert_proper();
 }
 
-// ---- What is written back --------------------------------------------------------------------------------------
+// ---- What is written back -----------------------------------------------------------------------
 
 #[test]
 fn a_save_keeps_keys_order_chinese_and_four_spaces() {
@@ -510,11 +597,29 @@ fn a_save_keeps_keys_order_chinese_and_four_spaces() {
 #[test]
 fn keys_of_the_token_that_were_missing_are_added_at_the_end() {
     let world = world();
-    let account = json!({ "env": ENV, "secret": SECRET, "appid": APPID, "api_base": world.stand_in.base() });
+    let account =
+        json!({ "env": ENV, "secret": SECRET, "appid": APPID, "api_base": world.stand_in.base() });
     world.file("config.json", account.to_string());
     upload(&world).assert_success();
-    let keys: Vec<_> = world.config().as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["env", "secret", "appid", "api_base", "create_time", "expires_in", "access_token"]);
+    let keys: Vec<_> = world
+        .config()
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "env",
+            "secret",
+            "appid",
+            "api_base",
+            "create_time",
+            "expires_in",
+            "access_token"
+        ]
+    );
 }
 
 #[test]
@@ -538,7 +643,10 @@ fn a_new_token_is_saved_before_it_is_used() {
     });
     world.stand_in.fault(Step::Info, When::Always, look);
     upload(&world).assert_success();
-    assert_eq!(saved.lock().unwrap()["access_token"], *world.stand_in.tokens_issued()[0]);
+    assert_eq!(
+        saved.lock().unwrap()["access_token"],
+        *world.stand_in.tokens_issued()[0]
+    );
 }
 
 #[test]
@@ -547,7 +655,10 @@ fn nothing_is_left_beside_the_config() {
     world.file("config.json.new", "what a run that was killed left");
     upload(&world).assert_success();
     assert_eq!(entries(&world), ["a.txt", "config.json"]);
-    assert_eq!(world.config()["access_token"], *world.stand_in.tokens_issued()[0]);
+    assert_eq!(
+        world.config()["access_token"],
+        *world.stand_in.tokens_issued()[0]
+    );
 }
 
 #[test]
@@ -563,7 +674,10 @@ fn a_config_that_cannot_be_written_is_a_warning_only() {
         let ran = world.run(["dir", if quiet { "-q" } else { "-j3" }]);
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
         assert_eq!(world.keys().len(), 3);
-        assert_eq!((world.stand_in.tokens_issued().len(), config_text(&world)), (1, before));
+        assert_eq!(
+            (world.stand_in.tokens_issued().len(), config_text(&world)),
+            (1, before)
+        );
         if quiet {
             assert_eq!(ran.stderr, "");
         } else {
@@ -580,7 +694,10 @@ fn a_lock_that_cannot_be_had_is_no_obstacle() {
     let world = world();
     world.file("config.json.lock/in the way", "");
     upload(&world).assert_success();
-    assert_eq!(world.config()["access_token"], *world.stand_in.tokens_issued()[0]);
+    assert_eq!(
+        world.config()["access_token"],
+        *world.stand_in.tokens_issued()[0]
+    );
 }
 
 #[test]
@@ -590,12 +707,24 @@ fn two_runs_at_once_share_one_token() {
     world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
     let start = |name| {
         let mut command = world.command([name]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     };
     let first = start("a.txt");
-    assert!(world.stand_in.wait_for(Step::Token, 1, Duration::from_secs(20)));
+    assert!(
+        world
+            .stand_in
+            .wait_for(Step::Token, 1, Duration::from_secs(20))
+    );
     let second = start("b.txt");
-    assert!(!world.stand_in.wait_for(Step::Token, 2, Duration::from_millis(200)));
+    assert!(
+        !world
+            .stand_in
+            .wait_for(Step::Token, 2, Duration::from_millis(200))
+    );
     world.stand_in.open_gate();
     world.wait(first).assert_success();
     world.wait(second).assert_success();
@@ -612,8 +741,14 @@ fn a_save_keeps_permissions() {
         let world = world();
         fs::set_permissions(world.path("config.json"), fs::Permissions::from_mode(mode)).unwrap();
         upload(&world).assert_success();
-        assert_eq!(world.config()["access_token"], *world.stand_in.tokens_issued()[0]);
-        let after = fs::metadata(world.path("config.json")).unwrap().permissions().mode();
+        assert_eq!(
+            world.config()["access_token"],
+            *world.stand_in.tokens_issued()[0]
+        );
+        let after = fs::metadata(world.path("config.json"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(after & 0o7777, mode, "{after:o}");
     }
 }
@@ -627,7 +762,10 @@ fn a_save_by_root_keeps_the_owner() {
         return; // Only root may give a file away, and so only root could take it away.
     }
     upload(&world).assert_success();
-    assert_eq!(world.config()["access_token"], *world.stand_in.tokens_issued()[0]);
+    assert_eq!(
+        world.config()["access_token"],
+        *world.stand_in.tokens_issued()[0]
+    );
     let after = fs::metadata(world.path("config.json")).unwrap();
     assert_eq!((after.uid(), after.gid()), (4321, 1234));
 }
@@ -643,10 +781,16 @@ fn a_config_that_is_a_link_stays_one_and_its_target_is_updated() {
     symlink("link", world.path("config.json")).unwrap();
     upload(&world).assert_success();
     for (link, target) in [("config.json", "link"), ("link", "real/own.json")] {
-        assert_eq!(fs::read_link(world.path(link)).unwrap().to_str(), Some(target));
+        assert_eq!(
+            fs::read_link(world.path(link)).unwrap().to_str(),
+            Some(target)
+        );
     }
     assert!(!world.path("real/own.json").is_symlink());
-    assert_eq!(world.config()["access_token"], *world.stand_in.tokens_issued()[0]);
+    assert_eq!(
+        world.config()["access_token"],
+        *world.stand_in.tokens_issued()[0]
+    );
     assert_eq!(entries(&world), ["a.txt", "config.json", "link", "real"]);
     assert!(!world.path("real/own.json.new").exists());
 }
@@ -660,6 +804,9 @@ fn what_lies_in_the_way_of_a_save_is_not_followed() {
         std::os::unix::fs::symlink("precious", world.path(name)).unwrap();
     }
     upload(&world).assert_success();
-    assert_eq!(fs::read_to_string(world.path("precious")).unwrap(), "keep me");
+    assert_eq!(
+        fs::read_to_string(world.path("precious")).unwrap(),
+        "keep me"
+    );
     assert!(!world.path("config.json").is_symlink());
 }

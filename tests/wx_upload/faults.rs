@@ -1,4 +1,5 @@
-//! What a network, COS and the API do to a run: what can pass by itself is tried again, and the rest is told.
+//! What a network, COS and the API do to a run: what can pass by itself is tried again, and the
+//! rest is told.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -10,8 +11,8 @@ use std::time::Duration;
 use serde_json::json;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::harness::{Ran, World, side_by_side};
-use crate::stand_in::{Certificate, Fault, StandIn, Step, When};
+use crate::harness::{Ran, World, file_id, side_by_side};
+use stand_in::{Certificate, Fault, StandIn, Step, When};
 
 const FILES: [&str; 3] = ["a.txt", "b.txt", "c.txt"];
 const STEPS: [Step; 4] = [Step::Token, Step::Info, Step::Upload, Step::Link];
@@ -29,43 +30,64 @@ pub fn stage(step: Step) -> &'static str {
 }
 
 fn with_files(world: World) -> World {
-    FILES.iter().for_each(|name| drop(world.file(name, format!("the bytes of {name}"))));
+    FILES
+        .iter()
+        .for_each(|name| drop(world.file(name, format!("the bytes of {name}"))));
     world
-}
-
-fn count(world: &World, step: Step) -> usize {
-    world.stand_in.requests(step).len()
 }
 
 /// The times between the requests of a step.
 fn gaps(world: &World, step: Step) -> Vec<f64> {
     let requests = world.stand_in.requests(step);
-    requests.windows(2).map(|pair| (pair[1].at - pair[0].at).as_secs_f64()).collect()
+    requests
+        .windows(2)
+        .map(|pair| (pair[1].at - pair[0].at).as_secs_f64())
+        .collect()
 }
 
 /// A port that refuses connections for as long as the socket lives: nobody else gets it.
 fn refusing_port() -> (Socket, u16) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+    socket
+        .bind(&SockAddr::from(std::net::SocketAddr::from((
+            [127, 0, 0, 1],
+            0,
+        ))))
+        .unwrap();
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
     (socket, port)
 }
 
-// ---- The matrix --------------------------------------------------------------------------------------------------
+// ---- The matrix ---------------------------------------------------------------------------------
 
-/// What can pass by itself: its name, the steps where it applies, what the message says of it, and how it is made.
+/// What can pass by itself: its name, the steps where it applies, what the message says of it, and
+/// how it is made.
 type Trouble = (&'static str, &'static [Step], &'static str, fn() -> Fault);
 
 const TROUBLES: &[Trouble] = &[
-    ("a reset before the body", &STEPS, "reset", || Fault::ResetBeforeReply),
-    ("a reset in the body", &STEPS, "reset", || Fault::ResetAt(100)),
-    ("a reset after the body", &STEPS, "reset", || Fault::ResetAfterBody),
+    ("a reset before the body", &STEPS, "reset", || {
+        Fault::ResetBeforeReply
+    }),
+    ("a reset in the body", &STEPS, "reset", || {
+        Fault::ResetAt(100)
+    }),
+    ("a reset after the body", &STEPS, "reset", || {
+        Fault::ResetAfterBody
+    }),
     ("a close without a reply", &STEPS, "", || Fault::Close),
     ("half a reply", &STEPS, "", || Fault::HalfReply),
-    ("silence", &STEPS, "silent for 1 s (--timeout)", || Fault::Silence),
-    ("HTTP 408", &STEPS, "HTTP 408", || Fault::status(408, &[], "")),
-    ("HTTP 429", &STEPS, "HTTP 429", || Fault::status(429, &[("Retry-After", "1")], "slow down")),
-    ("HTTP 500", &STEPS, "HTTP 500", || Fault::status(500, &[], "")),
+    ("silence", &STEPS, "silent for 1 s (--timeout)", || {
+        Fault::Silence
+    }),
+    ("HTTP 408", &STEPS, "HTTP 408", || {
+        Fault::status(408, &[], "")
+    }),
+    ("HTTP 429", &STEPS, "HTTP 429", || {
+        Fault::status(429, &[("Retry-After", "1")], "slow down")
+    }),
+    ("HTTP 500", &STEPS, "HTTP 500", || {
+        Fault::status(500, &[], "")
+    }),
     ("HTTP 503", &STEPS, "HTTP 503", || {
         Fault::status(
             503,
@@ -73,24 +95,58 @@ const TROUBLES: &[Trouble] = &[
             "<html><h1>503 Service Temporarily Unavailable</h1></html>",
         )
     }),
-    ("COS's SlowDown", &[Step::Upload], "HTTP 503 Service Unavailable: SlowDown", || Fault::cos_error(503, "SlowDown")),
+    (
+        "COS's SlowDown",
+        &[Step::Upload],
+        "HTTP 503 Service Unavailable: SlowDown",
+        || Fault::cos_error(503, "SlowDown"),
+    ),
     ("errcode -1", &API, "errcode -1 ", || Fault::Errcode(-1)),
-    ("errcode -1000", &API, "errcode -1000 ", || Fault::Errcode(-1000)),
-    ("errcode 45011", &API, "errcode 45011 ", || Fault::Errcode(45011)),
-    ("a reply that is no JSON", &API, "no JSON", || Fault::Body(b"<html>log in to the hotel's network</html>".into())),
-    ("an empty reply", &API, "no JSON", || Fault::Body(Vec::new())),
-    ("deep arrays", &API, "no JSON", || Fault::Body(b"[".repeat(100_000))),
-    ("deep objects", &API, "no JSON", || Fault::Body(br#"{"a":"#.repeat(100_000))),
-    ("64 MiB of JSON", &API, "longer than 1 MiB", || {
-        Fault::Body([&br#"{"errcode":0,"errmsg":""#[..], &vec![b'a'; 64 * MIB], br#""}"#].concat())
+    ("errcode -1000", &API, "errcode -1000 ", || {
+        Fault::Errcode(-1000)
     }),
-    ("another checksum", &[Step::Upload], "CRC-64", || Fault::headers(&[("x-cos-hash-crc64ecma", Some("1"))])),
-    ("an odd checksum", &[Step::Upload], "CRC-64", || Fault::headers(&[("x-cos-hash-crc64ecma", Some("none"))])),
+    ("errcode 45011", &API, "errcode 45011 ", || {
+        Fault::Errcode(45011)
+    }),
+    ("a reply that is no JSON", &API, "no JSON", || {
+        Fault::Body(b"<html>log in to the hotel's network</html>".into())
+    }),
+    (
+        "an empty reply",
+        &API,
+        "no JSON",
+        || Fault::Body(Vec::new()),
+    ),
+    ("deep arrays", &API, "no JSON", || {
+        Fault::Body(b"[".repeat(100_000))
+    }),
+    ("deep objects", &API, "no JSON", || {
+        Fault::Body(br#"{"a":"#.repeat(100_000))
+    }),
+    ("64 MiB of JSON", &API, "longer than 1 MiB", || {
+        Fault::Body(
+            [
+                &br#"{"errcode":0,"errmsg":""#[..],
+                &vec![b'a'; 64 * MIB],
+                br#""}"#,
+            ]
+            .concat(),
+        )
+    }),
+    ("another checksum", &[Step::Upload], "CRC-64", || {
+        Fault::headers(&[("x-cos-hash-crc64ecma", Some("1"))])
+    }),
+    ("an odd checksum", &[Step::Upload], "CRC-64", || {
+        Fault::headers(&[("x-cos-hash-crc64ecma", Some("none"))])
+    }),
 ];
 
 fn cells() -> Vec<(String, (Step, &'static Trouble))> {
     let cell = |trouble: &'static Trouble| {
-        trouble.1.iter().map(move |&step| (format!("{} at {step:?}", trouble.0), (step, trouble)))
+        trouble
+            .1
+            .iter()
+            .map(move |&step| (format!("{} at {step:?}", trouble.0), (step, trouble)))
     };
     TROUBLES.iter().flat_map(cell).collect()
 }
@@ -105,19 +161,38 @@ fn what_passes_by_itself_is_tried_again_and_the_run_succeeds() {
     side_by_side(cells(), |(step, trouble)| {
         let world = with_files(World::https());
         world.stand_in.fault(step, When::Once, trouble.3());
-        let ran = world.run(["--retries", "1", "--timeout", patience(trouble), "a.txt", "b.txt", "c.txt"]);
+        let ran = world.run([
+            "--retries",
+            "1",
+            "--timeout",
+            patience(trouble),
+            "a.txt",
+            "b.txt",
+            "c.txt",
+        ]);
         ran.assert_success();
-        assert!(ran.summary().starts_with("3 uploaded (54 B), 0 failed, 0 skipped, 0 not attempted"), "{}", ran.stderr);
+        assert!(
+            ran.summary()
+                .starts_with("3 uploaded (54 B), 0 failed, 0 skipped, 0 not attempted"),
+            "{}",
+            ran.stderr
+        );
         assert_eq!(ran.lines().len(), 3);
         for name in FILES {
             let stored = &world.stand_in.objects()[&format!("temp3/{name}")];
-            assert_eq!(stored.bytes, Some(format!("the bytes of {name}").into_bytes()));
+            assert_eq!(
+                stored.bytes,
+                Some(format!("the bytes of {name}").into_bytes())
+            );
         }
         // Every try of an upload starts again at uploadfile, and nothing else is done twice.
         let once_more = |steps: &[Step], usual| usual + usize::from(steps.contains(&step));
-        assert_eq!(count(&world, Step::Token), once_more(&[Step::Token], 1));
-        assert_eq!(count(&world, Step::Info), once_more(&[Step::Info, Step::Upload], 3));
-        assert_eq!(count(&world, Step::Upload), once_more(&[Step::Upload], 3));
+        assert_eq!(world.count(Step::Token), once_more(&[Step::Token], 1));
+        assert_eq!(
+            world.count(Step::Info),
+            once_more(&[Step::Info, Step::Upload], 3)
+        );
+        assert_eq!(world.count(Step::Upload), once_more(&[Step::Upload], 3));
         world.assert_proper();
     });
 }
@@ -131,10 +206,30 @@ fn what_does_not_pass_fails_with_a_sentence() {
             _ => When::Always,
         };
         world.stand_in.fault(step, when, trouble.3());
-        let ran = world.run(["--retries", "1", "--timeout", patience(trouble), "a.txt", "b.txt", "c.txt"]);
-        ran.assert_failure(1, &["error: ", &format!("{}: ", stage(step)), trouble.2, "(tried 2 times)"]);
+        let ran = world.run([
+            "--retries",
+            "1",
+            "--timeout",
+            patience(trouble),
+            "a.txt",
+            "b.txt",
+            "c.txt",
+        ]);
+        ran.assert_failure(
+            1,
+            &[
+                "error: ",
+                &format!("{}: ", stage(step)),
+                trouble.2,
+                "(tried 2 times)",
+            ],
+        );
         assert!(!ran.stderr.contains(": :"), "{}", ran.stderr);
-        let errors = ran.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+        let errors = ran
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .count();
         let of_b = world
             .stand_in
             .requests(step)
@@ -143,27 +238,35 @@ fn what_does_not_pass_fails_with_a_sentence() {
             .count();
         match step {
             Step::Token => {
-                assert_eq!((count(&world, step), world.requests(), errors), (2, 2, 1));
-                assert!(ran.summary().starts_with("0 uploaded (0 B), 0 failed, 0 skipped, 3 not attempted"));
+                assert_eq!((world.count(step), world.requests(), errors), (2, 2, 1));
+                assert!(
+                    ran.summary()
+                        .starts_with("0 uploaded (0 B), 0 failed, 0 skipped, 3 not attempted")
+                );
             }
             Step::Link => {
                 assert_eq!((world.keys().len(), errors), (3, 3));
-                let named = |name: &&str| ran.stderr.contains(&format!("uploaded, as {}", file_id(name)));
+                let named = |name: &&str| {
+                    ran.stderr
+                        .contains(&format!("uploaded, as {}", file_id(name)))
+                };
                 assert!(FILES.iter().all(named), "{}", ran.stderr);
-                assert!(ran.summary().starts_with("0 uploaded (0 B), 3 failed, 0 skipped, 0 not attempted"));
+                assert!(
+                    ran.summary()
+                        .starts_with("0 uploaded (0 B), 3 failed, 0 skipped, 0 not attempted")
+                );
             }
             _ => {
                 assert_eq!((of_b, errors, ran.lines().len()), (2, 1, 2));
                 assert!(ran.stderr.starts_with("error: b.txt: "), "{}", ran.stderr);
-                assert!(ran.summary().starts_with("2 uploaded (36 B), 1 failed, 0 skipped, 0 not attempted"));
+                assert!(
+                    ran.summary()
+                        .starts_with("2 uploaded (36 B), 1 failed, 0 skipped, 0 not attempted")
+                );
             }
         }
         world.assert_proper();
     });
-}
-
-fn file_id(name: &str) -> String {
-    format!("cloud://prod-1g2h3j4k5l.7072-prod-1g2h3j4k5l-1300000000/temp3/{name}")
 }
 
 /// Points step 3 at a port that refuses, for the next file only.
@@ -171,7 +274,9 @@ fn refuse_one_upload(world: &World, port: u16) {
     let edit = move |reply: &mut serde_json::Value| {
         reply["url"] = format!("http://127.0.0.1:{port}/cos/elsewhere").into();
     };
-    world.stand_in.fault(Step::Info, When::Once, Fault::edit(edit));
+    world
+        .stand_in
+        .fault(Step::Info, When::Once, Fault::edit(edit));
 }
 
 #[test]
@@ -183,24 +288,45 @@ fn a_refused_connection_is_tried_again_at_each_step() {
     let world = with_files(World::http());
     world.configure(json!({ "api_base": dead }));
     let ran = world.run(arguments);
-    ran.assert_failure(1, &["error: 获取access token失败: 127.0.0.1: ", "refused", "(tried 2 times)"]);
+    ran.assert_failure(
+        1,
+        &[
+            "error: 获取access token失败: 127.0.0.1: ",
+            "refused",
+            "(tried 2 times)",
+        ],
+    );
     assert!(ran.summary().contains(" 1 not attempted"), "{}", ran.stderr);
 
     let world = with_files(World::http());
     with_saved_token(&world, "saved", json!({ "api_base": dead }));
     let ran = world.run(arguments);
-    ran.assert_failure(1, &["error: a.txt: 获取文件上传链接失败: 127.0.0.1: ", "refused", "(tried 2 times)"]);
+    ran.assert_failure(
+        1,
+        &[
+            "error: a.txt: 获取文件上传链接失败: 127.0.0.1: ",
+            "refused",
+            "(tried 2 times)",
+        ],
+    );
 
     let world = with_files(World::http());
     world.stand_in.set_upload_origin(&dead);
     let ran = world.run(arguments);
-    ran.assert_failure(1, &["error: a.txt: 上传文件失败: 127.0.0.1: ", "refused", "(tried 2 times)"]);
-    assert_eq!(count(&world, Step::Info), 2);
+    ran.assert_failure(
+        1,
+        &[
+            "error: a.txt: 上传文件失败: 127.0.0.1: ",
+            "refused",
+            "(tried 2 times)",
+        ],
+    );
+    assert_eq!(world.count(Step::Info), 2);
 
     let world = with_files(World::http());
     refuse_one_upload(&world, port);
     world.run(arguments).assert_success();
-    assert_eq!((count(&world, Step::Info), count(&world, Step::Upload)), (2, 1));
+    assert_eq!((world.count(Step::Info), world.count(Step::Upload)), (2, 1));
 
     // The API goes away once the upload has begun.
     let world = with_files(World::http());
@@ -212,9 +338,18 @@ fn a_refused_connection_is_tried_again_at_each_step() {
         drop(api.lock().unwrap().take());
         Some(Fault::status(204, &[], ""))
     };
-    world.stand_in.fault(Step::Upload, When::Always, Fault::custom(leave));
+    world
+        .stand_in
+        .fault(Step::Upload, When::Always, Fault::custom(leave));
     let ran = world.run(arguments);
-    ran.assert_failure(1, &["error: a.txt: 获取下载链接失败: 127.0.0.1: ", "refused", &file_id("a.txt")]);
+    ran.assert_failure(
+        1,
+        &[
+            "error: a.txt: 获取下载链接失败: 127.0.0.1: ",
+            "refused",
+            &file_id("a.txt"),
+        ],
+    );
 }
 
 /// A config with a token that is as good as new.
@@ -229,14 +364,20 @@ fn with_saved_token(world: &World, token: &str, mut changes: serde_json::Value) 
 
 #[test]
 fn what_does_not_pass_by_itself_is_not_tried_again() {
-    let statuses =
-        [400, 401, 404, 405, 411, 413, 418, 451].map(|code| (format!("HTTP {code}"), Fault::status(code, &[], "no")));
+    let statuses = [400, 401, 404, 405, 411, 413, 418, 451]
+        .map(|code| (format!("HTTP {code}"), Fault::status(code, &[], "no")));
     let errcodes = [-2, 1, 40003, 40097, 40101, 43002, 44002, 47001, 99_999]
         .map(|code| (format!("errcode {code} "), Fault::Errcode(code)));
     let words_of = |fault: &(String, Fault)| (fault.0.clone(), fault.1.clone());
-    let everywhere = statuses.iter().flat_map(|fault| STEPS.map(|step| (step, words_of(fault))));
-    let at_api = errcodes.iter().flat_map(|fault| API.map(|step| (step, words_of(fault))));
-    let cases = everywhere.chain(at_api).map(|(step, fault)| (format!("{} at {step:?}", fault.0), (step, fault)));
+    let everywhere = statuses
+        .iter()
+        .flat_map(|fault| STEPS.map(|step| (step, words_of(fault))));
+    let at_api = errcodes
+        .iter()
+        .flat_map(|fault| API.map(|step| (step, words_of(fault))));
+    let cases = everywhere
+        .chain(at_api)
+        .map(|(step, fault)| (format!("{} at {step:?}", fault.0), (step, fault)));
     side_by_side(cases, |(step, (words, fault))| {
         let world = with_files(World::http());
         world.stand_in.fault(step, When::Once, fault);
@@ -248,34 +389,45 @@ fn what_does_not_pass_by_itself_is_not_tried_again() {
             Step::Token => "0 uploaded (0 B), 0 failed, 0 skipped, 3 not attempted",
             _ => "2 uploaded (36 B), 1 failed, 0 skipped, 0 not attempted",
         };
-        assert_eq!(count(&world, Step::Token), 1);
+        assert_eq!(world.count(Step::Token), 1);
         // A call for links may be for several files, which then fail together.
         if step != Step::Link {
             assert!(ran.summary().starts_with(tally), "{}", ran.stderr);
-            let tries = count(&world, step);
+            let tries = world.count(step);
             assert_eq!(tries, if step == Step::Token { 1 } else { 3 });
         }
         world.assert_proper();
     });
 }
 
-// ---- Step 3's own ------------------------------------------------------------------------------------------------
+// ---- Step 3's own -------------------------------------------------------------------------------
 
 #[test]
 fn a_403_gets_one_more_try_with_a_fresh_signature() {
     for retries in ["0", "3"] {
         let world = with_files(World::http());
-        world.stand_in.fault(Step::Upload, When::Once, Fault::cos_error(403, "AccessDenied"));
+        world.stand_in.fault(
+            Step::Upload,
+            When::Once,
+            Fault::cos_error(403, "AccessDenied"),
+        );
         world.run(["--retries", retries, "a.txt"]).assert_success();
         let uploads = world.stand_in.requests(Step::Upload);
-        assert_eq!((uploads.len(), count(&world, Step::Info)), (2, 2));
+        assert_eq!((uploads.len(), world.count(Step::Info)), (2, 2));
         assert_ne!(uploads[0].field("Signature"), uploads[1].field("Signature"));
 
         let world = with_files(World::http());
-        world.stand_in.fault(Step::Upload, When::Always, Fault::cos_error(403, "SignatureDoesNotMatch"));
+        world.stand_in.fault(
+            Step::Upload,
+            When::Always,
+            Fault::cos_error(403, "SignatureDoesNotMatch"),
+        );
         let ran = world.run(["--retries", retries, "a.txt"]);
-        ran.assert_failure(1, &["error: a.txt: 上传文件失败: HTTP 403 Forbidden: SignatureDoesNotMatch: "]);
-        assert_eq!((count(&world, Step::Upload), count(&world, Step::Info)), (2, 2));
+        ran.assert_failure(
+            1,
+            &["error: a.txt: 上传文件失败: HTTP 403 Forbidden: SignatureDoesNotMatch: "],
+        );
+        assert_eq!((world.count(Step::Upload), world.count(Step::Info)), (2, 2));
     }
 }
 
@@ -283,35 +435,66 @@ fn a_403_gets_one_more_try_with_a_fresh_signature() {
 fn an_expired_signature_is_replaced_and_a_clock_that_is_wrong_is_told() {
     let world = with_files(World::http());
     world.stand_in.set_signature_lifetime(Duration::ZERO);
+    world.run(["--retries", "0", "a.txt"]).assert_failure(
+        1,
+        &["HTTP 403 Forbidden: AccessDenied: Request has expired"],
+    );
+    assert_eq!(world.count(Step::Upload), 2);
+    world.stand_in.fault(
+        Step::Upload,
+        When::Always,
+        Fault::cos_error(403, "RequestTimeTooSkewed"),
+    );
     world
         .run(["--retries", "0", "a.txt"])
-        .assert_failure(1, &["HTTP 403 Forbidden: AccessDenied: Request has expired"]);
-    assert_eq!(count(&world, Step::Upload), 2);
-    world.stand_in.fault(Step::Upload, When::Always, Fault::cos_error(403, "RequestTimeTooSkewed"));
-    world.run(["--retries", "0", "a.txt"]).assert_failure(1, &["RequestTimeTooSkewed", "clock"]);
+        .assert_failure(1, &["RequestTimeTooSkewed", "clock"]);
 }
 
 #[test]
 fn a_403_and_a_wait_are_counted_apart() {
     let world = with_files(World::http());
-    world.stand_in.fault(Step::Upload, When::Once, Fault::cos_error(500, "InternalError"));
-    world.stand_in.fault(Step::Upload, When::Once, Fault::cos_error(403, "AccessDenied"));
+    world.stand_in.fault(
+        Step::Upload,
+        When::Once,
+        Fault::cos_error(500, "InternalError"),
+    );
+    world.stand_in.fault(
+        Step::Upload,
+        When::Once,
+        Fault::cos_error(403, "AccessDenied"),
+    );
     world.run(["--retries", "1", "a.txt"]).assert_success();
-    assert_eq!(count(&world, Step::Upload), 3);
+    assert_eq!(world.count(Step::Upload), 3);
 
     let world = with_files(World::http());
-    world.stand_in.fault(Step::Upload, When::Once, Fault::cos_error(500, "InternalError"));
-    world.stand_in.fault(Step::Upload, When::Always, Fault::cos_error(403, "AccessDenied"));
-    world.run(["--retries", "1", "a.txt"]).assert_failure(1, &["HTTP 403", "(tried 3 times)"]);
-    assert_eq!(count(&world, Step::Upload), 3);
+    world.stand_in.fault(
+        Step::Upload,
+        When::Once,
+        Fault::cos_error(500, "InternalError"),
+    );
+    world.stand_in.fault(
+        Step::Upload,
+        When::Always,
+        Fault::cos_error(403, "AccessDenied"),
+    );
+    world
+        .run(["--retries", "1", "a.txt"])
+        .assert_failure(1, &["HTTP 403", "(tried 3 times)"]);
+    assert_eq!(world.count(Step::Upload), 3);
 }
 
 #[test]
 fn a_checksum_that_cos_does_not_send_is_not_missed() {
     let world = with_files(World::http());
-    world.stand_in.fault(Step::Upload, When::Always, Fault::headers(&[("x-cos-hash-crc64ecma", None)]));
-    world.run(["--retries", "0", "a.txt", "b.txt"]).assert_success();
-    assert_eq!((count(&world, Step::Upload), world.keys().len()), (2, 2));
+    world.stand_in.fault(
+        Step::Upload,
+        When::Always,
+        Fault::headers(&[("x-cos-hash-crc64ecma", None)]),
+    );
+    world
+        .run(["--retries", "0", "a.txt", "b.txt"])
+        .assert_success();
+    assert_eq!((world.count(Step::Upload), world.keys().len()), (2, 2));
     world.assert_proper();
 }
 
@@ -321,24 +504,33 @@ fn a_refusal_that_comes_before_the_whole_file_is_sent_is_understood() {
     let world = World::http();
     world.file("large.bin", vec![7; 32 * MIB]);
     let body = "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>";
-    let early = Fault::EarlyStatus { code: 503, headers: Vec::new(), body: body.into() };
+    let early = Fault::EarlyStatus {
+        code: 503,
+        headers: Vec::new(),
+        body: body.into(),
+    };
     world.stand_in.fault(Step::Upload, When::Once, early);
     world.run(["--retries", "1", "large.bin"]).assert_success();
-    assert_eq!(count(&world, Step::Upload), 2);
+    assert_eq!(world.count(Step::Upload), 2);
     world.assert_proper();
 }
 
-// ---- Waits -------------------------------------------------------------------------------------------------------
+// ---- Waits --------------------------------------------------------------------------------------
 
 #[test]
 fn two_failures_wait_half_a_second_and_a_second() {
     side_by_side(STEPS.map(|step| (format!("{step:?}"), step)), |step| {
         let world = with_files(World::http());
-        world.stand_in.fault(step, When::Times(2), Fault::status(500, &[], ""));
+        world
+            .stand_in
+            .fault(step, When::Times(2), Fault::status(500, &[], ""));
         let ran = world.run(["a.txt"]);
         ran.assert_success();
         let waits = gaps(&world, step);
-        assert!((0.43..0.9).contains(&waits[0]) && (0.87..1.5).contains(&waits[1]), "{waits:?}");
+        assert!(
+            (0.43..0.9).contains(&waits[0]) && (0.87..1.5).contains(&waits[1]),
+            "{waits:?}"
+        );
         let seconds = ran.elapsed.as_secs_f64();
         assert!((1.2..2.5).contains(&seconds), "{seconds}");
     });
@@ -354,54 +546,97 @@ fn retry_after_is_obeyed_where_it_is_longer_and_makes_sense() {
         ("18446744073709551616", 0.43..0.9),
         ("soon", 0.43..0.9),
     ];
-    side_by_side(cases.map(|case| (case.0.to_owned(), case)), |(retry_after, range)| {
-        let world = with_files(World::http());
-        world.stand_in.fault(Step::Info, When::Once, Fault::status(429, &[("Retry-After", retry_after)], ""));
-        world.run(["a.txt"]).assert_success();
-        let waits = gaps(&world, Step::Info);
-        assert!(range.contains(&waits[0]), "{waits:?}");
-    });
+    side_by_side(
+        cases.map(|case| (case.0.to_owned(), case)),
+        |(retry_after, range)| {
+            let world = with_files(World::http());
+            world.stand_in.fault(
+                Step::Info,
+                When::Once,
+                Fault::status(429, &[("Retry-After", retry_after)], ""),
+            );
+            world.run(["a.txt"]).assert_success();
+            let waits = gaps(&world, Step::Info);
+            assert!(range.contains(&waits[0]), "{waits:?}");
+        },
+    );
 }
 
 #[test]
 fn without_retries_nothing_is_waited_for() {
     let world = with_files(World::http());
-    world.stand_in.fault(Step::Upload, When::Once, Fault::status(503, &[("Retry-After", "60")], ""));
+    world.stand_in.fault(
+        Step::Upload,
+        When::Once,
+        Fault::status(503, &[("Retry-After", "60")], ""),
+    );
     let ran = world.run(["--retries", "0", "a.txt"]);
     ran.assert_failure(1, &["HTTP 503"]);
     assert!(!ran.stderr.contains("tried"), "{}", ran.stderr);
     assert!(ran.elapsed < Duration::from_secs(2));
-    assert_eq!(count(&world, Step::Upload), 1);
+    assert_eq!(world.count(Step::Upload), 1);
 }
 
 #[test]
 fn a_run_that_is_stopped_waits_no_longer() {
     let world = with_files(World::http());
-    world.stand_in.fault(Step::Info, When::Key("temp3/a.txt".into()), Fault::status(503, &[("Retry-After", "60")], ""));
-    world.stand_in.fault(Step::Info, When::Key("temp3/b.txt".into()), Fault::Hold);
-    world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(45009));
+    world.stand_in.fault(
+        Step::Info,
+        When::Key("temp3/a.txt".into()),
+        Fault::status(503, &[("Retry-After", "60")], ""),
+    );
+    world
+        .stand_in
+        .fault(Step::Info, When::Key("temp3/b.txt".into()), Fault::Hold);
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::Errcode(45009));
     let mut command = world.command(["a.txt", "b.txt"]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    assert!(world.stand_in.wait_for(Step::Info, 2, Duration::from_secs(20)));
+    let child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(
+        world
+            .stand_in
+            .wait_for(Step::Info, 2, Duration::from_secs(20))
+    );
     world.stand_in.open_gate();
     let ran = world.wait(child);
     ran.assert_failure(1, &["errcode 45009"]);
     assert!(ran.elapsed < Duration::from_secs(20), "{:?}", ran.elapsed);
 }
 
-// ---- Silence and slowness ----------------------------------------------------------------------------------------
+// ---- Silence and slowness -----------------------------------------------------------------------
 
 #[test]
 fn what_moves_no_byte_is_given_up_after_the_timeout() {
-    let kinds = [("silence", Fault::Silence), ("no reading", Fault::StopReading)];
-    let cases = STEPS
-        .into_iter()
-        .flat_map(|step| kinds.clone().map(|(kind, fault)| (format!("{kind} at {step:?}"), (step, fault))));
+    let kinds = [
+        ("silence", Fault::Silence),
+        ("no reading", Fault::StopReading),
+    ];
+    let cases = STEPS.into_iter().flat_map(|step| {
+        kinds
+            .clone()
+            .map(|(kind, fault)| (format!("{kind} at {step:?}"), (step, fault)))
+    });
     let worlds: [fn() -> World; 2] = [World::http, World::https];
-    let cases = cases.flat_map(|(name, case)| worlds.map(|world| (name.clone(), (world, case.clone()))));
+    let cases =
+        cases.flat_map(|(name, case)| worlds.map(|world| (name.clone(), (world, case.clone()))));
     side_by_side(cases, |(world, (step, fault))| {
         let world = world();
-        world.file("large.bin", vec![7; if matches!(fault, Fault::StopReading) { 12 * MIB } else { 7 }]);
+        world.file(
+            "large.bin",
+            vec![
+                7;
+                if matches!(fault, Fault::StopReading) {
+                    12 * MIB
+                } else {
+                    7
+                }
+            ],
+        );
         world.stand_in.fault(step, When::Always, fault);
         let ran = world.run(["--retries", "0", "--timeout", "1", "large.bin"]);
         ran.assert_failure(1, &[stage(step), "silent for 1 s (--timeout)"]);
@@ -416,61 +651,117 @@ fn assert_slow_is_fine(step: Step, fault: Fault, size: usize, timeout: u64) {
     let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
     world.file("slow.bin", &bytes);
     world.stand_in.fault(step, When::Always, fault);
-    let ran = world.run(["--retries", "0", "--timeout", &timeout.to_string(), "slow.bin"]);
+    let ran = world.run([
+        "--retries",
+        "0",
+        "--timeout",
+        &timeout.to_string(),
+        "slow.bin",
+    ]);
     ran.assert_success();
     assert_eq!(world.stand_in.objects()["temp3/slow.bin"].size, size as u64);
-    assert!(ran.elapsed > 2 * Duration::from_secs(timeout), "that was not slow: {:?}", ran.elapsed);
+    assert!(
+        ran.elapsed > 2 * Duration::from_secs(timeout),
+        "that was not slow: {:?}",
+        ran.elapsed
+    );
     world.assert_proper();
 }
 
 #[test]
 fn what_is_slow_but_moves_is_never_cut_off() {
-    let trickle = |chunk| Fault::Slow { chunk, pause: Duration::from_millis(200) };
-    let upload = Fault::Slow { chunk: 64 << 10, pause: Duration::from_millis(25) };
+    let trickle = |chunk| Fault::Slow {
+        chunk,
+        pause: Duration::from_millis(200),
+    };
+    let upload = Fault::Slow {
+        chunk: 64 << 10,
+        pause: Duration::from_millis(25),
+    };
     let cases = [
         (Step::Token, trickle(15), 1, 1),
         (Step::Info, trickle(60), 1, 1),
         (Step::Link, trickle(25), 1, 1),
         (Step::Upload, upload, 18 * MIB, 3),
     ];
-    side_by_side(cases.map(|case| (format!("{:?}", case.0), case)), |(step, fault, size, timeout)| {
-        assert_slow_is_fine(step, fault, size, timeout);
-    });
+    side_by_side(
+        cases.map(|case| (format!("{:?}", case.0), case)),
+        |(step, fault, size, timeout)| {
+            assert_slow_is_fine(step, fault, size, timeout);
+        },
+    );
 }
 
 #[test]
 fn an_upload_that_the_kernel_still_sends_is_not_cut_off() {
-    // All of it fits the socket's buffer: the program is done with writing long before the server with reading.
-    assert_slow_is_fine(Step::Upload, Fault::Slow { chunk: 16 << 10, pause: Duration::from_millis(62) }, MIB, 1);
+    // All of it fits the socket's buffer: the program is done with writing long before the server
+    // with reading.
+    assert_slow_is_fine(
+        Step::Upload,
+        Fault::Slow {
+            chunk: 16 << 10,
+            pause: Duration::from_millis(62),
+        },
+        MIB,
+        1,
+    );
 }
 
 #[test]
 fn connecting_has_a_limit_of_its_own() {
     // A host that drops what is sent to it: its queue of connections is full.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+    socket
+        .bind(&SockAddr::from(std::net::SocketAddr::from((
+            [127, 0, 0, 1],
+            0,
+        ))))
+        .unwrap();
     socket.listen(0).unwrap();
     let full = socket.local_addr().unwrap().as_socket().unwrap();
     let _waiting = [TcpStream::connect(full).unwrap()];
     // A host that accepts, and never says a word of TLS.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let cases = [
-        (format!("http://{full}"), "30", "no connection within 10 s", 9.5..14.0),
-        (format!("https://{}", mute.local_addr().unwrap()), "30", "no connection within 10 s", 9.5..14.0),
-        (format!("https://{}", mute.local_addr().unwrap()), "2", "", 1.9..14.0),
+        (
+            format!("http://{full}"),
+            "30",
+            "no connection within 10 s",
+            9.5..14.0,
+        ),
+        (
+            format!("https://{}", mute.local_addr().unwrap()),
+            "30",
+            "no connection within 10 s",
+            9.5..14.0,
+        ),
+        (
+            format!("https://{}", mute.local_addr().unwrap()),
+            "2",
+            "",
+            1.9..14.0,
+        ),
     ];
-    side_by_side(cases.map(|case| (format!("{case:?}"), case)), |(base, timeout, words, range)| {
-        let world = with_files(World::http());
-        world.configure(json!({ "api_base": base }));
-        let ran = world.run(["--retries", "0", "--timeout", timeout, "a.txt"]);
-        ran.assert_failure(1, &["获取access token失败: 127.0.0.1: ", words]);
-        assert!(range.contains(&ran.elapsed.as_secs_f64()), "{:?}", ran.elapsed);
-    });
+    side_by_side(
+        cases.map(|case| (format!("{case:?}"), case)),
+        |(base, timeout, words, range)| {
+            let world = with_files(World::http());
+            world.configure(json!({ "api_base": base }));
+            let ran = world.run(["--retries", "0", "--timeout", timeout, "a.txt"]);
+            ran.assert_failure(1, &["获取access token失败: 127.0.0.1: ", words]);
+            assert!(
+                range.contains(&ran.elapsed.as_secs_f64()),
+                "{:?}",
+                ran.elapsed
+            );
+        },
+    );
 }
 
-// ---- Files that change -------------------------------------------------------------------------------------------
+// ---- Files that change --------------------------------------------------------------------------
 
-/// Does something to a file when the head of its upload has arrived; it is far too large to have been read then.
+/// Does something to a file when the head of its upload has arrived; it is far too large to have
+/// been read then.
 fn while_it_is_sent(change: impl Fn(&std::path::Path) + Send + Sync + 'static) -> (World, Ran) {
     let world = World::http();
     let large = world.file("a-large.bin", vec![7; 48 * MIB]);
@@ -479,31 +770,57 @@ fn while_it_is_sent(change: impl Fn(&std::path::Path) + Send + Sync + 'static) -
         change(&large);
         None
     });
-    world.stand_in.fault(Step::Upload, When::Key("temp3/a-large.bin".into()), fault);
+    world
+        .stand_in
+        .fault(Step::Upload, When::Key("temp3/a-large.bin".into()), fault);
     let ran = world.run(["-j", "1", "a-large.bin", "b.txt"]);
-    assert_eq!(world.stand_in.objects()["temp3/b.txt"].bytes.as_deref(), Some(&b"after it"[..]));
+    assert_eq!(
+        world.stand_in.objects()["temp3/b.txt"].bytes.as_deref(),
+        Some(&b"after it"[..])
+    );
     (world, ran)
 }
 
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_fails_alone() {
-    let (world, ran) =
-        while_it_is_sent(|path| OpenOptions::new().write(true).open(path).unwrap().set_len(100).unwrap());
+    let (world, ran) = while_it_is_sent(|path| {
+        OpenOptions::new()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(100)
+            .unwrap()
+    });
     ran.assert_failure(1, &["error: a-large.bin: 上传文件失败: ", "shorter"]);
-    assert!(ran.summary().starts_with("1 uploaded (8 B), 1 failed"), "{}", ran.stderr);
-    assert_eq!((world.keys(), count(&world, Step::Upload)), (vec!["temp3/b.txt".to_owned()], 2));
+    assert!(
+        ran.summary().starts_with("1 uploaded (8 B), 1 failed"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(
+        (world.keys(), world.count(Step::Upload)),
+        (vec!["temp3/b.txt".to_owned()], 2)
+    );
 }
 
 #[test]
 fn a_file_that_grows_while_it_is_sent_goes_up_at_the_length_it_had() {
     let (world, ran) = while_it_is_sent(|path| {
-        OpenOptions::new().append(true).open(path).unwrap().write_all(&[8; MIB]).unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(path)
+            .unwrap()
+            .write_all(&[8; MIB])
+            .unwrap();
     });
     ran.assert_success();
     let stored = &world.stand_in.objects()["temp3/a-large.bin"];
     assert_eq!(
         (stored.size, stored.crc64),
-        (48 << 20, crc::Crc::<u64>::new(&crc::CRC_64_XZ).checksum(&vec![7; 48 * MIB]))
+        (
+            48 << 20,
+            crc::Crc::<u64>::new(&crc::CRC_64_XZ).checksum(&vec![7; 48 * MIB])
+        )
     );
     world.assert_proper();
 }
@@ -519,7 +836,8 @@ fn a_file_that_vanishes_while_it_is_sent_goes_up_whole() {
 #[test]
 fn files_that_change_between_listing_and_sending_harm_no_other() {
     let world = World::http();
-    let [first, gone, folder, grown] = ["a-first", "b-gone", "c-folder", "d-grown"].map(|name| world.file(name, name));
+    let [first, gone, folder, grown] =
+        ["a-first", "b-gone", "c-folder", "d-grown"].map(|name| world.file(name, name));
     world.file("e-last", "e-last");
     let change = {
         let (gone, folder, grown) = (gone.clone(), folder.clone(), grown.clone());
@@ -531,26 +849,59 @@ fn files_that_change_between_listing_and_sending_harm_no_other() {
             None
         }
     };
-    world.stand_in.fault(Step::Info, When::Key("temp3/a-first".into()), Fault::custom(change));
-    let ran = world.run([&"-j1".into(), &first, &gone, &folder, &grown, &world.path("e-last")]);
-    ran.assert_failure(1, &["b-gone: 上传文件失败: cannot be opened: ", "c-folder: 上传文件失败: is no regular file"]);
-    assert!(ran.summary().starts_with("3 uploaded (29 B), 2 failed"), "{}", ran.stderr);
-    assert_eq!(world.keys(), ["temp3/a-first", "temp3/d-grown", "temp3/e-last"]);
-    assert_eq!(world.stand_in.objects()["temp3/d-grown"].bytes.as_deref(), Some(&b"d-grown and more"[..]));
-    assert_eq!(count(&world, Step::Info), 3);
+    world.stand_in.fault(
+        Step::Info,
+        When::Key("temp3/a-first".into()),
+        Fault::custom(change),
+    );
+    let ran = world.run([
+        &"-j1".into(),
+        &first,
+        &gone,
+        &folder,
+        &grown,
+        &world.path("e-last"),
+    ]);
+    ran.assert_failure(
+        1,
+        &[
+            "b-gone: 上传文件失败: cannot be opened: ",
+            "c-folder: 上传文件失败: is no regular file",
+        ],
+    );
+    assert!(
+        ran.summary().starts_with("3 uploaded (29 B), 2 failed"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(
+        world.keys(),
+        ["temp3/a-first", "temp3/d-grown", "temp3/e-last"]
+    );
+    assert_eq!(
+        world.stand_in.objects()["temp3/d-grown"].bytes.as_deref(),
+        Some(&b"d-grown and more"[..])
+    );
+    assert_eq!(world.count(Step::Info), 3);
     world.assert_proper();
 }
 
 #[test]
 fn a_file_over_5_gib_fails_before_anything_is_asked_for_it() {
     let world = with_files(World::http());
-    File::create(world.path("huge.bin")).unwrap().set_len((5 << 30) + 1).unwrap();
+    File::create(world.path("huge.bin"))
+        .unwrap()
+        .set_len((5 << 30) + 1)
+        .unwrap();
     let ran = world.run(["huge.bin", "a.txt"]);
     ran.assert_failure(1, &["error: huge.bin: 上传文件失败: ", "5 GiB"]);
-    assert_eq!((world.keys(), count(&world, Step::Info)), (vec!["temp3/a.txt".to_owned()], 1));
+    assert_eq!(
+        (world.keys(), world.count(Step::Info)),
+        (vec!["temp3/a.txt".to_owned()], 1)
+    );
 }
 
-// ---- Links -------------------------------------------------------------------------------------------------------
+// ---- Links --------------------------------------------------------------------------------------
 
 #[test]
 fn links_find_their_files_however_they_come() {
@@ -560,15 +911,34 @@ fn links_find_their_files_however_they_come() {
         ("in another order", |links| links.reverse(), "", good),
         ("rotated", |links| links.rotate_left(1), "", good),
         ("each twice", |links| links.extend(links.clone()), "", good),
-        ("one more", |links| links.push(json!({ "fileid": "cloud://x", "download_url": "u", "status": 0 })), "", good),
         (
-            "junk between",
-            |links| links.splice(0..0, [json!(null), json!(7), json!([]), json!({})]).for_each(drop),
+            "one more",
+            |links| links.push(json!({ "fileid": "cloud://x", "download_url": "u", "status": 0 })),
             "",
             good,
         ),
-        ("one fewer", |links| links.retain(|link| !is_for(link, "3")), "no link for it", "4 uploaded (4 B), 1 failed"),
-        ("none", Vec::clear, "no link for it", "0 uploaded (0 B), 5 failed"),
+        (
+            "junk between",
+            |links| {
+                links
+                    .splice(0..0, [json!(null), json!(7), json!([]), json!({})])
+                    .for_each(drop)
+            },
+            "",
+            good,
+        ),
+        (
+            "one fewer",
+            |links| links.retain(|link| !is_for(link, "3")),
+            "no link for it",
+            "4 uploaded (4 B), 1 failed",
+        ),
+        (
+            "none",
+            Vec::clear,
+            "no link for it",
+            "0 uploaded (0 B), 5 failed",
+        ),
         (
             "one that is not there",
             |links| {
@@ -592,59 +962,97 @@ fn links_find_their_files_however_they_come() {
             "4 uploaded (4 B), 1 failed",
         ),
     ];
-    side_by_side(cases.map(|case| (case.0.to_owned(), case)), |(_, edit, words, tally)| {
-        let world = World::http();
-        let names = ["0", "1", "2", "3", "4"];
-        names.iter().for_each(|name| drop(world.file(name, name)));
-        let edit_reply = move |reply: &mut serde_json::Value| {
-            let links = reply["file_list"].as_array_mut();
-            links.into_iter().for_each(edit);
-        };
-        // The first call is for the first file alone, and held until the others are up: the next is for several.
-        world.stand_in.fault(Step::Upload, When::Nth(2), Fault::Delay(Duration::from_millis(500)));
-        world.stand_in.fault(Step::Link, When::Once, Fault::Hold);
-        world.stand_in.fault(Step::Link, When::Always, Fault::edit(edit_reply));
-        let mut command = world.command(["-j", "1"].iter().chain(&names));
-        let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-        assert!(world.stand_in.wait_for(Step::Upload, 5, Duration::from_secs(20)));
-        world.stand_in.open_gate();
-        let ran = world.wait(child);
-        let calls = world.stand_in.requests(Step::Link);
-        assert!(calls.iter().any(|call| call.json()["file_list"].as_array().unwrap().len() > 1));
-        for line in ran.lines() {
-            let [name, url, id] = *line.split('\t').collect::<Vec<_>>() else { panic!("{line}") };
-            assert!(url.ends_with(&format!("/download/temp3/{name}")) && id == file_id(name), "{line}");
-        }
-        if words.is_empty() {
-            ran.assert_success();
-            assert_eq!(ran.lines().len(), 5);
-        } else {
-            ran.assert_failure(1, &["error: 3: 获取下载链接失败: ", words, &file_id("3")]);
-        }
-        // The first call was left alone.
-        let tally = tally.replace("0 uploaded (0 B), 5 failed", "1 uploaded (1 B), 4 failed");
-        assert!(ran.summary().starts_with(&tally), "{}", ran.stderr);
-    });
+    side_by_side(
+        cases.map(|case| (case.0.to_owned(), case)),
+        |(_, edit, words, tally)| {
+            let world = World::http();
+            let names = ["0", "1", "2", "3", "4"];
+            names.iter().for_each(|name| drop(world.file(name, name)));
+            let edit_reply = move |reply: &mut serde_json::Value| {
+                let links = reply["file_list"].as_array_mut();
+                links.into_iter().for_each(edit);
+            };
+            // The first call is for the first file alone, and held until the others are up: the
+            // next is for several.
+            world.stand_in.fault(
+                Step::Upload,
+                When::Nth(2),
+                Fault::Delay(Duration::from_millis(500)),
+            );
+            world.stand_in.fault(Step::Link, When::Once, Fault::Hold);
+            world
+                .stand_in
+                .fault(Step::Link, When::Always, Fault::edit(edit_reply));
+            let mut command = world.command(["-j", "1"].iter().chain(&names));
+            let child = command
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            assert!(
+                world
+                    .stand_in
+                    .wait_for(Step::Upload, 5, Duration::from_secs(20))
+            );
+            world.stand_in.open_gate();
+            let ran = world.wait(child);
+            let calls = world.stand_in.requests(Step::Link);
+            assert!(
+                calls
+                    .iter()
+                    .any(|call| call.json()["file_list"].as_array().unwrap().len() > 1)
+            );
+            for line in ran.lines() {
+                let [name, url, id] = *line.split('\t').collect::<Vec<_>>() else {
+                    panic!("{line}")
+                };
+                assert!(
+                    url.ends_with(&format!("/download/temp3/{name}")) && id == file_id(name),
+                    "{line}"
+                );
+            }
+            if words.is_empty() {
+                ran.assert_success();
+                assert_eq!(ran.lines().len(), 5);
+            } else {
+                ran.assert_failure(1, &["error: 3: 获取下载链接失败: ", words, &file_id("3")]);
+            }
+            // The first call was left alone.
+            let tally = tally.replace("0 uploaded (0 B), 5 failed", "1 uploaded (1 B), 4 failed");
+            assert!(ran.summary().starts_with(&tally), "{}", ran.stderr);
+        },
+    );
 }
 
 fn is_for(link: &serde_json::Value, name: &str) -> bool {
     link["fileid"] == file_id(name)
 }
 
-// ---- Elsewhere ---------------------------------------------------------------------------------------------------
+// ---- Elsewhere ----------------------------------------------------------------------------------
 
 #[test]
 fn redirects_are_not_followed() {
-    let cases = STEPS
-        .iter()
-        .flat_map(|&step| [301, 302, 303, 307, 308].map(|code| (format!("{code} at {step:?}"), (step, code))));
+    let cases = STEPS.iter().flat_map(|&step| {
+        [301, 302, 303, 307, 308].map(|code| (format!("{code} at {step:?}"), (step, code)))
+    });
     side_by_side(cases, |(step, code)| {
         let (world, elsewhere) = (with_files(World::http()), StandIn::http());
         let location = format!("{}/tcb/uploadfile", elsewhere.base());
-        world.stand_in.fault(step, When::Always, Fault::status(code, &[("Location", &location)], ""));
+        world.stand_in.fault(
+            step,
+            When::Always,
+            Fault::status(code, &[("Location", &location)], ""),
+        );
         let ran = world.run(["a.txt"]);
-        ran.assert_failure(1, &[stage(step), &format!("HTTP {code}"), "redirects are not followed"]);
-        assert_eq!((count(&world, step), elsewhere.connections()), (1, 0));
+        ran.assert_failure(
+            1,
+            &[
+                stage(step),
+                &format!("HTTP {code}"),
+                "redirects are not followed",
+            ],
+        );
+        assert_eq!((world.count(step), elsewhere.connections()), (1, 0));
     });
 }
 
@@ -653,32 +1061,52 @@ fn a_plain_http_upload_url_of_an_https_api_is_refused() {
     let (world, elsewhere) = (with_files(World::https()), StandIn::http());
     world.stand_in.set_upload_origin(&elsewhere.base());
     let ran = world.run(["a.txt"]);
-    ran.assert_failure(1, &["error: a.txt: 上传文件失败: 127.0.0.1: plain http is refused"]);
-    assert_eq!((elsewhere.connections(), count(&world, Step::Info)), (0, 1));
+    ran.assert_failure(
+        1,
+        &["error: a.txt: 上传文件失败: 127.0.0.1: plain http is refused"],
+    );
+    assert_eq!((elsewhere.connections(), world.count(Step::Info)), (0, 1));
 }
 
 #[test]
 fn certificates_that_do_not_verify_are_told_with_what_helps() {
     use Certificate::{Expired, OtherHost, UnknownAuthority};
-    let cases = [Expired, OtherHost, UnknownAuthority].map(|certificate| (format!("{certificate:?}"), certificate));
+    let cases = [Expired, OtherHost, UnknownAuthority]
+        .map(|certificate| (format!("{certificate:?}"), certificate));
     side_by_side(cases, |certificate| {
         // Of the API ...
         let world = with_files(World::with(StandIn::https_with(certificate)));
         let ran = world.run(["a.txt"]);
         ran.assert_failure(
             1,
-            &["error: 获取access token失败: localhost: ", "SSL_CERT_FILE", "clock", "1 not attempted"],
+            &[
+                "error: 获取access token失败: localhost: ",
+                "SSL_CERT_FILE",
+                "clock",
+                "1 not attempted",
+            ],
         );
         assert!(!ran.stderr.contains("tried"), "{}", ran.stderr);
         assert_eq!(world.requests(), 0);
         // ... and of COS alone.
         let (world, cos) = (with_files(World::https()), StandIn::https_with(certificate));
         world.stand_in.set_upload_origin(&cos.base());
-        let both = world.file("both.pem", format!("{}{}", world.stand_in.ca_pem, cos.ca_pem));
+        let both = world.file(
+            "both.pem",
+            format!("{}{}", world.stand_in.ca_pem, cos.ca_pem),
+        );
         let mut command = world.command(["a.txt"]);
         command.env("SSL_CERT_FILE", both);
         let ran = world.finish(command);
-        ran.assert_failure(1, &["error: a.txt: 上传文件失败: localhost: ", "SSL_CERT_FILE", "clock", "1 failed"]);
+        ran.assert_failure(
+            1,
+            &[
+                "error: a.txt: 上传文件失败: localhost: ",
+                "SSL_CERT_FILE",
+                "clock",
+                "1 failed",
+            ],
+        );
         assert!(cos.requests(Step::Upload).is_empty());
     });
 }
@@ -697,18 +1125,24 @@ fn an_ssl_cert_file_that_is_of_no_use_is_refused_at_once() {
     let world = with_files(World::https());
     let key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----\n";
     let torn = "-----BEGIN CERTIFICATE-----\nMIIB!!!\n";
-    let useless = ["", "no PEM at all", key, torn].map(|text| world.file(format!("{}.pem", text.len()), text));
+    let useless = ["", "no PEM at all", key, torn]
+        .map(|text| world.file(format!("{}.pem", text.len()), text));
     let missing = [world.path("missing.pem"), world.dir.path().to_owned()];
     for path in useless.iter().chain(&missing) {
         let mut command = world.command(["a.txt"]);
         command.env("SSL_CERT_FILE", path);
         let ran = world.finish(command);
         ran.assert_failure(2, &["error: SSL_CERT_FILE: ", path.to_str().unwrap()]);
-        assert_eq!((ran.stderr.lines().count(), world.requests()), (1, 0), "{}", ran.stderr);
+        assert_eq!(
+            (ran.stderr.lines().count(), world.requests()),
+            (1, 0),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
-// ---- Proxies -----------------------------------------------------------------------------------------------------
+// ---- Proxies ------------------------------------------------------------------------------------
 
 /// The least CONNECT proxy: what was asked of it, and what let the client in.
 struct ConnectProxy {
@@ -777,7 +1211,11 @@ fn the_proxy_that_the_environment_names_is_used() {
         &[("HTTPS_PROXY", &url)],
         &[("https_proxy", &url)],
         &[("ALL_PROXY", &url)],
-        &[("HTTPS_PROXY", &url), ("ALL_PROXY", socks), ("NO_PROXY", "example.com,.example.org")],
+        &[
+            ("HTTPS_PROXY", &url),
+            ("ALL_PROXY", socks),
+            ("NO_PROXY", "example.com,.example.org"),
+        ],
         &[("HTTPS_PROXY", &proxy.address)],
     ];
     for variables in cases {
@@ -787,10 +1225,16 @@ fn the_proxy_that_the_environment_names_is_used() {
         let host = world.stand_in.base().replace("https://", "");
         let heads = &proxy.heads()[asked_before..];
         assert!(
-            !heads.is_empty() && heads.iter().all(|head| head.starts_with(&format!("CONNECT {host} "))),
+            !heads.is_empty()
+                && heads
+                    .iter()
+                    .all(|head| head.starts_with(&format!("CONNECT {host} "))),
             "{heads:?}"
         );
-        assert_eq!((heads.len(), world.keys().len()), (world.stand_in.connections(), 1));
+        assert_eq!(
+            (heads.len(), world.keys().len()),
+            (world.stand_in.connections(), 1)
+        );
         world.assert_proper();
     }
 }
@@ -804,15 +1248,22 @@ fn no_proxy_leads_around_the_proxy() {
         run_with(&world, &[("HTTPS_PROXY", &dead), ("NO_PROXY", no_proxy)]).assert_success();
     }
     let world = with_files(World::https());
-    let ran = run_with(&world, &[("HTTPS_PROXY", &dead), ("NO_PROXY", "example.com,host")]);
-    let proxied = format!("error: 获取access token失败: localhost, through the proxy 127.0.0.1:{port}: ");
+    let ran = run_with(
+        &world,
+        &[("HTTPS_PROXY", &dead), ("NO_PROXY", "example.com,host")],
+    );
+    let proxied =
+        format!("error: 获取access token失败: localhost, through the proxy 127.0.0.1:{port}: ");
     ran.assert_failure(1, &[&proxied, "refused"]);
     assert_eq!(world.requests(), 0);
 }
 
 #[test]
 fn a_proxy_that_cannot_be_used_is_refused_with_a_sentence() {
-    for variables in [[("ALL_PROXY", "socks5://127.0.0.1:1")], [("HTTPS_PROXY", "http://user:pa55w0rd@")]] {
+    for variables in [
+        [("ALL_PROXY", "socks5://127.0.0.1:1")],
+        [("HTTPS_PROXY", "http://user:pa55w0rd@")],
+    ] {
         let world = with_files(World::https());
         let ran = run_with(&world, &variables);
         ran.assert_failure(2, &[variables[0].0, "http://HOST:PORT"]);
@@ -828,16 +1279,38 @@ fn a_proxys_password_reaches_the_proxy_and_no_eye() {
     let url = format!("http://user:pa55w0rd@{}", proxy.address);
     run_with(&world, &[("HTTPS_PROXY", &url)]).assert_success();
     let basic = "Basic dXNlcjpwYTU1dzByZA==".to_ascii_lowercase(); // user:pa55w0rd
-    assert!(proxy.heads().iter().all(|head| head.to_ascii_lowercase().contains(&basic)), "{:?}", proxy.heads());
+    assert!(
+        proxy
+            .heads()
+            .iter()
+            .all(|head| head.to_ascii_lowercase().contains(&basic)),
+        "{:?}",
+        proxy.heads()
+    );
 
     let (_socket, port) = refusing_port();
     let dead = format!("127.0.0.1:{port}");
-    let refusing =
-        ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway", "nonsense"].map(ConnectProxy::start);
+    let refusing = [
+        "407 Proxy Authentication Required",
+        "403 Forbidden",
+        "502 Bad Gateway",
+        "nonsense",
+    ]
+    .map(ConnectProxy::start);
     for address in refusing.iter().map(|proxy| &proxy.address).chain([&dead]) {
-        let ran = run_with(&world, &[("HTTPS_PROXY", &format!("http://user:pa55w0rd@{address}"))]);
-        ran.assert_failure(1, &[&format!("失败: localhost, through the proxy {address}: ")]);
-        assert!(!ran.stderr.contains("pa55w0rd") && !ran.stderr.contains("dXNlcj"), "{}", ran.stderr);
+        let ran = run_with(
+            &world,
+            &[("HTTPS_PROXY", &format!("http://user:pa55w0rd@{address}"))],
+        );
+        ran.assert_failure(
+            1,
+            &[&format!("失败: localhost, through the proxy {address}: ")],
+        );
+        assert!(
+            !ran.stderr.contains("pa55w0rd") && !ran.stderr.contains("dXNlcj"),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
@@ -846,7 +1319,11 @@ fn plain_http_to_the_api_asks_no_https_proxy() {
     // As with curl: HTTPS_PROXY is for https alone.
     let (_socket, port) = refusing_port();
     let world = with_files(World::http());
-    run_with(&world, &[("HTTPS_PROXY", &format!("http://127.0.0.1:{port}"))]).assert_success();
+    run_with(
+        &world,
+        &[("HTTPS_PROXY", &format!("http://127.0.0.1:{port}"))],
+    )
+    .assert_success();
 }
 
 #[test]
@@ -854,10 +1331,17 @@ fn a_refusal_that_comes_before_the_body_is_read_is_heard() {
     let body = b"<Error><Code>AccessDenied</Code><Message>not yours</Message></Error>";
     let world = World::https();
     world.file("large.bin", vec![7; 30 * MIB]);
-    let refusal = Fault::EarlyStatus { code: 403, headers: Vec::new(), body: body.to_vec() };
+    let refusal = Fault::EarlyStatus {
+        code: 403,
+        headers: Vec::new(),
+        body: body.to_vec(),
+    };
     world.stand_in.fault(Step::Upload, When::Always, refusal);
-    world.run(["large.bin"]).assert_failure(1, &["HTTP 403 Forbidden: AccessDenied: not yours (tried 2 times)"]);
-    assert_eq!(count(&world, Step::Upload), 2);
+    world.run(["large.bin"]).assert_failure(
+        1,
+        &["HTTP 403 Forbidden: AccessDenied: not yours (tried 2 times)"],
+    );
+    assert_eq!(world.count(Step::Upload), 2);
 }
 
 #[test]
@@ -866,8 +1350,16 @@ fn uploads_go_on_while_nobody_reads_the_results() {
     let files = 1500; // results for a pipe's 64 KiB and more
     (0..files).for_each(|i| drop(world.file(format!("files/{i:04}"), "x")));
     let mut command = world.command(["-q", "files"]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    assert!(world.stand_in.wait_for(Step::Upload, files, Duration::from_secs(50)));
+    let child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(
+        world
+            .stand_in
+            .wait_for(Step::Upload, files, Duration::from_secs(50))
+    );
     let ran = world.wait(child);
     assert_eq!((ran.status, ran.lines().len()), (Some(0), files));
 }

@@ -1,4 +1,5 @@
-//! Runs the real binary in a directory of its own against a stand-in of its own, and looks at what it leaves.
+//! Runs the real binary in a directory of its own against a stand-in of its own, and looks at what
+//! it leaves.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,14 +14,36 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::stand_in::StandIn;
+use stand_in::{StandIn, Step, When, file_id_of};
 
 /// No test takes the program so long: it hangs.
 const HANG: Duration = Duration::from_secs(60);
 
+/// So long a test waits for what is to happen: far longer than it takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The binary under test: cargo's, or the one that `WX_UPLOAD_BIN` names.
 pub fn binary() -> PathBuf {
-    std::env::var_os("WX_UPLOAD_BIN").map_or_else(|| env!("CARGO_BIN_EXE_wx-upload").into(), PathBuf::from)
+    std::env::var_os("WX_UPLOAD_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_wx-upload").into(), PathBuf::from)
+}
+
+/// The requests for a file in the default cloud folder.
+pub fn key(name: impl std::fmt::Display) -> When {
+    When::Key(format!("temp3/{name}"))
+}
+
+/// The `file_id` of a file in the default cloud folder.
+pub fn file_id(name: &str) -> String {
+    file_id_of(&format!("temp3/{name}"))
+}
+
+fn spawn(mut command: Command) -> Child {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().expect("the program starts")
 }
 
 /// A stand-in and an empty directory with a `config.json` for it.
@@ -53,6 +76,15 @@ impl World {
         World { stand_in, dir }
     }
 
+    /// A world over http, with files that hold their names.
+    pub fn with_files(names: &[&str]) -> World {
+        let world = World::http();
+        for name in names {
+            world.file(name, name);
+        }
+        world
+    }
+
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -75,15 +107,29 @@ impl World {
         serde_json::from_str(&text).expect("a config that is JSON")
     }
 
-    /// The program with these arguments, about to run in the directory, with nothing of the tester's own environment
-    /// that could lead it elsewhere.
+    /// The program with these arguments, about to run in the directory, with nothing of the
+    /// tester's own environment that could lead it elsewhere.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).current_dir(self.dir.path());
-        for name in ["WX_APPID", "WX_SECRET", "WX_ENV", "SSL_CERT_FILE", "NO_PROXY", "no_proxy"] {
+        for name in [
+            "WX_APPID",
+            "WX_SECRET",
+            "WX_ENV",
+            "SSL_CERT_FILE",
+            "NO_PROXY",
+            "no_proxy",
+        ] {
             command.env_remove(name);
         }
-        for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        for name in [
+            "HTTPS_PROXY",
+            "https_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ] {
             command.env_remove(name);
         }
         if !self.stand_in.ca_pem.is_empty() {
@@ -92,15 +138,20 @@ impl World {
         command
     }
 
-    /// Runs the program to its end, and checks what holds for every run: it tells no secret and does not panic.
+    /// Runs the program to its end, and checks what holds for every run: it tells no secret and
+    /// does not panic.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
         self.finish(self.command(arguments))
     }
 
     /// The same for a command that a test has changed.
-    pub fn finish(&self, mut command: Command) -> Ran {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.wait(command.spawn().expect("the program starts"))
+    pub fn finish(&self, command: Command) -> Ran {
+        self.wait(spawn(command))
+    }
+
+    /// Starts the program; `wait` then is the rest of `run`.
+    pub fn start<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Child {
+        spawn(self.command(arguments))
     }
 
     /// The same for a program that runs already, its output piped.
@@ -121,7 +172,10 @@ impl World {
             }
             if started.elapsed() > HANG {
                 child.kill().ok();
-                panic!("the program hangs; stderr: {}", String::from_utf8_lossy(&stderr.join().unwrap()));
+                panic!(
+                    "the program hangs; stderr: {}",
+                    String::from_utf8_lossy(&stderr.join().unwrap())
+                );
             }
             thread::sleep(Duration::from_millis(2));
         };
@@ -140,11 +194,24 @@ impl World {
     fn check_discretion(&self, ran: &Ran) {
         let output = format!("{}{}", ran.stdout, ran.stderr);
         for secret in self.stand_in.secrets() {
-            assert!(!output.contains(&secret), "the secret {secret} is in the output:\n{output}");
+            assert!(
+                !output.contains(&secret),
+                "the secret {secret} is in the output:\n{output}"
+            );
         }
         assert!(!output.contains("panicked"), "{output}");
-        let raw = output.chars().find(|&c| c.is_control() && c != '\n' && c != '\t');
-        assert_eq!(raw, None, "a raw control character is in the output: {output:?}");
+        let raw = output
+            .chars()
+            .find(|&c| c.is_control() && c != '\n' && c != '\t');
+        assert_eq!(
+            raw, None,
+            "a raw control character is in the output: {output:?}"
+        );
+    }
+
+    /// The number of requests of a step so far.
+    pub fn count(&self, step: Step) -> usize {
+        self.stand_in.count(step)
     }
 
     /// The keys in the bucket.
@@ -157,7 +224,8 @@ impl World {
         assert_eq!(self.stand_in.complaints(), [""; 0]);
     }
 
-    /// The program refused to begin: one sentence, which holds each of `words`, and nothing was printed or sent.
+    /// The program refused to begin: one sentence, which holds each of `words`, and nothing was
+    /// printed or sent.
     pub fn assert_refused(&self, ran: &Ran, words: &[&str]) {
         ran.assert_failure(2, words);
         assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
@@ -166,8 +234,11 @@ impl World {
     }
 
     pub fn requests(&self) -> usize {
-        use crate::stand_in::Step::{Download, Info, Link, Token, Upload};
-        [Token, Info, Upload, Link, Download].map(|step| self.stand_in.requests(step).len()).iter().sum()
+        use stand_in::Step::{Download, Info, Link, Token, Upload};
+        [Token, Info, Upload, Link, Download]
+            .map(|step| self.count(step))
+            .iter()
+            .sum()
     }
 }
 
@@ -183,7 +254,11 @@ impl Ran {
     pub fn assert_failure(&self, status: i32, words: &[&str]) -> &Ran {
         assert_eq!(self.status, Some(status), "{}", self.stderr);
         for word in words {
-            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+            assert!(
+                self.stderr.contains(word),
+                "{word:?} is not in: {}",
+                self.stderr
+            );
         }
         self
     }
@@ -194,16 +269,27 @@ impl Ran {
 
     /// Standard output as JSON Lines.
     pub fn json(&self) -> Vec<Value> {
-        self.lines().iter().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+        self.lines()
+            .iter()
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .collect()
     }
 
     /// The summary up to the time that it took, which has one decimal.
     pub fn counts(&self) -> &str {
-        let (counts, time) = self.summary().rsplit_once(" in ").unwrap_or_else(|| panic!("{}", self.stderr));
-        let seconds = time.strip_suffix(" s").and_then(|seconds| seconds.split_once('.'));
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (counts, time) = self
+            .summary()
+            .rsplit_once(" in ")
+            .unwrap_or_else(|| panic!("{}", self.stderr));
+        let seconds = time
+            .strip_suffix(" s")
+            .and_then(|seconds| seconds.split_once('.'));
+        let is_number =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         assert!(
-            seconds.is_some_and(|(whole, tenth)| is_number(whole) && is_number(tenth) && tenth.len() == 1),
+            seconds.is_some_and(|(whole, tenth)| is_number(whole)
+                && is_number(tenth)
+                && tenth.len() == 1),
             "{time}"
         );
         counts
@@ -216,7 +302,10 @@ impl Ran {
 }
 
 /// Checks the cases of a table, several at once as most of them wait, and names those that fail.
-pub fn side_by_side<T: Send>(cases: impl IntoIterator<Item = (String, T)>, check: impl Fn(T) + Sync) {
+pub fn side_by_side<T: Send>(
+    cases: impl IntoIterator<Item = (String, T)>,
+    check: impl Fn(T) + Sync,
+) {
     const AT_ONCE: usize = 16;
     let cases: Mutex<Vec<_>> = Mutex::new(cases.into_iter().collect());
     let failed = Mutex::new(Vec::new());

@@ -1,4 +1,5 @@
-//! Replies that no service should give: whatever comes, there is a sentence for it, no panic, no hang and no leak.
+//! Replies that no service should give: whatever comes, there is a sentence for it, no panic, no
+//! hang and no leak.
 
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::faults::stage;
 use crate::harness::{Ran, World, side_by_side};
-use crate::stand_in::{Fault, Request, Step, When};
+use stand_in::{Fault, Request, Step, When};
 
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
 const STEPS: [Step; 4] = [Step::Token, Step::Info, Step::Upload, Step::Link];
@@ -19,33 +20,59 @@ const STEPS: [Step; 4] = [Step::Token, Step::Info, Step::Upload, Step::Link];
 /// A world with these files in the directory `files`.
 fn with_files<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> World {
     let world = World::http();
-    names.into_iter().for_each(|name| drop(world.file(format!("files/{}", name.as_ref()), "x")));
+    names
+        .into_iter()
+        .for_each(|name| drop(world.file(format!("files/{}", name.as_ref()), "x")));
     world
 }
 
-/// The run ended in order: each line of standard error is one of ours, and each file is accounted for.
+/// The run ended in order: each line of standard error is one of ours, and each file is accounted
+/// for.
 fn assert_orderly(ran: &Ran, files: usize) {
-    assert!(matches!(ran.status, Some(0 | 1)), "{:?}: {}", ran.status, ran.stderr);
+    assert!(
+        matches!(ran.status, Some(0 | 1)),
+        "{:?}: {}",
+        ran.status,
+        ran.stderr
+    );
     let mut lines = ran.stderr.lines();
     let summary = lines.next_back().unwrap_or_default();
     for line in lines {
         assert!(line.starts_with("error: "), "{line}");
-        assert!(STEPS.iter().any(|&step| line.contains(&format!("{}: ", stage(step)))), "{line}");
+        assert!(
+            STEPS
+                .iter()
+                .any(|&step| line.contains(&format!("{}: ", stage(step)))),
+            "{line}"
+        );
     }
     let bidi = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    assert!(!ran.stdout.contains(bidi) && !ran.stderr.contains(bidi), "{}{}", ran.stdout, ran.stderr);
-    let counts: Vec<usize> = ["uploaded", "failed", "not attempted"].map(|word| number_before(summary, word)).into();
+    assert!(
+        !ran.stdout.contains(bidi) && !ran.stderr.contains(bidi),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    let counts: Vec<usize> = ["uploaded", "failed", "not attempted"]
+        .map(|word| number_before(summary, word))
+        .into();
     assert_eq!(counts.iter().sum::<usize>(), files, "{}", ran.stderr);
     assert_eq!(ran.status == Some(0), counts[0] == files, "{}", ran.stderr);
 }
 
 /// `5` in `5 uploaded (1.2 MiB), …`.
 fn number_before(summary: &str, word: &str) -> usize {
-    let (before, _) = summary.split_once(&format!(" {word}")).unwrap_or_else(|| panic!("{word} is not in {summary:?}"));
-    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{summary:?}"))
+    let (before, _) = summary
+        .split_once(&format!(" {word}"))
+        .unwrap_or_else(|| panic!("{word} is not in {summary:?}"));
+    before
+        .rsplit(' ')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("{summary:?}"))
 }
 
-// ---- Fields ------------------------------------------------------------------------------------------------------
+// ---- Fields -------------------------------------------------------------------------------------
 
 /// What may stand in a field; `None` is nothing.
 fn oddities() -> [(&'static str, Option<Value>); 9] {
@@ -72,7 +99,10 @@ fn put(object: &mut Value, field: &str, oddity: &str) {
 
 /// Names of files, each for a field and what stands in it.
 fn names_for(fields: &[&str]) -> Vec<String> {
-    fields.iter().flat_map(|field| oddities().map(|(oddity, _)| format!("{field}.{oddity}"))).collect()
+    fields
+        .iter()
+        .flat_map(|field| oddities().map(|(oddity, _)| format!("{field}.{oddity}")))
+        .collect()
 }
 
 /// Runs all files at once. Returns the message for each that failed, by name.
@@ -80,21 +110,44 @@ fn failures(world: &World) -> Map<String, Value> {
     let ran = world.run(["--retries", "0", "-j", "16", "-f", "json", "files"]);
     let objects = ran.json();
     assert_orderly(&ran, objects.len());
-    let failed = objects.into_iter().filter(|object| object.get("error").is_some());
-    failed.map(|object| (object["name"].as_str().unwrap().to_owned(), object["error"].clone())).collect()
+    let failed = objects
+        .into_iter()
+        .filter(|object| object.get("error").is_some());
+    failed
+        .map(|object| {
+            (
+                object["name"].as_str().unwrap().to_owned(),
+                object["error"].clone(),
+            )
+        })
+        .collect()
 }
 
 #[test]
 fn each_field_of_uploadfiles_reply_may_be_odd() {
-    let fields = ["errcode", "errmsg", "url", "token", "authorization", "file_id", "cos_file_id"];
+    let fields = [
+        "errcode",
+        "errmsg",
+        "url",
+        "token",
+        "authorization",
+        "file_id",
+        "cos_file_id",
+    ];
     let names = names_for(&fields);
     let world = with_files(&names);
     let odd = |request: &Request| {
-        let (field, oddity) = request.key.as_ref()?.strip_prefix("temp3/")?.split_once('.')?;
+        let (field, oddity) = request
+            .key
+            .as_ref()?
+            .strip_prefix("temp3/")?
+            .split_once('.')?;
         let (field, oddity) = (field.to_owned(), oddity.to_owned());
         Some(Fault::edit(move |reply| put(reply, &field, &oddity)))
     };
-    world.stand_in.fault(Step::Info, When::Always, Fault::custom(odd));
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::custom(odd));
     let failed = failures(&world);
     for name in names {
         let (field, oddity) = name.split_once('.').unwrap();
@@ -108,9 +161,17 @@ fn each_field_of_uploadfiles_reply_may_be_odd() {
         };
         let error = failed.get(&name).and_then(Value::as_str);
         assert_eq!(error.is_some(), words.is_some(), "{name}: {error:?}");
-        assert!(error.unwrap_or_default().starts_with(words.unwrap_or_default()), "{name}: {error:?}");
+        assert!(
+            error
+                .unwrap_or_default()
+                .starts_with(words.unwrap_or_default()),
+            "{name}: {error:?}"
+        );
         if words.is_some_and(|words| words.ends_with("the reply")) {
-            assert!(error.unwrap().contains(&format!("`{field}`")), "{name}: {error:?}");
+            assert!(
+                error.unwrap().contains(&format!("`{field}`")),
+                "{name}: {error:?}"
+            );
         }
     }
 }
@@ -122,12 +183,18 @@ fn each_field_of_a_link_may_be_odd() {
     let odd = |reply: &mut Value| {
         for link in reply["file_list"].as_array_mut().into_iter().flatten() {
             let file_id = link["fileid"].as_str().unwrap_or_default().to_owned();
-            if let Some((field, oddity)) = file_id.rsplit('/').next().and_then(|name| name.split_once('.')) {
+            if let Some((field, oddity)) = file_id
+                .rsplit('/')
+                .next()
+                .and_then(|name| name.split_once('.'))
+            {
                 put(link, field, oddity);
             }
         }
     };
-    world.stand_in.fault(Step::Link, When::Always, Fault::edit(odd));
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::edit(odd));
     let failed = failures(&world);
     for name in names {
         let words = match name.split_once('.').unwrap() {
@@ -137,7 +204,12 @@ fn each_field_of_a_link_may_be_odd() {
         };
         let error = failed.get(&name).and_then(Value::as_str);
         assert_eq!(error.is_some(), words.is_some(), "{name}: {error:?}");
-        assert!(error.unwrap_or_default().starts_with(words.unwrap_or_default()), "{name}: {error:?}");
+        assert!(
+            error
+                .unwrap_or_default()
+                .starts_with(words.unwrap_or_default()),
+            "{name}: {error:?}"
+        );
     }
     assert_eq!(world.keys().len(), 36);
 }
@@ -147,10 +219,16 @@ fn each_field_around_the_links_may_be_odd() {
     let names = names_for(&["errcode", "errmsg", "file_list"]);
     side_by_side(names.into_iter().map(|name| (name.clone(), name)), |name| {
         let world = with_files(["a"]);
-        let (field, oddity) =
-            name.split_once('.').map(|(field, oddity)| (field.to_owned(), oddity.to_owned())).unwrap();
+        let (field, oddity) = name
+            .split_once('.')
+            .map(|(field, oddity)| (field.to_owned(), oddity.to_owned()))
+            .unwrap();
         let is_good = matches!((&*field, &*oddity), ("errmsg", _) | ("errcode", "missing"));
-        world.stand_in.fault(Step::Link, When::Always, Fault::edit(move |reply| put(reply, &field, &oddity)));
+        world.stand_in.fault(
+            Step::Link,
+            When::Always,
+            Fault::edit(move |reply| put(reply, &field, &oddity)),
+        );
         let failed = failures(&world);
         assert_eq!(failed.is_empty(), is_good, "{failed:?}");
     });
@@ -161,59 +239,103 @@ fn each_field_of_a_tokens_reply_may_be_odd() {
     let names = names_for(&["access_token", "expires_in", "errcode", "errmsg"]);
     side_by_side(names.into_iter().map(|name| (name.clone(), name)), |name| {
         let world = with_files(["a"]);
-        let (field, oddity) =
-            name.split_once('.').map(|(field, oddity)| (field.to_owned(), oddity.to_owned())).unwrap();
+        let (field, oddity) = name
+            .split_once('.')
+            .map(|(field, oddity)| (field.to_owned(), oddity.to_owned()))
+            .unwrap();
         let words = match (&*field, &*oddity) {
             ("errmsg", _) | ("errcode", "missing") | ("expires_in", "number") => "",
             ("access_token", "text") => "获取文件上传链接失败: errcode 40001 ",
             ("errcode", "number") => "获取access token失败: errcode 7 ",
             _ => "获取access token失败: the reply",
         };
-        world.stand_in.fault(Step::Token, When::Always, Fault::edit(move |reply| put(reply, &field, &oddity)));
+        world.stand_in.fault(
+            Step::Token,
+            When::Always,
+            Fault::edit(move |reply| put(reply, &field, &oddity)),
+        );
         let ran = world.run(["--retries", "0", "files"]);
         assert_orderly(&ran, 1);
-        assert_eq!(ran.status, Some(i32::from(!words.is_empty())), "{}", ran.stderr);
+        assert_eq!(
+            ran.status,
+            Some(i32::from(!words.is_empty())),
+            "{}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains(words), "{}", ran.stderr);
         // Nothing but a proper token is ever saved.
         let saved = &world.config()["access_token"];
-        assert_eq!(saved.is_null(), words.contains("获取access token失败"), "{saved}");
+        assert_eq!(
+            saved.is_null(),
+            words.contains("获取access token失败"),
+            "{saved}"
+        );
     });
 }
 
 #[test]
 fn numbers_beyond_all_bounds_are_only_numbers() {
-    let huge =
-        ["1e400", "-1e400", "99999999999999999999999", "9223372036854775807", "-9223372036854775808", "1e308", "-0"];
-    let cases = huge.iter().flat_map(|number| ["errcode", "expires_in", "status"].map(|field| (field, *number)));
-    side_by_side(cases.map(|case| (format!("{case:?}"), case)), |(field, number)| {
-        let world = with_files(["a"]);
-        let step = if field == "status" { Step::Link } else { Step::Token };
-        let edit = move |bytes: &mut Vec<u8>| {
-            let text = String::from_utf8(std::mem::take(bytes)).unwrap();
-            let (_, body) = text.split_once("\r\n\r\n").unwrap();
-            let mut reply: Value = serde_json::from_str(body).unwrap();
-            if field == "status" {
-                reply["file_list"][0][field] = "NUMBER".into();
+    let huge = [
+        "1e400",
+        "-1e400",
+        "99999999999999999999999",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "1e308",
+        "-0",
+    ];
+    let cases = huge
+        .iter()
+        .flat_map(|number| ["errcode", "expires_in", "status"].map(|field| (field, *number)));
+    side_by_side(
+        cases.map(|case| (format!("{case:?}"), case)),
+        |(field, number)| {
+            let world = with_files(["a"]);
+            let step = if field == "status" {
+                Step::Link
             } else {
-                reply[field] = "NUMBER".into();
-            }
-            let body = reply.to_string().replace("\"NUMBER\"", number);
-            *bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into();
-        };
-        world.stand_in.fault(step, When::Always, Fault::edit_bytes(edit));
-        let ran = world.run(["--retries", "0", "files"]);
-        assert_orderly(&ran, 1);
-        assert_eq!(world.config()["access_token"].is_null(), ran.stderr.contains("获取access token失败"));
-    });
+                Step::Token
+            };
+            let edit = move |bytes: &mut Vec<u8>| {
+                let text = String::from_utf8(std::mem::take(bytes)).unwrap();
+                let (_, body) = text.split_once("\r\n\r\n").unwrap();
+                let mut reply: Value = serde_json::from_str(body).unwrap();
+                if field == "status" {
+                    reply["file_list"][0][field] = "NUMBER".into();
+                } else {
+                    reply[field] = "NUMBER".into();
+                }
+                let body = reply.to_string().replace("\"NUMBER\"", number);
+                *bytes = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .into();
+            };
+            world
+                .stand_in
+                .fault(step, When::Always, Fault::edit_bytes(edit));
+            let ran = world.run(["--retries", "0", "files"]);
+            assert_orderly(&ran, 1);
+            assert_eq!(
+                world.config()["access_token"].is_null(),
+                ran.stderr.contains("获取access token失败")
+            );
+        },
+    );
 }
 
 #[test]
 fn a_reply_that_is_no_object_is_told() {
     let bodies = ["null", "7", "true", "\"text\"", "[]", "[{}]", "{}"];
-    let cases = bodies.iter().flat_map(|body| API.map(|step| (format!("{body} at {step:?}"), (*body, step))));
+    let cases = bodies
+        .iter()
+        .flat_map(|body| API.map(|step| (format!("{body} at {step:?}"), (*body, step))));
     side_by_side(cases, |(body, step)| {
         let world = with_files(["a"]);
-        world.stand_in.fault(step, When::Always, Fault::Body(body.into()));
+        world
+            .stand_in
+            .fault(step, When::Always, Fault::Body(body.into()));
         let ran = world.run(["files"]);
         assert_orderly(&ran, 1);
         ran.assert_failure(1, &[stage(step), ": the reply "]);
@@ -221,7 +343,7 @@ fn a_reply_that_is_no_object_is_told() {
     });
 }
 
-// ---- Anything ----------------------------------------------------------------------------------------------------
+// ---- Anything -----------------------------------------------------------------------------------
 
 /// xorshift64*: small, and the same everywhere.
 struct Random(u64);
@@ -231,7 +353,9 @@ impl Random {
     fn new(seed: u64, name: &str) -> Random {
         let hash = name
             .bytes()
-            .fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+            .fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         let mut random = Random(hash | 1);
         random.below(1);
         random
@@ -249,7 +373,9 @@ impl Random {
     }
 
     fn bytes(&mut self, most: usize) -> Vec<u8> {
-        (0..=self.below(most)).map(|_| self.below(256) as u8).collect()
+        (0..=self.below(most))
+            .map(|_| self.below(256) as u8)
+            .collect()
     }
 
     fn range(&mut self, bytes: &[u8]) -> std::ops::Range<usize> {
@@ -264,7 +390,11 @@ fn mutate(random: &mut Random, reply: &mut Vec<u8>) {
             0 => {
                 for _ in 0..=random.below(4) {
                     let at = random.below(reply.len());
-                    reply.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.below(8));
+                    reply
+                        .iter_mut()
+                        .skip(at)
+                        .take(1)
+                        .for_each(|byte| *byte ^= 1 << random.below(8));
                 }
             }
             1 => reply.truncate(random.below(reply.len())),
@@ -286,11 +416,27 @@ fn mutate(random: &mut Random, reply: &mut Vec<u8>) {
 }
 
 fn odd_value(random: &mut Random) -> Value {
-    let texts =
-        ["", "\u{1b}[31m", "\n\r\0", "\u{202e}", "http://", "https://[::1", "//x", "http://127.0.0.1:1/", "\u{feff}"];
+    let texts = [
+        "",
+        "\u{1b}[31m",
+        "\n\r\0",
+        "\u{202e}",
+        "http://",
+        "https://[::1",
+        "//x",
+        "http://127.0.0.1:1/",
+        "\u{feff}",
+    ];
     match random.below(8) {
         0 => Value::Null,
-        1 => random.of(&[json!(-1), json!(0), json!(u64::MAX), json!(i64::MIN), json!(1e308), json!(40001)]),
+        1 => random.of(&[
+            json!(-1),
+            json!(0),
+            json!(u64::MAX),
+            json!(i64::MIN),
+            json!(1e308),
+            json!(40001),
+        ]),
         2 => (0..random.below(200)).fold(json!([]), |inner, _| json!([inner])),
         3 => (0..random.below(200)).fold(json!({}), |inner, _| json!({ "errcode": inner })),
         4 => "长".repeat(random.below(5000)).into(),
@@ -302,10 +448,17 @@ fn odd_value(random: &mut Random) -> Value {
 
 /// Swaps or replaces values of a JSON reply; its length stays right.
 fn mutate_json(random: &mut Random, reply: &mut Vec<u8>) {
-    let Some(end) = reply.windows(4).position(|window| window == b"\r\n\r\n") else { return };
-    let Ok(Value::Object(mut object)) = serde_json::from_slice(&reply[end + 4..]) else { return };
+    let Some(end) = reply.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return;
+    };
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(&reply[end + 4..]) else {
+        return;
+    };
     // In a list of links, some of these are mutated instead.
-    let inner = object.get_mut("file_list").and_then(|list| list.get_mut(0)).and_then(Value::as_object_mut);
+    let inner = object
+        .get_mut("file_list")
+        .and_then(|list| list.get_mut(0))
+        .and_then(Value::as_object_mut);
     let target = match inner {
         Some(inner) if random.below(4) > 0 => inner,
         _ => &mut object,
@@ -319,13 +472,18 @@ fn mutate_json(random: &mut Random, reply: &mut Vec<u8>) {
         let value = odd_value(random);
         target.insert(one, value);
     } else {
-        // Swapped, never copied: a signature that also stands in `file_id` would be printed, rightly.
+        // Swapped, never copied: a signature that also stands in `file_id` would be printed,
+        // rightly.
         let (old, new) = (target[&one].clone(), target[&other].clone());
         target.insert(one, new);
         target.insert(other, old);
     }
     let body = Value::Object(object).to_string();
-    *reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into();
+    *reply = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into();
 }
 
 fn mutate_status(random: &mut Random, reply: &mut Vec<u8>) {
@@ -356,7 +514,12 @@ fn mutate_status(random: &mut Random, reply: &mut Vec<u8>) {
     ];
     let end = reply.iter().position(|&byte| byte == b'\r').unwrap_or(0);
     let version = random.of(&["HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2", "http/1.1", ""]);
-    reply.splice(..end, format!("{version} {}", random.of(&lines)).into_bytes()).for_each(drop);
+    reply
+        .splice(
+            ..end,
+            format!("{version} {}", random.of(&lines)).into_bytes(),
+        )
+        .for_each(drop);
 }
 
 fn mutate_headers(random: &mut Random, reply: &mut Vec<u8>) {
@@ -383,14 +546,18 @@ fn mutate_headers(random: &mut Random, reply: &mut Vec<u8>) {
         &many,
         &long,
     ];
-    let Some(end) = reply.iter().position(|&byte| byte == b'\n') else { return };
+    let Some(end) = reply.iter().position(|&byte| byte == b'\n') else {
+        return;
+    };
     let line = format!("{}\r\n", random.of(&lines)).into_bytes();
     reply.splice(end + 1..end + 1, line).for_each(drop);
 }
 
 /// The seed of this run: `WX_UPLOAD_SEED` repeats an earlier one.
 fn seed() -> u64 {
-    let given = std::env::var("WX_UPLOAD_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"));
+    let given = std::env::var("WX_UPLOAD_SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("a seed is a number"));
     let seed = given.unwrap_or_else(|| UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64);
     println!("WX_UPLOAD_SEED={seed} repeats this");
     seed
@@ -416,19 +583,25 @@ fn mutate_replies(world: &World, step: Step, seed: u64, count: &Arc<AtomicUsize>
 fn thousands_of_mutated_replies_cause_no_panic_no_hang_and_no_leak() {
     const FILES: usize = 300;
     let (seed, count) = (seed(), Arc::new(AtomicUsize::new(0)));
-    // Many files in a run, for steps 2 and 3; a few at a time, for many calls of step 4; and a token a run.
+    // Many files in a run, for steps 2 and 3; a few at a time, for many calls of step 4; and a
+    // token a run.
     let many = (0..18).map(|_| (&[Step::Info, Step::Upload][..], FILES, "64"));
     let links = (0..8).map(|_| (&[Step::Link][..], FILES / 3, "2"));
     let tokens = (0..150).map(|_| (&[Step::Token][..], 1, "1"));
     let runs = many.chain(links).chain(tokens).enumerate();
-    side_by_side(runs.map(|(i, run)| (format!("run {i}"), (i, run))), |(i, (steps, files, jobs))| {
-        let world = with_files((0..files).map(|i| format!("{i:03}.txt")));
-        world.stand_in.set_token_grace(Duration::from_secs(300));
-        steps.iter().for_each(|&step| mutate_replies(&world, step, seed.wrapping_add(i as u64), &count));
-        let ran = world.run(["--retries", "0", "--timeout", "20", "-j", jobs, "files"]);
-        assert_orderly(&ran, files);
-        assert!(ran.elapsed < Duration::from_secs(30), "{:?}", ran.elapsed);
-    });
+    side_by_side(
+        runs.map(|(i, run)| (format!("run {i}"), (i, run))),
+        |(i, (steps, files, jobs))| {
+            let world = with_files((0..files).map(|i| format!("{i:03}.txt")));
+            world.stand_in.set_token_grace(Duration::from_secs(300));
+            steps.iter().for_each(|&step| {
+                mutate_replies(&world, step, seed.wrapping_add(i as u64), &count)
+            });
+            let ran = world.run(["--retries", "0", "--timeout", "20", "-j", jobs, "files"]);
+            assert_orderly(&ran, files);
+            assert!(ran.elapsed < Duration::from_secs(30), "{:?}", ran.elapsed);
+        },
+    );
     let count = count.load(Ordering::Relaxed);
     println!("{count} replies were mutated");
     assert!(count > 3000, "only {count} replies were mutated");
@@ -460,41 +633,57 @@ fn a_reply_that_is_hardly_http_is_told() {
         "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\u{1f}\u{8b}",
         "HTTP/1.1 200 OK\r\nContent-Type: \u{1b}[31m\r\nContent-Length: 2\r\n\r\n[]",
     ];
-    let cases = heads.iter().flat_map(|head| STEPS.map(|step| (format!("{head:?} at {step:?}"), (*head, step))));
+    let cases = heads
+        .iter()
+        .flat_map(|head| STEPS.map(|step| (format!("{head:?} at {step:?}"), (*head, step))));
     side_by_side(cases, |(head, step)| {
         let world = with_files(["a"]);
         let edit = move |reply: &mut Vec<u8>| *reply = head.as_bytes().to_vec();
-        world.stand_in.fault(step, When::Always, Fault::edit_bytes(edit));
+        world
+            .stand_in
+            .fault(step, When::Always, Fault::edit_bytes(edit));
         let ran = world.run(["--retries", "0", "--timeout", "20", "files"]);
         assert_orderly(&ran, 1);
         // A 2xx of COS is good enough, whatever follows.
-        assert!(ran.status == Some(1) || (step == Step::Upload && head.contains(" 200")), "{}", ran.stderr);
+        assert!(
+            ran.status == Some(1) || (step == Step::Upload && head.contains(" 200")),
+            "{}",
+            ran.stderr
+        );
         assert!(ran.elapsed < Duration::from_secs(15), "{:?}", ran.elapsed);
     });
 }
 
 #[test]
 fn headers_may_be_large_and_many_but_not_without_end() {
-    let many =
-        |count: usize, size: usize| (0..count).map(|i| (format!("x-{i}"), Some("v".repeat(size)))).collect::<Vec<_>>();
+    let many = |count: usize, size: usize| {
+        (0..count)
+            .map(|i| (format!("x-{i}"), Some("v".repeat(size))))
+            .collect::<Vec<_>>()
+    };
     let cases = [
         ("20 of 1 KiB", many(20, 1024), true),
         ("one of 1 MiB", many(1, 1 << 20), false),
         ("1000", many(1000, 10), false),
     ];
-    let cases = cases.iter().flat_map(|case| STEPS.map(|step| (format!("{} at {step:?}", case.0), (step, case))));
+    let cases = cases
+        .iter()
+        .flat_map(|case| STEPS.map(|step| (format!("{} at {step:?}", case.0), (step, case))));
     side_by_side(cases, |(step, (_, headers, is_fine))| {
         let world = with_files(["a"]);
-        world.stand_in.fault(step, When::Always, Fault::Headers(headers.clone()));
+        world
+            .stand_in
+            .fault(step, When::Always, Fault::Headers(headers.clone()));
         let ran = world.run(["--retries", "0", "files"]);
         assert_orderly(&ran, 1);
         assert_eq!(ran.status == Some(0), *is_fine, "{}", ran.stderr);
     });
 }
 
-// ---- Without end -------------------------------------------------------------------------------------------------
+// ---- Without end --------------------------------------------------------------------------------
 
-/// A server that answers with `head`, and then with `chunk` for ever. Returns its origin, and how much it sent.
+/// A server that answers with `head`, and then with `chunk` for ever. Returns its origin, and how
+/// much it sent.
 fn endless(head: &'static str, chunk: String) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -520,7 +709,8 @@ fn endless(head: &'static str, chunk: String) -> (String, Arc<AtomicU64>) {
     (origin, sent)
 }
 
-/// A server that never comes to an end does not keep the program, nor does it get all of its bytes read.
+/// A server that never comes to an end does not keep the program, nor does it get all of its bytes
+/// read.
 fn assert_ends(step: Step, head: &'static str, chunk: String) {
     let (origin, sent) = endless(head, chunk);
     let world = with_files(["a"]);
@@ -543,44 +733,72 @@ fn assert_ends(step: Step, head: &'static str, chunk: String) {
 fn what_comes_without_end_is_not_read_to_it() {
     let chunked = || format!("2000\r\n{}\r\n", "x".repeat(0x2000));
     let cases: [(&'static str, String); 7] = [
-        ("HTTP/1.1 400 Bad Request\r\n\r\n<Error><Code>A</Code><Message>", "x".repeat(8192)),
-        ("HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n", chunked()),
+        (
+            "HTTP/1.1 400 Bad Request\r\n\r\n<Error><Code>A</Code><Message>",
+            "x".repeat(8192),
+        ),
+        (
+            "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n",
+            chunked(),
+        ),
         ("HTTP/1.1 200 OK\r\n\r\n{\"a\":\"", "x".repeat(8192)),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunked()),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", "x".repeat(8192)),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            chunked(),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;",
+            "x".repeat(8192),
+        ),
         ("HTTP/1.1 200 OK\r\nx: ", "x".repeat(8192)),
         ("HTTP/1.1 200 OK\r\n", "x: y\r\n".repeat(1000)),
     ];
-    let cases = cases.iter().flat_map(|case| [Step::Token, Step::Upload].map(|step| (step, case)));
-    side_by_side(cases.map(|(step, case)| (format!("{:?} at {step:?}", case.0), (step, case))), |(step, case)| {
-        assert_ends(step, case.0, case.1.clone());
-    });
+    let cases = cases
+        .iter()
+        .flat_map(|case| [Step::Token, Step::Upload].map(|step| (step, case)));
+    side_by_side(
+        cases.map(|(step, case)| (format!("{:?} at {step:?}", case.0), (step, case))),
+        |(step, case)| {
+            assert_ends(step, case.0, case.1.clone());
+        },
+    );
 }
 
 #[test]
 fn promises_without_end_are_not_believed() {
-    side_by_side([Step::Token, Step::Upload].map(|step| (format!("{step:?}"), step)), |step| {
-        assert_ends(step, "", "HTTP/1.1 100 Continue\r\n\r\n".repeat(100));
-    });
+    side_by_side(
+        [Step::Token, Step::Upload].map(|step| (format!("{step:?}"), step)),
+        |step| {
+            assert_ends(step, "", "HTTP/1.1 100 Continue\r\n\r\n".repeat(100));
+        },
+    );
 }
 
-// ---- Secrets -----------------------------------------------------------------------------------------------------
+// ---- Secrets ------------------------------------------------------------------------------------
 
 #[test]
 fn secrets_that_a_server_repeats_stay_secret() {
-    // The harness looks at every run's output; here the secrets come back in all the places that are quoted.
-    let errcodes =
-        [40001, 40013, 45011, 47001, 85088].into_iter().flat_map(|code| API.map(|step| (step, Fault::Errcode(code))));
-    let cos = [400, 403, 404, 503].map(|status| (Step::Upload, Fault::cos_error(status, "AccessDenied")));
+    // The harness looks at every run's output; here the secrets come back in all the places that
+    // are quoted.
+    let errcodes = [40001, 40013, 45011, 47001, 85088]
+        .into_iter()
+        .flat_map(|code| API.map(|step| (step, Fault::Errcode(code))));
+    let cos =
+        [400, 403, 404, 503].map(|status| (Step::Upload, Fault::cos_error(status, "AccessDenied")));
     let kinds = ["token", "stable_token"];
-    let cases = errcodes.chain(cos).flat_map(|case| kinds.map(|auth| (auth, case.clone())));
-    side_by_side(cases.map(|case| (format!("{} {:?}", case.0, case.1.0), case)), |(auth, (step, fault))| {
-        let world = with_files(["a"]);
-        world.configure(json!({ "auth": auth }));
-        world.stand_in.fault(step, When::Always, fault);
-        let ran = world.run(["--retries", "0", "-f", "json", "files"]);
-        ran.assert_failure(1, &[stage(step), "injected for", "***"]);
-    });
+    let cases = errcodes
+        .chain(cos)
+        .flat_map(|case| kinds.map(|auth| (auth, case.clone())));
+    side_by_side(
+        cases.map(|case| (format!("{} {:?}", case.0, case.1.0), case)),
+        |(auth, (step, fault))| {
+            let world = with_files(["a"]);
+            world.configure(json!({ "auth": auth }));
+            world.stand_in.fault(step, When::Always, fault);
+            let ran = world.run(["--retries", "0", "-f", "json", "files"]);
+            ran.assert_failure(1, &[stage(step), "injected for", "***"]);
+        },
+    );
 }
 
 #[test]
@@ -590,8 +808,12 @@ fn a_refusal_that_holds_what_it_refuses_tells_none_of_it() {
         reply["errmsg"] = format!("bad: {} {}", reply["authorization"], reply["token"]).into();
     };
     let world = with_files(["a"]);
-    world.stand_in.fault(Step::Info, When::Always, Fault::edit(edit));
-    world.run(["--retries", "0", "files"]).assert_failure(1, &["errcode 47001"]);
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::edit(edit));
+    world
+        .run(["--retries", "0", "files"])
+        .assert_failure(1, &["errcode 47001"]);
 }
 
 #[test]
@@ -604,26 +826,51 @@ fn a_link_whose_error_repeats_the_access_token_does_not_tell_it() {
         }))
     };
     let world = with_files(["a"]);
-    world.stand_in.fault(Step::Link, When::Always, Fault::custom(repeat));
-    world.run(["--retries", "0", "files"]).assert_failure(1, &["获取下载链接失败: status 2"]);
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::custom(repeat));
+    world
+        .run(["--retries", "0", "files"])
+        .assert_failure(1, &["获取下载链接失败: status 2"]);
 }
 
 #[test]
 fn secrets_in_the_wrong_field_are_not_told() {
     for field in ["token", "authorization"] {
         let world = with_files(["a"]);
-        world.stand_in.fault(Step::Info, When::Always, Fault::edit(move |reply| reply["url"] = reply[field].clone()));
-        world.run(["--retries", "0", "files"]).assert_failure(1, &["error: files/a: 上传文件失败: "]);
+        world.stand_in.fault(
+            Step::Info,
+            When::Always,
+            Fault::edit(move |reply| reply["url"] = reply[field].clone()),
+        );
+        world
+            .run(["--retries", "0", "files"])
+            .assert_failure(1, &["error: files/a: 上传文件失败: "]);
     }
 }
 
 #[test]
 fn secrets_that_cos_spells_otherwise_stay_secret() {
     let encode = |text: &str, special: &[(char, &str)]| {
-        special.iter().fold(text.replace('%', "%25"), |text, (from, to)| text.replace(*from, to))
+        special
+            .iter()
+            .fold(text.replace('%', "%25"), |text, (from, to)| {
+                text.replace(*from, to)
+            })
     };
-    const URL: &[(char, &str)] = &[('+', "%2B"), ('/', "%2F"), ('=', "%3D"), (';', "%3B"), ('&', "%26")];
-    const XML: &[(char, &str)] = &[('&', "&amp;"), ('=', "&#61;"), ('+', "&#43;"), ('/', "&#x2F;")];
+    const URL: &[(char, &str)] = &[
+        ('+', "%2B"),
+        ('/', "%2F"),
+        ('=', "%3D"),
+        (';', "%3B"),
+        ('&', "%26"),
+    ];
+    const XML: &[(char, &str)] = &[
+        ('&', "&amp;"),
+        ('=', "&#61;"),
+        ('+', "&#43;"),
+        ('/', "&#x2F;"),
+    ];
     for spelling in [URL, XML, &[]] {
         let world = with_files(["a"]);
         let permit = Arc::new(Mutex::new((String::new(), String::new())));
@@ -639,22 +886,36 @@ fn secrets_that_cos_spells_otherwise_stay_secret() {
         let shared = Arc::clone(&permit);
         let spelled = move |_: &Request| {
             let (authorization, token) = shared.lock().unwrap().clone();
-            let [authorization, token] = [authorization, token].map(|secret| encode(&secret, spelling));
+            let [authorization, token] =
+                [authorization, token].map(|secret| encode(&secret, spelling));
             // The one first that is cut off least.
             let message = format!("{token} {authorization}");
-            Some(Fault::status(400, &[], &format!("<Error><Code>{token}</Code><Message>{message}</Message></Error>")))
+            Some(Fault::status(
+                400,
+                &[],
+                &format!("<Error><Code>{token}</Code><Message>{message}</Message></Error>"),
+            ))
         };
-        world.stand_in.fault(Step::Upload, When::Always, Fault::custom(spelled));
+        world
+            .stand_in
+            .fault(Step::Upload, When::Always, Fault::custom(spelled));
         let ran = world.run(["--retries", "0", "files"]);
         ran.assert_failure(1, &["上传文件失败: HTTP 400"]);
         let (authorization, token) = permit.lock().unwrap().clone();
-        for secret in authorization.split(['&', '=', ';']).chain(token.split(['+', '/', '='])) {
-            assert!(secret.len() < 20 || !ran.stderr.contains(secret), "{secret} is in {}", ran.stderr);
+        for secret in authorization
+            .split(['&', '=', ';'])
+            .chain(token.split(['+', '/', '=']))
+        {
+            assert!(
+                secret.len() < 20 || !ran.stderr.contains(secret),
+                "{secret} is in {}",
+                ran.stderr
+            );
         }
     }
 }
 
-// ---- What a terminal would obey ----------------------------------------------------------------------------------
+// ---- What a terminal would obey -----------------------------------------------------------------
 
 fn nasty_texts() -> [String; 9] {
     [
@@ -675,63 +936,91 @@ fn a_links_control_characters_are_escaped_in_every_format() {
     let cases = nasty_texts()
         .into_iter()
         .flat_map(|text| ["text", "url", "markdown", "json"].map(|format| (text.clone(), format)));
-    side_by_side(cases.map(|case| (case.0.chars().take(30).collect::<String>() + case.1, case)), |(text, format)| {
-        let world = with_files(["a"]);
-        let url = text.clone();
-        let edit = move |reply: &mut Value| reply["file_list"][0]["download_url"] = url.as_str().into();
-        world.stand_in.fault(Step::Link, When::Always, Fault::edit(edit));
-        let ran = world.run(["-f", format, "files"]);
-        assert_orderly(&ran, 1);
-        ran.assert_success();
-        assert_eq!(ran.lines().len(), 1, "{}", ran.stdout);
-        match format {
-            "json" => assert_eq!(ran.json()[0]["url"], text),
-            "text" => assert_eq!(ran.lines()[0].split('\t').count(), 3),
-            _ => {}
-        }
-    });
+    side_by_side(
+        cases.map(|case| (case.0.chars().take(30).collect::<String>() + case.1, case)),
+        |(text, format)| {
+            let world = with_files(["a"]);
+            let url = text.clone();
+            let edit = move |reply: &mut Value| {
+                reply["file_list"][0]["download_url"] = url.as_str().into()
+            };
+            world
+                .stand_in
+                .fault(Step::Link, When::Always, Fault::edit(edit));
+            let ran = world.run(["-f", format, "files"]);
+            assert_orderly(&ran, 1);
+            ran.assert_success();
+            assert_eq!(ran.lines().len(), 1, "{}", ran.stdout);
+            match format {
+                "json" => assert_eq!(ran.json()[0]["url"], text),
+                "text" => assert_eq!(ran.lines()[0].split('\t').count(), 3),
+                _ => {}
+            }
+        },
+    );
 }
 
 #[test]
 fn control_characters_in_a_file_id_or_an_upload_url_are_escaped() {
-    let cases = nasty_texts()
-        .into_iter()
-        .flat_map(|text| ["file_id", "url", "token", "cos_file_id"].map(|field| (text.clone(), field)));
-    side_by_side(cases.map(|case| (case.0.chars().take(30).collect::<String>() + case.1, case)), |(text, field)| {
-        let world = with_files(["a"]);
-        // An upload URL that is none, or leads to a host that there is not, without asking anybody for its name.
-        // A file_id begins as one: anything else is refused before it could be shown.
-        let beginning = match field {
-            "url" => "http://127.0.0.1:1/",
-            "file_id" => "cloud://x/",
-            _ => "https://x/",
-        };
-        let text = text.replace("https://x/", beginning);
-        world.stand_in.fault(Step::Info, When::Always, Fault::edit(move |reply| reply[field] = text.as_str().into()));
-        for format in ["text", "json"] {
-            let ran = world.run(["--retries", "0", "-f", format, "files"]);
-            ran.assert_failure(1, &["error: files/a: "]);
-            assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-            assert_eq!(ran.lines().len(), usize::from(format == "json"));
-            assert!(format == "text" || ran.json()[0]["error"].is_string(), "{}", ran.stdout);
-        }
+    let cases = nasty_texts().into_iter().flat_map(|text| {
+        ["file_id", "url", "token", "cos_file_id"].map(|field| (text.clone(), field))
     });
+    side_by_side(
+        cases.map(|case| (case.0.chars().take(30).collect::<String>() + case.1, case)),
+        |(text, field)| {
+            let world = with_files(["a"]);
+            // An upload URL that is none, or leads to a host that there is not, without asking
+            // anybody for its name. A file_id begins as one: anything else is refused before it
+            // could be shown.
+            let beginning = match field {
+                "url" => "http://127.0.0.1:1/",
+                "file_id" => "cloud://x/",
+                _ => "https://x/",
+            };
+            let text = text.replace("https://x/", beginning);
+            world.stand_in.fault(
+                Step::Info,
+                When::Always,
+                Fault::edit(move |reply| reply[field] = text.as_str().into()),
+            );
+            for format in ["text", "json"] {
+                let ran = world.run(["--retries", "0", "-f", format, "files"]);
+                ran.assert_failure(1, &["error: files/a: "]);
+                assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+                assert_eq!(ran.lines().len(), usize::from(format == "json"));
+                assert!(
+                    format == "text" || ran.json()[0]["error"].is_string(),
+                    "{}",
+                    ran.stdout
+                );
+            }
+        },
+    );
 }
 
 #[test]
 fn control_characters_in_what_a_server_says_of_an_error_are_escaped() {
-    let cases = nasty_texts().into_iter().flat_map(|text| STEPS.map(|step| (text.clone(), step)));
-    side_by_side(cases.map(|case| (case.0.chars().take(30).collect::<String>(), case)), |(text, step)| {
-        let world = with_files(["a"]);
-        let body = match step {
-            Step::Upload => format!("<Error><Code>{text}</Code><Message>{text}</Message></Error>"),
-            _ => json!({ "errcode": 47001, "errmsg": text }).to_string(),
-        };
-        let code = if step == Step::Upload { 400 } else { 200 };
-        world.stand_in.fault(step, When::Always, Fault::status(code, &[], &body));
-        let ran = world.run(["--retries", "0", "files"]);
-        assert_orderly(&ran, 1);
-        ran.assert_failure(1, &[stage(step)]);
-        assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-    });
+    let cases = nasty_texts()
+        .into_iter()
+        .flat_map(|text| STEPS.map(|step| (text.clone(), step)));
+    side_by_side(
+        cases.map(|case| (case.0.chars().take(30).collect::<String>(), case)),
+        |(text, step)| {
+            let world = with_files(["a"]);
+            let body = match step {
+                Step::Upload => {
+                    format!("<Error><Code>{text}</Code><Message>{text}</Message></Error>")
+                }
+                _ => json!({ "errcode": 47001, "errmsg": text }).to_string(),
+            };
+            let code = if step == Step::Upload { 400 } else { 200 };
+            world
+                .stand_in
+                .fault(step, When::Always, Fault::status(code, &[], &body));
+            let ran = world.run(["--retries", "0", "files"]);
+            assert_orderly(&ran, 1);
+            ran.assert_failure(1, &[stage(step)]);
+            assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+        },
+    );
 }

@@ -5,23 +5,19 @@ use std::fs;
 use serde_json::json;
 
 use crate::harness::{Ran, World};
-use crate::stand_in::{Fault, Step, When};
+use stand_in::{Fault, Step, When};
 
 /// The names printed, in their order.
 fn names(ran: &Ran) -> Vec<&str> {
-    ran.lines().into_iter().map(|line| line.split('\t').next().unwrap_or_default()).collect()
-}
-
-/// A world with these files, each with its own name in it.
-fn world(files: &[&str]) -> World {
-    let world = World::http();
-    files.iter().for_each(|name| drop(world.file(name, name)));
-    world
+    ran.lines()
+        .into_iter()
+        .map(|line| line.split('\t').next().unwrap_or_default())
+        .collect()
 }
 
 #[test]
 fn without_a_path_the_fixed_directory_is_taken() {
-    let world = world(&["154190339_附件/b.txt", "154190339_附件/a.txt", "other.txt"]);
+    let world = World::with_files(&["154190339_附件/b.txt", "154190339_附件/a.txt", "other.txt"]);
     let ran = world.run([""; 0]);
     assert_eq!(names(ran.assert_success()), ["a.txt", "b.txt"]);
     assert_eq!(world.keys(), ["temp3/a.txt", "temp3/b.txt"]);
@@ -30,21 +26,30 @@ fn without_a_path_the_fixed_directory_is_taken() {
 
 #[test]
 fn the_config_may_name_another_fixed_directory() {
-    let world = world(&["154190339_附件/a.txt", "上传/b.txt"]);
+    let world = World::with_files(&["154190339_附件/a.txt", "上传/b.txt"]);
     world.configure(json!({ "upload_dir": "上传" }));
     assert_eq!(names(world.run([""; 0]).assert_success()), ["b.txt"]);
     // A PATH takes its place.
-    assert_eq!(names(world.run(["154190339_附件"]).assert_success()), ["a.txt"]);
+    assert_eq!(
+        names(world.run(["154190339_附件"]).assert_success()),
+        ["a.txt"]
+    );
 }
 
 #[test]
 fn a_missing_fixed_directory_is_refused_with_a_hint() {
     let world = World::http();
     for arguments in [[].as_slice(), &["-n"], &["-r"]] {
-        world.assert_refused(&world.run(arguments), &["./154190339_附件/", "`upload_dir`", "config.json"]);
+        world.assert_refused(
+            &world.run(arguments),
+            &["./154190339_附件/", "`upload_dir`", "config.json"],
+        );
     }
     world.configure(json!({ "upload_dir": "没有" }));
-    world.assert_refused(&world.run([""; 0]), &["没有", "`upload_dir`", "config.json"]);
+    world.assert_refused(
+        &world.run([""; 0]),
+        &["没有", "`upload_dir`", "config.json"],
+    );
 }
 
 #[test]
@@ -53,9 +58,17 @@ fn an_empty_directory_is_well_and_says_so() {
     fs::create_dir(world.path("154190339_附件")).unwrap();
     for arguments in [[].as_slice(), &["154190339_附件"], &["-r"]] {
         let ran = world.run(arguments);
-        assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), ""), "{}", ran.stderr);
+        assert_eq!(
+            (ran.status, ran.stdout.as_str()),
+            (Some(0), ""),
+            "{}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains("no file"), "{}", ran.stderr);
-        assert_eq!(ran.counts(), "0 uploaded (0 B), 0 failed, 0 skipped, 0 not attempted");
+        assert_eq!(
+            ran.counts(),
+            "0 uploaded (0 B), 0 failed, 0 skipped, 0 not attempted"
+        );
     }
     assert_eq!(world.run(["-q"]).stderr, "");
     assert_eq!(world.stand_in.connections(), 0);
@@ -63,11 +76,20 @@ fn an_empty_directory_is_well_and_says_so() {
 
 #[test]
 fn paths_are_taken_in_the_order_given_and_a_directory_is_sorted() {
-    let sorted = ["-", "1", "10", "2", "B", "a b", "a-b", "a.txt", "ab", "b", "é", "中", "文"];
-    let world = world(&["z.txt", "y.txt"]);
-    sorted.iter().rev().for_each(|name| drop(world.file(format!("dir/{name}"), name)));
+    let sorted = [
+        "-", "1", "10", "2", "B", "a b", "a-b", "a.txt", "ab", "b", "é", "中", "文",
+    ];
+    let world = World::with_files(&["z.txt", "y.txt"]);
+    sorted
+        .iter()
+        .rev()
+        .for_each(|name| drop(world.file(format!("dir/{name}"), name)));
     let ran = world.run(["z.txt", "./dir/", "y.txt"]);
-    let expected: Vec<_> = ["z.txt"].into_iter().chain(sorted).chain(["y.txt"]).collect();
+    let expected: Vec<_> = ["z.txt"]
+        .into_iter()
+        .chain(sorted)
+        .chain(["y.txt"])
+        .collect();
     assert_eq!(names(ran.assert_success()), expected);
     assert_eq!(world.keys().len(), expected.len());
     world.assert_proper();
@@ -75,10 +97,13 @@ fn paths_are_taken_in_the_order_given_and_a_directory_is_sorted() {
 
 #[test]
 fn a_directory_may_be_spelled_in_any_way() {
-    for (directory, path) in
-        [(".", "./a.txt"), ("..", "../a.txt"), ("sub/..", "sub/../a.txt"), ("./sub/../", "./sub/../a.txt")]
-    {
-        let world = world(&["dir/a.txt", "dir/sub/b.txt"]);
+    for (directory, path) in [
+        (".", "./a.txt"),
+        ("..", "../a.txt"),
+        ("sub/..", "sub/../a.txt"),
+        ("./sub/../", "./sub/../a.txt"),
+    ] {
+        let world = World::with_files(&["dir/a.txt", "dir/sub/b.txt"]);
         let mut command = world.command(["-c", "../config.json", "-f", "json", directory]);
         command.current_dir(world.path("dir"));
         if directory == ".." {
@@ -87,16 +112,23 @@ fn a_directory_may_be_spelled_in_any_way() {
         }
         let ran = world.finish(command);
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
-        assert_eq!((&ran.json()[0]["name"], &ran.json()[0]["path"]), (&json!("a.txt"), &json!(path)));
+        assert_eq!(
+            (&ran.json()[0]["name"], &ran.json()[0]["path"]),
+            (&json!("a.txt"), &json!(path))
+        );
         assert_eq!(world.keys(), ["temp3/a.txt"]);
     }
 }
 
 #[test]
 fn a_file_may_be_anywhere_and_has_its_own_name() {
-    let world = world(&["some/where/a.txt"]);
+    let world = World::with_files(&["some/where/a.txt"]);
     let absolute = world.path("some/where/a.txt");
-    for path in ["some/where/a.txt", "./some/../some/where/a.txt", absolute.to_str().unwrap()] {
+    for path in [
+        "some/where/a.txt",
+        "./some/../some/where/a.txt",
+        absolute.to_str().unwrap(),
+    ] {
         assert_eq!(names(world.run([path]).assert_success()), ["a.txt"]);
     }
     assert_eq!(world.keys(), ["temp3/a.txt"]);
@@ -104,25 +136,52 @@ fn a_file_may_be_anywhere_and_has_its_own_name() {
 
 #[test]
 fn a_subdirectory_is_skipped_with_a_note() {
-    let world = world(&["dir/a.txt", "dir/sub/b.txt", "dir/sub/deeper/c.txt"]);
+    let world = World::with_files(&["dir/a.txt", "dir/sub/b.txt", "dir/sub/deeper/c.txt"]);
     let ran = world.run(["dir"]);
     assert_eq!((ran.status, names(&ran)), (Some(0), vec!["a.txt"]));
     assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-    assert!(ran.stderr.starts_with("note: dir/sub: skipped: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.starts_with("note: dir/sub: skipped: "),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stderr.contains("-r"), "{}", ran.stderr);
-    assert_eq!(ran.counts(), "1 uploaded (9 B), 0 failed, 1 skipped, 0 not attempted");
+    assert_eq!(
+        ran.counts(),
+        "1 uploaded (9 B), 0 failed, 1 skipped, 0 not attempted"
+    );
     assert_eq!(world.keys(), ["temp3/a.txt"]);
 }
 
 #[test]
 fn recursive_keeps_relative_paths() {
-    let world = world(&["dir/a.txt", "dir/b/a.txt", "dir/b/c 中/d.txt", "dir/b/.e", "dir/c.txt", "dir/.../f"]);
+    let world = World::with_files(&[
+        "dir/a.txt",
+        "dir/b/a.txt",
+        "dir/b/c 中/d.txt",
+        "dir/b/.e",
+        "dir/c.txt",
+        "dir/.../f",
+    ]);
     fs::create_dir(world.path("dir/empty")).unwrap();
     let ran = world.run(["-r", "dir", "-t", "x"]);
-    assert_eq!(names(ran.assert_success()), [".../f", "a.txt", "b/.e", "b/a.txt", "b/c 中/d.txt", "c.txt"]);
-    let keys = ["x/.../f", "x/a.txt", "x/b/.e", "x/b/a.txt", "x/b/c 中/d.txt", "x/c.txt"];
+    assert_eq!(
+        names(ran.assert_success()),
+        [".../f", "a.txt", "b/.e", "b/a.txt", "b/c 中/d.txt", "c.txt"]
+    );
+    let keys = [
+        "x/.../f",
+        "x/a.txt",
+        "x/b/.e",
+        "x/b/a.txt",
+        "x/b/c 中/d.txt",
+        "x/c.txt",
+    ];
     assert_eq!(world.keys(), keys);
-    assert_eq!(world.stand_in.objects()["x/b/a.txt"].bytes.as_deref(), Some(b"dir/b/a.txt".as_slice()));
+    assert_eq!(
+        world.stand_in.objects()["x/b/a.txt"].bytes.as_deref(),
+        Some(b"dir/b/a.txt".as_slice())
+    );
     world.assert_proper();
 }
 
@@ -130,7 +189,8 @@ fn recursive_keeps_relative_paths() {
 fn hidden_files_and_odd_dots_are_files_like_any_other() {
     let odd = ["...", "..a", ".a.", ".hidden", "a.", "a..b"];
     let world = World::http();
-    odd.iter().for_each(|name| drop(world.file(format!("dir/{name}"), name)));
+    odd.iter()
+        .for_each(|name| drop(world.file(format!("dir/{name}"), name)));
     assert_eq!(names(world.run(["dir"]).assert_success()), odd);
     assert_eq!(world.keys(), odd.map(|name| format!("temp3/{name}")));
     world.assert_proper();
@@ -138,8 +198,16 @@ fn hidden_files_and_odd_dots_are_files_like_any_other() {
 
 #[test]
 fn a_path_that_does_not_exist_is_refused_before_anything_is_sent() {
-    let world = world(&["a.txt", "dir/b.txt"]);
-    for missing in ["missing.txt", "没有/x", "a.txt/", "a.txt/x", "dir/c.txt", "-", "\u{1b}[31m"] {
+    let world = World::with_files(&["a.txt", "dir/b.txt"]);
+    for missing in [
+        "missing.txt",
+        "没有/x",
+        "a.txt/",
+        "a.txt/x",
+        "dir/c.txt",
+        "-",
+        "\u{1b}[31m",
+    ] {
         let shown = missing.replace('\u{1b}', r"\u001b");
         for arguments in [["a.txt", missing, "dir"], ["-n", "dir", missing]] {
             world.assert_refused(&world.run(arguments), &[&shown]);
@@ -149,7 +217,13 @@ fn a_path_that_does_not_exist_is_refused_before_anything_is_sent() {
 
 #[test]
 fn two_files_with_one_cloud_name_are_refused_and_both_are_named() {
-    let world = world(&["one/a.txt", "two/a.txt", "two/sub/a.txt", "b.txt", "one/b.txt"]);
+    let world = World::with_files(&[
+        "one/a.txt",
+        "two/a.txt",
+        "two/sub/a.txt",
+        "b.txt",
+        "one/b.txt",
+    ]);
     let cases: &[(&[&str], [&str; 2])] = &[
         (&["one", "two"], ["one/a.txt", "two/a.txt"]),
         (&["one/a.txt", "b.txt", "two"], ["one/a.txt", "two/a.txt"]),
@@ -163,37 +237,61 @@ fn two_files_with_one_cloud_name_are_refused_and_both_are_named() {
         world.assert_refused(&world.run(*arguments), &[one, other]);
     }
     // Apart from that they go up.
-    assert_eq!(names(world.run(["-r", "two", "b.txt"]).assert_success()), ["a.txt", "sub/a.txt", "b.txt"]);
+    assert_eq!(
+        names(world.run(["-r", "two", "b.txt"]).assert_success()),
+        ["a.txt", "sub/a.txt", "b.txt"]
+    );
 }
 
 #[test]
 fn a_cloud_name_may_have_850_bytes_and_no_more() {
     let folder = "x".repeat(799); // 800 with its slash
     let (fits, too_long) = ("图".repeat(16) + ".x", "图".repeat(17)); // 50 and 51 bytes
-    let world = world(&["dir/a.txt", &format!("dir/{fits}"), &format!("dir/{too_long}")]);
+    let world = World::with_files(&[
+        "dir/a.txt",
+        &format!("dir/{fits}"),
+        &format!("dir/{too_long}"),
+    ]);
     let ran = world.run(["-t", &folder, "dir"]);
-    ran.assert_failure(1, &[&format!("error: dir/{too_long}: 上传文件失败: "), "850 bytes"]);
+    ran.assert_failure(
+        1,
+        &[
+            &format!("error: dir/{too_long}: 上传文件失败: "),
+            "850 bytes",
+        ],
+    );
     assert_eq!(names(&ran), ["a.txt", &*fits]);
-    assert_eq!(world.keys(), [format!("{folder}/a.txt"), format!("{folder}/{fits}")]);
+    assert_eq!(
+        world.keys(),
+        [format!("{folder}/a.txt"), format!("{folder}/{fits}")]
+    );
     assert_eq!(world.keys()[1].len(), 850);
-    assert_eq!(ran.counts(), "2 uploaded (63 B), 1 failed, 0 skipped, 0 not attempted");
+    assert_eq!(
+        ran.counts(),
+        "2 uploaded (63 B), 1 failed, 0 skipped, 0 not attempted"
+    );
     world.assert_proper();
 }
 
 // A file without read permission would do as well, if tests never ran as root.
 #[test]
 fn a_file_that_is_gone_when_its_turn_comes_fails_alone() {
-    let world = world(&["dir/a", "dir/b", "dir/c"]);
+    let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
     let gone = world.path("dir/b");
     let delete = Fault::custom(move |_| {
         fs::remove_file(&gone).ok();
         None
     });
-    world.stand_in.fault(Step::Upload, When::Key("temp3/a".into()), delete);
+    world
+        .stand_in
+        .fault(Step::Upload, When::Key("temp3/a".into()), delete);
     let ran = world.run(["-j1", "dir"]);
     ran.assert_failure(1, &["error: dir/b: 上传文件失败: "]);
     assert_eq!(names(&ran), ["a", "c"]);
-    assert_eq!(ran.counts(), "2 uploaded (10 B), 1 failed, 0 skipped, 0 not attempted");
+    assert_eq!(
+        ran.counts(),
+        "2 uploaded (10 B), 1 failed, 0 skipped, 0 not attempted"
+    );
     world.assert_proper();
 }
 
@@ -210,66 +308,114 @@ mod unix {
     use super::*;
 
     fn fifo(path: &Path) {
-        assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(path)
+                .status()
+                .expect("mkfifo")
+                .success()
+        );
     }
 
     #[test]
     fn a_link_to_a_file_goes_up_under_the_name_of_its_target() {
         for (arguments, path, name, key) in [
-            (["link.txt"].as_slice(), "link.txt", "target.png", "temp3/target.png"),
+            (
+                ["link.txt"].as_slice(),
+                "link.txt",
+                "target.png",
+                "temp3/target.png",
+            ),
             (&["chain"], "chain", "target.png", "temp3/target.png"),
             (&["dir"], "dir/link.txt", "target.png", "temp3/target.png"),
-            (&["-r", "tree"], "tree/sub/link.txt", "sub/target.png", "temp3/sub/target.png"),
+            (
+                &["-r", "tree"],
+                "tree/sub/link.txt",
+                "sub/target.png",
+                "temp3/sub/target.png",
+            ),
         ] {
-            let world = world(&["elsewhere/target.png"]);
-            ["dir", "tree", "tree/sub"].iter().for_each(|name| fs::create_dir(world.path(name)).unwrap());
+            let world = World::with_files(&["elsewhere/target.png"]);
+            ["dir", "tree", "tree/sub"]
+                .iter()
+                .for_each(|name| fs::create_dir(world.path(name)).unwrap());
             symlink("elsewhere/target.png", world.path("link.txt")).unwrap();
             symlink("link.txt", world.path("chain")).unwrap();
             symlink("../elsewhere/target.png", world.path("dir/link.txt")).unwrap();
             symlink(world.path("chain"), world.path("tree/sub/link.txt")).unwrap();
             let ran = world.run(["-f", "json"].iter().chain(arguments));
             let object = &ran.assert_success().json()[0];
-            assert_eq!([&object["path"], &object["name"], &object["key"]], [path, name, key]);
+            assert_eq!(
+                [&object["path"], &object["name"], &object["key"]],
+                [path, name, key]
+            );
             assert_eq!(world.keys(), [key]);
-            assert_eq!(world.stand_in.objects()[key].content_type.as_deref(), Some("image/png"));
+            assert_eq!(
+                world.stand_in.objects()[key].content_type.as_deref(),
+                Some("image/png")
+            );
             world.assert_proper();
         }
     }
 
     #[test]
     fn a_link_to_a_directory_is_a_directory() {
-        let world = world(&["real/a.txt", "real/sub/b.txt", "dir/c.txt"]);
+        let world = World::with_files(&["real/a.txt", "real/sub/b.txt", "dir/c.txt"]);
         symlink("../real", world.path("dir/link")).unwrap();
         symlink("dir", world.path("link")).unwrap();
         let ran = world.run(["link"]);
         assert_eq!((ran.status, names(&ran)), (Some(0), vec!["c.txt"]));
-        assert!(ran.stderr.starts_with("note: link/link: skipped: "), "{}", ran.stderr);
+        assert!(
+            ran.stderr.starts_with("note: link/link: skipped: "),
+            "{}",
+            ran.stderr
+        );
         let ran = world.run(["-r", "link"]);
-        assert_eq!(names(ran.assert_success()), ["c.txt", "link/a.txt", "link/sub/b.txt"]);
+        assert_eq!(
+            names(ran.assert_success()),
+            ["c.txt", "link/a.txt", "link/sub/b.txt"]
+        );
     }
 
     #[test]
     fn links_that_lead_round_and_round_are_noted_and_not_followed() {
-        let world = world(&["dir/a.txt", "dir/sub/b.txt", "one/1", "two/2"]);
+        let world = World::with_files(&["dir/a.txt", "dir/sub/b.txt", "one/1", "two/2"]);
         symlink(".", world.path("dir/self")).unwrap();
         symlink("..", world.path("dir/sub/up")).unwrap();
         symlink("../../dir/sub", world.path("dir/sub/here")).unwrap();
         let ran = world.run(["-r", "dir"]);
-        assert_eq!((ran.status, names(&ran)), (Some(0), vec!["a.txt", "sub/b.txt"]), "{}", ran.stderr);
+        assert_eq!(
+            (ran.status, names(&ran)),
+            (Some(0), vec!["a.txt", "sub/b.txt"]),
+            "{}",
+            ran.stderr
+        );
         for link in ["dir/self", "dir/sub/up", "dir/sub/here"] {
-            assert!(ran.stderr.contains(&format!("note: {link}: skipped: ")), "{}", ran.stderr);
+            assert!(
+                ran.stderr.contains(&format!("note: {link}: skipped: ")),
+                "{}",
+                ran.stderr
+            );
         }
-        assert_eq!(ran.counts(), "2 uploaded (22 B), 0 failed, 3 skipped, 0 not attempted");
+        assert_eq!(
+            ran.counts(),
+            "2 uploaded (22 B), 0 failed, 3 skipped, 0 not attempted"
+        );
         // Through each other.
         symlink("../two", world.path("one/two")).unwrap();
         symlink("../one", world.path("two/one")).unwrap();
         let ran = world.run(["-r", "one"]);
-        assert_eq!((ran.status, names(&ran)), (Some(0), vec!["1", "two/2"]), "{}", ran.stderr);
+        assert_eq!(
+            (ran.status, names(&ran)),
+            (Some(0), vec!["1", "two/2"]),
+            "{}",
+            ran.stderr
+        );
     }
 
     #[test]
     fn a_link_to_nothing_fails_alone_in_a_directory_and_is_refused_as_a_path() {
-        let world = world(&["dir/a.txt", "dir/z.txt"]);
+        let world = World::with_files(&["dir/a.txt", "dir/z.txt"]);
         symlink("nothing", world.path("dangling")).unwrap();
         symlink("ring", world.path("ring")).unwrap();
         for link in ["dangling", "ring"] {
@@ -278,56 +424,92 @@ mod unix {
         symlink("nothing", world.path("dir/dangling")).unwrap();
         symlink("ring", world.path("dir/ring")).unwrap();
         let ran = world.run(["dir"]);
-        ran.assert_failure(1, &["error: dir/dangling: 上传文件失败: ", "error: dir/ring: 上传文件失败: "]);
+        ran.assert_failure(
+            1,
+            &[
+                "error: dir/dangling: 上传文件失败: ",
+                "error: dir/ring: 上传文件失败: ",
+            ],
+        );
         assert_eq!(names(&ran), ["a.txt", "z.txt"]);
-        assert_eq!(ran.counts(), "2 uploaded (18 B), 2 failed, 0 skipped, 0 not attempted");
+        assert_eq!(
+            ran.counts(),
+            "2 uploaded (18 B), 2 failed, 0 skipped, 0 not attempted"
+        );
         world.assert_proper();
     }
 
     #[test]
     fn a_link_beside_its_target_is_a_second_file_of_its_name() {
-        let world = world(&["dir/target.txt"]);
+        let world = World::with_files(&["dir/target.txt"]);
         symlink("target.txt", world.path("dir/link.txt")).unwrap();
         world.assert_refused(&world.run(["dir"]), &["dir/link.txt", "dir/target.txt"]);
-        world.assert_refused(&world.run(["dir/target.txt", "dir/link.txt"]), &["dir/link.txt", "dir/target.txt"]);
+        world.assert_refused(
+            &world.run(["dir/target.txt", "dir/link.txt"]),
+            &["dir/link.txt", "dir/target.txt"],
+        );
     }
 
     #[test]
     fn what_is_no_regular_file_is_skipped_with_a_note_and_never_opened() {
-        let world = world(&["dir/a.txt"]);
+        let world = World::with_files(&["dir/a.txt"]);
         fifo(&world.path("dir/fifo"));
         let _socket = UnixListener::bind(world.path("dir/socket")).unwrap();
         symlink("/dev/null", world.path("dir/device")).unwrap();
         symlink("fifo", world.path("dir/link")).unwrap();
         let odd = ["dir/device", "dir/fifo", "dir/link", "dir/socket"];
-        for arguments in [["dir"].as_slice(), &["dir/a.txt", "dir/device", "dir/fifo", "dir/link", "dir/socket"]] {
+        for arguments in [
+            ["dir"].as_slice(),
+            &[
+                "dir/a.txt",
+                "dir/device",
+                "dir/fifo",
+                "dir/link",
+                "dir/socket",
+            ],
+        ] {
             for option in ["-j8", "-n"] {
                 let ran = world.run(arguments.iter().chain(&[option]));
-                assert_eq!((ran.status, names(&ran)), (Some(0), vec!["a.txt"]), "{}", ran.stderr);
+                assert_eq!(
+                    (ran.status, names(&ran)),
+                    (Some(0), vec!["a.txt"]),
+                    "{}",
+                    ran.stderr
+                );
                 assert_eq!(ran.stderr.lines().count(), 5, "{}", ran.stderr);
                 for path in odd {
-                    assert!(ran.stderr.contains(&format!("note: {path}: skipped: ")), "{}", ran.stderr);
+                    assert!(
+                        ran.stderr.contains(&format!("note: {path}: skipped: ")),
+                        "{}",
+                        ran.stderr
+                    );
                 }
                 assert!(ran.summary().contains("4 skipped"), "{}", ran.stderr);
             }
         }
         let ran = world.run(["/dev/null"]);
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
-        assert!(ran.stderr.contains("note: /dev/null: skipped: "), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("note: /dev/null: skipped: "),
+            "{}",
+            ran.stderr
+        );
         assert_eq!(world.keys(), ["temp3/a.txt"]);
         world.assert_proper();
     }
 
     #[test]
     fn a_file_that_has_become_a_fifo_is_not_opened() {
-        let world = world(&["dir/a", "dir/b", "dir/c"]);
+        let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
         let path = world.path("dir/b");
         let replace = Fault::custom(move |_| {
             fs::remove_file(&path).ok();
             fifo(&path);
             None
         });
-        world.stand_in.fault(Step::Upload, When::Key("temp3/a".into()), replace);
+        world
+            .stand_in
+            .fault(Step::Upload, When::Key("temp3/a".into()), replace);
         let ran = world.run(["-j1", "dir"]);
         ran.assert_failure(1, &["error: dir/b: 上传文件失败: "]);
         assert_eq!(names(&ran), ["a", "c"]);
@@ -335,19 +517,42 @@ mod unix {
 
     #[test]
     fn names_with_control_characters_fail_alone_and_are_shown_escaped() {
-        let cases = [("new\nline", r"new\u000aline"), ("\u{1b}[31mred", r"\u001b[31mred"), ("tab\t", r"tab\u0009")];
-        let cases = cases.into_iter().chain([("\u{7f}", r"\u007f"), ("\u{85}", r"\u0085")]);
+        let cases = [
+            ("new\nline", r"new\u000aline"),
+            ("\u{1b}[31mred", r"\u001b[31mred"),
+            ("tab\t", r"tab\u0009"),
+        ];
+        let cases = cases
+            .into_iter()
+            .chain([("\u{7f}", r"\u007f"), ("\u{85}", r"\u0085")]);
         for (name, shown) in cases {
-            let world = world(&["dir/a.txt", "dir/中.txt"]);
+            let world = World::with_files(&["dir/a.txt", "dir/中.txt"]);
             world.file(format!("dir/{name}"), "x");
             for path in ["dir".to_owned(), format!("dir/{name}")] {
-                let good = if path == "dir" { vec![] } else { vec!["dir/a.txt", "dir/中.txt"] };
+                let good = if path == "dir" {
+                    vec![]
+                } else {
+                    vec!["dir/a.txt", "dir/中.txt"]
+                };
                 let ran = world.run([&*path, "-f", "json"].iter().chain(&good));
-                ran.assert_failure(1, &[&format!("error: dir/{shown}: 上传文件失败: "), "control character"]);
+                ran.assert_failure(
+                    1,
+                    &[
+                        &format!("error: dir/{shown}: 上传文件失败: "),
+                        "control character",
+                    ],
+                );
                 assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-                let failed: Vec<_> = ran.json().into_iter().filter(|object| object.get("url").is_none()).collect();
+                let failed: Vec<_> = ran
+                    .json()
+                    .into_iter()
+                    .filter(|object| object.get("url").is_none())
+                    .collect();
                 assert_eq!(failed.len(), 1);
-                assert_eq!([&failed[0]["name"], &failed[0]["key"]], [name, &format!("temp3/{name}")]);
+                assert_eq!(
+                    [&failed[0]["name"], &failed[0]["key"]],
+                    [name, &format!("temp3/{name}")]
+                );
                 assert_eq!(world.keys(), ["temp3/a.txt", "temp3/中.txt"]);
             }
             world.assert_proper();
@@ -356,9 +561,15 @@ mod unix {
 
     #[test]
     fn a_recursive_directory_with_a_control_character_fails_file_by_file() {
-        let world = world(&["dir/a.txt", "dir/b\nad/b.txt", "dir/b\nad/c.txt"]);
+        let world = World::with_files(&["dir/a.txt", "dir/b\nad/b.txt", "dir/b\nad/c.txt"]);
         let ran = world.run(["-r", "dir"]);
-        ran.assert_failure(1, &[r"error: dir/b\u000aad/b.txt: ", r"error: dir/b\u000aad/c.txt: "]);
+        ran.assert_failure(
+            1,
+            &[
+                r"error: dir/b\u000aad/b.txt: ",
+                r"error: dir/b\u000aad/c.txt: ",
+            ],
+        );
         assert_eq!(world.keys(), ["temp3/a.txt"]);
         world.assert_proper();
     }
@@ -367,7 +578,7 @@ mod unix {
     #[test]
     fn names_that_are_not_utf8_fail_alone() {
         let bad = OsStr::from_bytes(b"caf\xe9.txt");
-        let world = world(&["dir/a.txt", "dir/z.txt", "tree/a.txt"]);
+        let world = World::with_files(&["dir/a.txt", "dir/z.txt", "tree/a.txt"]);
         world.file(Path::new("dir").join(bad), "x");
         world.file(Path::new("tree").join(bad).join("x.txt"), "x");
         let ran = world.run(["dir"]);
@@ -383,7 +594,7 @@ mod unix {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_path_that_is_not_utf8_fails_alone_too() {
-        let world = world(&["a.txt"]);
+        let world = World::with_files(&["a.txt"]);
         let bad = world.file(OsStr::from_bytes(b"caf\xe9.txt"), "x");
         let ran = world.run([OsStr::new("a.txt"), bad.as_os_str()]);
         ran.assert_failure(1, &["caf\u{fffd}.txt: 上传文件失败: ", "UTF-8"]);
@@ -393,12 +604,15 @@ mod unix {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_directory_or_link_that_is_not_utf8_matters_only_where_it_is_part_of_the_name() {
-        let world = world(&["real.txt"]);
+        let world = World::with_files(&["real.txt"]);
         let directory = world.path(OsStr::from_bytes(b"caf\xe9"));
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("a.txt"), "a").unwrap();
         symlink("../real.txt", directory.join(OsStr::from_bytes(b"\xff"))).unwrap();
-        assert_eq!(names(world.run([&directory]).assert_success()), ["a.txt", "real.txt"]);
+        assert_eq!(
+            names(world.run([&directory]).assert_success()),
+            ["a.txt", "real.txt"]
+        );
         assert_eq!(world.keys(), ["temp3/a.txt", "temp3/real.txt"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Black-box tests: each runs the real binary against a stand-in of the services, and asserts what reached the
-//! stand-in, or what the user saw.
+//! Black-box tests: each runs the real binary against a stand-in of the services, and asserts what
+//! reached the stand-in, or what the user saw.
 
 mod config;
 mod faults;
@@ -10,8 +10,6 @@ mod manifest;
 mod options;
 mod output;
 mod recipes;
-#[path = "../stand_in/mod.rs"]
-mod stand_in;
 #[cfg(target_os = "linux")]
 mod static_binary;
 #[cfg(unix)]

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Ran, World, binary, side_by_side};
-use crate::stand_in::{ENV, Fault, Request, StandIn, Step, When};
+use crate::harness::{PATIENCE, Ran, World, binary, side_by_side};
+use stand_in::{ENV, Fault, Request, StandIn, Step, When, file_id_of};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const MANIFEST: &str = "sent.jsonl";
 
 static CRC64: crc::Crc<u64> = crc::Crc::<u64>::new(&crc::CRC_64_XZ);
@@ -20,7 +19,8 @@ static CRC64: crc::Crc<u64> = crc::Crc::<u64>::new(&crc::CRC_64_XZ);
 /// A world with files `000`, `001` … in `files`, whose bytes are their names.
 fn world(count: usize) -> World {
     let world = World::http();
-    (0..count).for_each(|index| drop(world.file(format!("files/{index:03}"), format!("{index:03}"))));
+    (0..count)
+        .for_each(|index| drop(world.file(format!("files/{index:03}"), format!("{index:03}"))));
     world
 }
 
@@ -30,9 +30,7 @@ fn run(world: &World) -> Ran {
 }
 
 fn start(world: &World, arguments: &[&str]) -> Child {
-    let mut command = world.command(["--manifest", MANIFEST].iter().chain(arguments));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the program starts")
+    world.start(["--manifest", MANIFEST].iter().chain(arguments))
 }
 
 fn manifest(world: &World) -> String {
@@ -43,47 +41,63 @@ fn manifest(world: &World) -> String {
 fn entries(world: &World) -> Vec<Value> {
     let text = manifest(world);
     assert!(text.is_empty() || text.ends_with('\n'), "{text}");
-    let entry = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+    let entry =
+        |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
     text.lines().map(entry).collect()
 }
 
 /// The keys that the manifest has.
 fn recorded(world: &World) -> BTreeSet<String> {
-    entries(world).iter().map(|entry| entry["key"].as_str().expect("a key").to_owned()).collect()
-}
-
-fn count(world: &World, step: Step) -> usize {
-    world.stand_in.requests(step).len()
+    entries(world)
+        .iter()
+        .map(|entry| entry["key"].as_str().expect("a key").to_owned())
+        .collect()
 }
 
 /// The keys uploaded since there were `before` uploads.
 fn uploaded_since(world: &World, before: usize) -> Vec<String> {
-    world.stand_in.requests(Step::Upload).into_iter().skip(before).filter_map(|request| request.key).collect()
+    world
+        .stand_in
+        .requests(Step::Upload)
+        .into_iter()
+        .skip(before)
+        .filter_map(|request| request.key)
+        .collect()
 }
 
 /// The program sent the files with these keys in this run, and no other.
 fn assert_sends(world: &World, keys: &[&str]) {
-    let (infos, uploads) = (count(world, Step::Info), count(world, Step::Upload));
+    let (infos, uploads) = (world.count(Step::Info), world.count(Step::Upload));
     let ran = run(world);
     ran.assert_success();
     let mut sent = uploaded_since(world, uploads);
     sent.sort();
     assert_eq!(sent, keys);
-    assert_eq!(count(world, Step::Info), infos + keys.len());
+    assert_eq!(world.count(Step::Info), infos + keys.len());
     let skipped = ran.lines().len() - keys.len();
-    assert!(ran.counts().contains(&format!("{} uploaded (", keys.len())), "{}", ran.stderr);
-    assert!(ran.counts().ends_with(&format!(", 0 failed, {skipped} skipped, 0 not attempted")), "{}", ran.stderr);
-}
-
-fn file_id(key: &str) -> String {
-    format!("cloud://{ENV}.7072-{ENV}-1300000000/{key}")
+    assert!(
+        ran.counts().contains(&format!("{} uploaded (", keys.len())),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.counts()
+            .ends_with(&format!(", 0 failed, {skipped} skipped, 0 not attempted")),
+        "{}",
+        ran.stderr
+    );
 }
 
 fn set_mtime(world: &World, name: &str, mtime: SystemTime) {
-    File::options().write(true).open(world.path(name)).unwrap().set_modified(mtime).unwrap();
+    File::options()
+        .write(true)
+        .open(world.path(name))
+        .unwrap()
+        .set_modified(mtime)
+        .unwrap();
 }
 
-// ---- What is in it ---------------------------------------------------------------------------------------------
+// ---- What is in it ------------------------------------------------------------------------------
 
 #[test]
 fn it_has_one_line_of_json_a_file_with_exactly_the_fields_of_the_design() {
@@ -92,39 +106,70 @@ fn it_has_one_line_of_json_a_file_with_exactly_the_fields_of_the_design() {
     let after = |seconds, nanoseconds| UNIX_EPOCH + Duration::new(seconds, nanoseconds);
     let files = [
         ("empty", Vec::new(), after(0, 0), 0),
-        ("图片 \"1\".jpg", b"123456789".to_vec(), after(1_700_000_000, 123_456_789), 1_700_000_000_123_456_789_i64),
-        ("sub/深/x", big, after(4_000_000_000, 1), 4_000_000_000_000_000_001),
-        ("before 1970", b"x".to_vec(), UNIX_EPOCH - Duration::from_millis(1500), -1_500_000_000),
+        (
+            "图片 \"1\".jpg",
+            b"123456789".to_vec(),
+            after(1_700_000_000, 123_456_789),
+            1_700_000_000_123_456_789_i64,
+        ),
+        (
+            "sub/深/x",
+            big,
+            after(4_000_000_000, 1),
+            4_000_000_000_000_000_001,
+        ),
+        (
+            "before 1970",
+            b"x".to_vec(),
+            UNIX_EPOCH - Duration::from_millis(1500),
+            -1_500_000_000,
+        ),
     ];
     for (name, bytes, mtime, _) in &files {
         world.file(format!("files/{name}"), bytes);
         set_mtime(&world, &format!("files/{name}"), *mtime);
     }
-    world.run(["--manifest", MANIFEST, "-r", "-t", "云", "files"]).assert_success();
-    let entries: BTreeMap<_, _> =
-        entries(&world).into_iter().map(|entry| (entry["key"].as_str().unwrap().to_owned(), entry)).collect();
+    world
+        .run(["--manifest", MANIFEST, "-r", "-t", "云", "files"])
+        .assert_success();
+    let entries: BTreeMap<_, _> = entries(&world)
+        .into_iter()
+        .map(|entry| (entry["key"].as_str().unwrap().to_owned(), entry))
+        .collect();
     assert_eq!(entries.len(), files.len());
     for (name, bytes, _, mtime) in files {
         let key = format!("云/{name}");
         let entry = json!({
             "key": key, "env": ENV, "size": bytes.len(), "mtime": mtime,
-            "crc64": CRC64.checksum(&bytes).to_string(), "file_id": file_id(&key),
+            "crc64": CRC64.checksum(&bytes).to_string(), "file_id": file_id_of(&key),
         });
         // As text: the order of the fields is the design's, too.
         assert_eq!(entries[&key].to_string(), entry.to_string());
     }
-    assert!(manifest(&world).contains(&format!("\"{}\"", 0x995D_C9BB_DF19_39FA_u64)), "the check value");
-    assert!(manifest(&world).contains("图片 \\\"1\\\".jpg"), "raw UTF-8: {}", manifest(&world));
+    assert!(
+        manifest(&world).contains(&format!("\"{}\"", 0x995D_C9BB_DF19_39FA_u64)),
+        "the check value"
+    );
+    assert!(
+        manifest(&world).contains("图片 \\\"1\\\".jpg"),
+        "raw UTF-8: {}",
+        manifest(&world)
+    );
     world.assert_proper();
 }
 
 #[test]
 fn each_file_is_recorded_as_soon_as_it_is_uploaded() {
     let world = world(3);
-    world.stand_in.fault(Step::Upload, When::Key("temp3/002".into()), Fault::Hold);
+    world
+        .stand_in
+        .fault(Step::Upload, When::Key("temp3/002".into()), Fault::Hold);
     let child = start(&world, &["-j", "1", "files"]);
     assert!(world.stand_in.wait_for(Step::Upload, 3, PATIENCE));
-    assert_eq!(recorded(&world), BTreeSet::from(["temp3/000", "temp3/001"].map(str::to_owned)));
+    assert_eq!(
+        recorded(&world),
+        BTreeSet::from(["temp3/000", "temp3/001"].map(str::to_owned))
+    );
     world.stand_in.open_gate();
     world.wait(child).assert_success();
     assert_eq!(entries(&world).len(), 3);
@@ -133,9 +178,16 @@ fn each_file_is_recorded_as_soon_as_it_is_uploaded() {
 #[test]
 fn a_file_that_failed_is_not_recorded() {
     let world = world(3);
-    world.stand_in.fault(Step::Upload, When::Key("temp3/001".into()), Fault::cos_error(400, "EntityTooLarge"));
+    world.stand_in.fault(
+        Step::Upload,
+        When::Key("temp3/001".into()),
+        Fault::cos_error(400, "EntityTooLarge"),
+    );
     run(&world).assert_failure(1, &["files/001"]);
-    assert_eq!(recorded(&world), BTreeSet::from(["temp3/000", "temp3/002"].map(str::to_owned)));
+    assert_eq!(
+        recorded(&world),
+        BTreeSet::from(["temp3/000", "temp3/002"].map(str::to_owned))
+    );
     world.stand_in.clear_faults();
     assert_sends(&world, &["temp3/001"]);
 }
@@ -143,8 +195,10 @@ fn a_file_that_failed_is_not_recorded() {
 #[test]
 fn an_upload_whose_link_failed_is_recorded_and_the_next_run_only_asks_for_the_link() {
     let world = world(3);
-    world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(40097));
-    run(&world).assert_failure(1, &["3 failed", &file_id("temp3/002")]);
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::Errcode(40097));
+    run(&world).assert_failure(1, &["3 failed", &file_id_of("temp3/002")]);
     assert_eq!(entries(&world).len(), 3);
     world.stand_in.clear_faults();
     assert_sends(&world, &[]);
@@ -156,36 +210,73 @@ fn a_file_that_is_written_to_while_it_is_sent_is_sent_again() {
     let world = world(1);
     let path = world.path("files/000");
     let write = move |_: &Request| {
-        let mut file = File::options().write(true).open(&path).unwrap(); // not cut off first: it may be read just now
+        let mut file = File::options().write(true).open(&path).unwrap(); // not cut off: it may be read now
         file.write_all(b"001").unwrap();
         file.set_modified(UNIX_EPOCH).unwrap();
         Some(Fault::Delay(Duration::ZERO))
     };
-    world.stand_in.fault(Step::Upload, When::Once, Fault::custom(write));
+    world
+        .stand_in
+        .fault(Step::Upload, When::Once, Fault::custom(write));
     assert_sends(&world, &["temp3/000"]);
     assert_sends(&world, &["temp3/000"]);
-    assert_eq!(world.stand_in.objects()["temp3/000"].bytes.as_deref(), Some(b"001".as_slice()));
+    assert_eq!(
+        world.stand_in.objects()["temp3/000"].bytes.as_deref(),
+        Some(b"001".as_slice())
+    );
     assert_sends(&world, &[]);
 }
 
-// ---- What is sent again, and what is not -----------------------------------------------------------------------
+// ---- What is sent again, and what is not --------------------------------------------------------
 
 #[test]
 fn a_second_run_sends_nothing_and_asks_for_links_together_and_prints_as_usual() {
     let world = world(120);
     let first = run(&world);
-    let (infos, uploads, links) = (count(&world, Step::Info), count(&world, Step::Upload), count(&world, Step::Link));
+    let (infos, uploads, links) = (
+        world.count(Step::Info),
+        world.count(Step::Upload),
+        world.count(Step::Link),
+    );
     let before = manifest(&world);
-    world.stand_in.fault(Step::Link, When::Always, Fault::Delay(Duration::from_millis(50)));
+    world.stand_in.fault(
+        Step::Link,
+        When::Always,
+        Fault::Delay(Duration::from_millis(50)),
+    );
     let second = run(&world);
-    assert_eq!(second.assert_success().counts(), "0 uploaded (0 B), 0 failed, 120 skipped, 0 not attempted");
+    assert_eq!(
+        second.assert_success().counts(),
+        "0 uploaded (0 B), 0 failed, 120 skipped, 0 not attempted"
+    );
     assert_eq!(second.stdout, first.stdout);
     let third = world.run(["--manifest", MANIFEST, "-f", "json", "files"]);
-    assert!(third.json().iter().all(|object| object["size"] == 3 && object["file_id"].is_string()), "{}", third.stdout);
-    assert_eq!((count(&world, Step::Info), count(&world, Step::Upload)), (infos, uploads));
-    let asked: Vec<_> = world.stand_in.requests(Step::Link).into_iter().skip(links).collect();
-    let sizes: Vec<_> = asked.iter().map(|request| request.json()["file_list"].as_array().unwrap().len()).collect();
-    assert!(sizes.iter().all(|size| *size <= 50) && sizes.iter().sum::<usize>() == 240, "{sizes:?}");
+    assert!(
+        third
+            .json()
+            .iter()
+            .all(|object| object["size"] == 3 && object["file_id"].is_string()),
+        "{}",
+        third.stdout
+    );
+    assert_eq!(
+        (world.count(Step::Info), world.count(Step::Upload)),
+        (infos, uploads)
+    );
+    let asked: Vec<_> = world
+        .stand_in
+        .requests(Step::Link)
+        .into_iter()
+        .skip(links)
+        .collect();
+    let sizes: Vec<_> = asked
+        .iter()
+        .map(|request| request.json()["file_list"].as_array().unwrap().len())
+        .collect();
+    assert!(
+        sizes.iter().all(|size| *size <= 50) && sizes.iter().sum::<usize>() == 240,
+        "{sizes:?}"
+    );
     assert!(sizes.len() <= 12, "not together: {sizes:?}");
     assert_eq!(manifest(&world), before);
     world.assert_proper();
@@ -194,14 +285,24 @@ fn a_second_run_sends_nothing_and_asks_for_links_together_and_prints_as_usual() 
 #[test]
 fn what_changed_in_size_or_time_is_sent_again_and_nothing_else() {
     let world = world(4);
-    assert_sends(&world, &["temp3/000", "temp3/001", "temp3/002", "temp3/003"]);
-    let mtime = fs::metadata(world.path("files/001")).unwrap().modified().unwrap();
+    assert_sends(
+        &world,
+        &["temp3/000", "temp3/001", "temp3/002", "temp3/003"],
+    );
+    let mtime = fs::metadata(world.path("files/001"))
+        .unwrap()
+        .modified()
+        .unwrap();
     // Another size at the same time.
     world.file("files/001", "longer");
     set_mtime(&world, "files/001", mtime);
     assert_sends(&world, &["temp3/001"]);
     // The same size at another time, by a nanosecond, and back in time.
-    for other in [mtime + Duration::from_nanos(1), UNIX_EPOCH, UNIX_EPOCH - Duration::from_secs(1)] {
+    for other in [
+        mtime + Duration::from_nanos(1),
+        UNIX_EPOCH,
+        UNIX_EPOCH - Duration::from_secs(1),
+    ] {
         set_mtime(&world, "files/002", other);
         assert_sends(&world, &["temp3/002"]);
         assert_sends(&world, &[]);
@@ -223,7 +324,10 @@ fn what_is_as_it_was_two_uploads_ago_is_sent_again() {
         world.file("files/000", text);
         set_mtime(&world, "files/000", time);
         assert_sends(&world, &["temp3/000"]);
-        assert_eq!(world.stand_in.objects()["temp3/000"].bytes.as_deref(), Some(text.as_bytes()));
+        assert_eq!(
+            world.stand_in.objects()["temp3/000"].bytes.as_deref(),
+            Some(text.as_bytes())
+        );
     }
     assert_sends(&world, &[]);
 }
@@ -233,17 +337,24 @@ fn another_folder_or_environment_is_another_upload() {
     let world = world(2);
     assert_sends(&world, &["temp3/000", "temp3/001"]);
     for folder in ["other/", "", "temp3/sub/", "temp"] {
-        let before = count(&world, Step::Upload);
+        let before = world.count(Step::Upload);
         for sent in [2, 0] {
             let ran = world.run(["--manifest", MANIFEST, "-t", folder, "files"]);
-            assert!(ran.assert_success().counts().starts_with(&format!("{sent} uploaded")), "{}", ran.stderr);
+            assert!(
+                ran.assert_success()
+                    .counts()
+                    .starts_with(&format!("{sent} uploaded")),
+                "{}",
+                ran.stderr
+            );
         }
         assert_eq!(uploaded_since(&world, before).len(), 2, "{folder}");
     }
     // What was sent to the first folder is still known.
     assert_sends(&world, &[]);
     // Whose objects are there, but not theirs.
-    let elsewhere = manifest(&world).replace(&format!("\"env\":\"{ENV}\""), "\"env\":\"prod-elsewhere\"");
+    let elsewhere =
+        manifest(&world).replace(&format!("\"env\":\"{ENV}\""), "\"env\":\"prod-elsewhere\"");
     world.file(MANIFEST, elsewhere);
     assert_sends(&world, &["temp3/000", "temp3/001"]);
     assert_sends(&world, &[]);
@@ -256,9 +367,11 @@ fn later_lines_win() {
     run(&world).assert_success();
     world.file("files/000", "other bytes in the cloud");
     run(&world).assert_success();
-    let [older, newer] = &entries(&world)[..] else { panic!("{}", manifest(&world)) };
+    let [older, newer] = &entries(&world)[..] else {
+        panic!("{}", manifest(&world))
+    };
     let mut elsewhere = newer.clone();
-    elsewhere["file_id"] = file_id("temp3/gone").into();
+    elsewhere["file_id"] = file_id_of("temp3/gone").into();
     let (older, newer, elsewhere) = (older.to_string(), newer.to_string(), elsewhere.to_string());
     for (lines, sent) in [
         ([&older, &newer], &[][..]),
@@ -290,7 +403,13 @@ fn lines_that_make_no_sense_are_passed_over_and_kept() {
         "\u{1b}[31m",
         "{\"key\":\"temp3/0",
     ];
-    let text = format!("{}\n{}\n{}\n{}\n", lines[0], odd.join("\n"), lines[1], lines[2]);
+    let text = format!(
+        "{}\n{}\n{}\n{}\n",
+        lines[0],
+        odd.join("\n"),
+        lines[1],
+        lines[2]
+    );
     world.file(MANIFEST, &text);
     assert_sends(&world, &[]);
     assert_eq!(manifest(&world), text);
@@ -300,7 +419,7 @@ fn lines_that_make_no_sense_are_passed_over_and_kept() {
     assert_sends(&world, &[]);
 }
 
-// ---- What is gone from the cloud -------------------------------------------------------------------------------
+// ---- What is gone from the cloud ----------------------------------------------------------------
 
 #[test]
 fn what_is_gone_from_the_cloud_is_uploaded_again() {
@@ -311,9 +430,15 @@ fn what_is_gone_from_the_cloud_is_uploaded_again() {
     stand_in.config_json(dir.path());
     let world = World { stand_in, dir };
     let ran = run(&world);
-    assert_eq!(ran.assert_success().counts(), "120 uploaded (360 B), 0 failed, 0 skipped, 0 not attempted");
-    assert_eq!(ran.stdout, first.stdout.replace(&old_base, &world.stand_in.base()));
-    assert_eq!((count(&world, Step::Upload), world.keys().len()), (120, 120));
+    assert_eq!(
+        ran.assert_success().counts(),
+        "120 uploaded (360 B), 0 failed, 0 skipped, 0 not attempted"
+    );
+    assert_eq!(
+        ran.stdout,
+        first.stdout.replace(&old_base, &world.stand_in.base())
+    );
+    assert_eq!((world.count(Step::Upload), world.keys().len()), (120, 120));
     assert_sends(&world, &[]);
     assert_eq!(recorded(&world).len(), 120);
     world.assert_proper();
@@ -321,13 +446,17 @@ fn what_is_gone_from_the_cloud_is_uploaded_again() {
 
 #[test]
 fn what_is_gone_is_uploaded_again_among_much_that_is_not_whatever_the_number_of_jobs() {
-    side_by_side(["1", "8", "64"].map(|jobs| (jobs.to_owned(), jobs)), |jobs| {
-        let world = world(110);
-        let first = run(&world);
-        let gone: Vec<_> = [0, 1, 48, 49, 50, 51, 99, 108, 109].map(|index| format!("temp3/{index:03}")).into();
-        let ids: Vec<_> = gone.iter().map(|key| file_id(key)).collect();
-        let asked = Mutex::new(BTreeSet::new());
-        world.stand_in.fault(
+    side_by_side(
+        ["1", "8", "64"].map(|jobs| (jobs.to_owned(), jobs)),
+        |jobs| {
+            let world = world(110);
+            let first = run(&world);
+            let gone: Vec<_> = [0, 1, 48, 49, 50, 51, 99, 108, 109]
+                .map(|index| format!("temp3/{index:03}"))
+                .into();
+            let ids: Vec<_> = gone.iter().map(|key| file_id_of(key)).collect();
+            let asked = Mutex::new(BTreeSet::new());
+            world.stand_in.fault(
             Step::Link,
             When::Always,
             Fault::edit(move |reply| {
@@ -340,14 +469,18 @@ fn what_is_gone_is_uploaded_again_among_much_that_is_not_whatever_the_number_of_
                 }
             }),
         );
-        let ran = world.run(["--manifest", MANIFEST, "-j", jobs, "files"]);
-        assert_eq!(ran.assert_success().counts(), "9 uploaded (27 B), 0 failed, 101 skipped, 0 not attempted");
-        assert_eq!(ran.stdout, first.stdout);
-        let mut again = uploaded_since(&world, 110);
-        again.sort();
-        assert_eq!(again, gone);
-        world.assert_proper();
-    });
+            let ran = world.run(["--manifest", MANIFEST, "-j", jobs, "files"]);
+            assert_eq!(
+                ran.assert_success().counts(),
+                "9 uploaded (27 B), 0 failed, 101 skipped, 0 not attempted"
+            );
+            assert_eq!(ran.stdout, first.stdout);
+            let mut again = uploaded_since(&world, 110);
+            again.sort();
+            assert_eq!(again, gone);
+            world.assert_proper();
+        },
+    );
 }
 
 #[test]
@@ -359,8 +492,17 @@ fn what_is_gone_even_after_it_was_uploaded_again_has_failed() {
             entry["status"] = 1.into();
         }
     };
-    world.stand_in.fault(Step::Link, When::Always, Fault::edit(gone));
-    run(&world).assert_failure(1, &["获取下载链接失败", "STORAGE_FILE_NONEXIST", "0 uploaded (0 B), 3 failed"]);
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::edit(gone));
+    run(&world).assert_failure(
+        1,
+        &[
+            "获取下载链接失败",
+            "STORAGE_FILE_NONEXIST",
+            "0 uploaded (0 B), 3 failed",
+        ],
+    );
     assert_eq!(uploaded_since(&world, 3).len(), 3);
 }
 
@@ -372,18 +514,29 @@ fn what_is_gone_from_the_cloud_and_from_the_disk_or_refused_fails_alone() {
     let gone = move |reply: &mut Value| {
         fs::remove_file(&path).ok();
         for entry in reply["file_list"].as_array_mut().into_iter().flatten() {
-            if entry["fileid"].as_str().is_some_and(|id| id.ends_with("/001")) {
+            if entry["fileid"]
+                .as_str()
+                .is_some_and(|id| id.ends_with("/001"))
+            {
                 entry["status"] = 1.into();
             }
         }
     };
-    world.stand_in.fault(Step::Link, When::Always, Fault::edit(gone));
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::edit(gone));
     let ran = run(&world);
-    ran.assert_failure(1, &["error: files/001: 上传文件失败: ", "0 uploaded (0 B), 1 failed, 1 skipped"]);
+    ran.assert_failure(
+        1,
+        &[
+            "error: files/001: 上传文件失败: ",
+            "0 uploaded (0 B), 1 failed, 1 skipped",
+        ],
+    );
     assert_eq!(ran.lines().len(), 1);
 }
 
-// ---- Uploads and links side by side ----------------------------------------------------------------------------
+// ---- Uploads and links side by side -------------------------------------------------------------
 
 #[test]
 fn what_is_new_is_sent_while_links_are_asked_for_what_is_known() {
@@ -396,7 +549,10 @@ fn what_is_new_is_sent_while_links_are_asked_for_what_is_known() {
     world.stand_in.open_gate();
     assert!(was_sent);
     let ran = world.wait(child);
-    assert_eq!(ran.assert_success().counts(), "1 uploaded (3 B), 0 failed, 120 skipped, 0 not attempted");
+    assert_eq!(
+        ran.assert_success().counts(),
+        "1 uploaded (3 B), 0 failed, 120 skipped, 0 not attempted"
+    );
     assert_eq!(ran.lines().len(), 121);
 }
 
@@ -405,7 +561,7 @@ fn the_link_that_is_printed_first_is_asked_for_first() {
     let world = world(300);
     run(&world).assert_success();
     world.file("files/000", "new");
-    let before = count(&world, Step::Link);
+    let before = world.count(Step::Link);
     world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
     let child = start(&world, &["files"]);
     assert!(world.stand_in.wait_for(Step::Upload, 301, PATIENCE));
@@ -413,8 +569,11 @@ fn the_link_that_is_printed_first_is_asked_for_first() {
     world.stand_in.open_gate();
     world.wait(child).assert_success();
     let calls = world.stand_in.requests(Step::Link).split_off(before);
-    let asks = |call: &Request| call.json()["file_list"][0]["fileid"] == file_id("temp3/000");
-    assert!(calls.iter().position(asks).is_some_and(|call| call <= 2), "after all that is known");
+    let asks = |call: &Request| call.json()["file_list"][0]["fileid"] == file_id_of("temp3/000");
+    assert!(
+        calls.iter().position(asks).is_some_and(|call| call <= 2),
+        "after all that is known"
+    );
 }
 
 #[test]
@@ -424,53 +583,93 @@ fn when_the_links_stop_the_run_no_more_are_asked_for_what_was_uploaded() {
     let child = start(&world, &["files"]);
     assert!(world.stand_in.wait_for(Step::Upload, 200, PATIENCE));
     world.stand_in.clear_faults();
-    world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(48001));
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::Errcode(48001));
     world.stand_in.open_gate();
     let ran = world.wait(child);
-    ran.assert_failure(1, &["error: 获取下载链接失败: errcode 48001", "the file is uploaded, as cloud://"]);
-    assert_eq!((count(&world, Step::Link), recorded(&world).len()), (2, 200));
-    assert!(ran.counts().ends_with(", 0 skipped, 0 not attempted"), "{}", ran.counts());
+    ran.assert_failure(
+        1,
+        &[
+            "error: 获取下载链接失败: errcode 48001",
+            "the file is uploaded, as cloud://",
+        ],
+    );
+    assert_eq!((world.count(Step::Link), recorded(&world).len()), (2, 200));
+    assert!(
+        ran.counts().ends_with(", 0 skipped, 0 not attempted"),
+        "{}",
+        ran.counts()
+    );
 }
 
 #[test]
 fn when_the_links_stop_the_run_no_more_are_asked_for() {
     let world = world(120);
     run(&world).assert_success();
-    let before = count(&world, Step::Link);
-    world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(45009));
+    let before = world.count(Step::Link);
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::Errcode(45009));
     let ran = run(&world);
     ran.assert_failure(1, &["error: 获取下载链接失败: errcode 45009"]);
-    assert_eq!(ran.counts(), "0 uploaded (0 B), 50 failed, 0 skipped, 70 not attempted");
-    assert_eq!(count(&world, Step::Link), before + 1);
+    assert_eq!(
+        ran.counts(),
+        "0 uploaded (0 B), 50 failed, 0 skipped, 70 not attempted"
+    );
+    assert_eq!(world.count(Step::Link), before + 1);
 }
 
-// ---- A torn last line ------------------------------------------------------------------------------------------
+// ---- A torn last line ---------------------------------------------------------------------------
 
-/// A manifest of one or two files, its last line cut at each byte: after the next run every line is whole.
+/// A manifest of one or two files, its last line cut at each byte: after the next run every line is
+/// whole.
 #[test]
 fn a_last_line_torn_at_any_byte_is_ignored_and_repaired() {
     let world = world(2);
     run(&world).assert_success();
-    let mut lines: Vec<_> = manifest(&world).lines().map(|line| format!("{line}\n")).collect();
+    let mut lines: Vec<_> = manifest(&world)
+        .lines()
+        .map(|line| format!("{line}\n"))
+        .collect();
     lines.sort();
-    let [first, last] = &lines[..] else { panic!("{lines:?}") };
-    // What is cut within the first bytes of the first line is hard to tell from something else, and so has its own test.
-    let after_another = (0..last.len()).map(|cut| (first.as_str(), cut, ["files/000", "files/001"].as_slice()));
-    let alone = ["{\"key\"".len(), 40, last.len() - 2, last.len() - 1].map(|cut| ("", cut, ["files/001"].as_slice()));
+    let [first, last] = &lines[..] else {
+        panic!("{lines:?}")
+    };
+    // What is cut within the first bytes of the first line is hard to tell from something else, and
+    // so has its own test.
+    let after_another =
+        (0..last.len()).map(|cut| (first.as_str(), cut, ["files/000", "files/001"].as_slice()));
+    let alone = ["{\"key\"".len(), 40, last.len() - 2, last.len() - 1]
+        .map(|cut| ("", cut, ["files/001"].as_slice()));
     let cases = after_another.chain(alone).enumerate();
-    side_by_side(cases.map(|(number, case)| (format!("{case:?}"), (number, case))), |(number, (whole, cut, files))| {
-        let name = format!("{number}.jsonl");
-        world.file(&name, format!("{whole}{}", &last[..cut]));
-        let ran = world.run(["--manifest", &name].iter().chain(files));
-        ran.assert_success();
-        assert_eq!(ran.lines().len(), files.len());
-        let text = fs::read_to_string(world.path(&name)).unwrap();
-        let parsed: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
-        let keys: Vec<_> = parsed.unwrap().iter().map(|entry| entry["key"].clone()).collect();
-        assert_eq!(keys.last(), Some(&json!("temp3/001")), "{text}");
-        assert!(text.starts_with(whole) && text.ends_with('\n') && keys.len() == files.len(), "{text}");
-    });
-    let uploads = world.stand_in.requests(Step::Upload).into_iter().filter_map(|request| request.key);
+    side_by_side(
+        cases.map(|(number, case)| (format!("{case:?}"), (number, case))),
+        |(number, (whole, cut, files))| {
+            let name = format!("{number}.jsonl");
+            world.file(&name, format!("{whole}{}", &last[..cut]));
+            let ran = world.run(["--manifest", &name].iter().chain(files));
+            ran.assert_success();
+            assert_eq!(ran.lines().len(), files.len());
+            let text = fs::read_to_string(world.path(&name)).unwrap();
+            let parsed: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+            let keys: Vec<_> = parsed
+                .unwrap()
+                .iter()
+                .map(|entry| entry["key"].clone())
+                .collect();
+            assert_eq!(keys.last(), Some(&json!("temp3/001")), "{text}");
+            assert!(
+                text.starts_with(whole) && text.ends_with('\n') && keys.len() == files.len(),
+                "{text}"
+            );
+        },
+    );
+    let uploads = world
+        .stand_in
+        .requests(Step::Upload)
+        .into_iter()
+        .filter_map(|request| request.key);
     let of_first = uploads.filter(|key| key == "temp3/000").count();
     assert_eq!(of_first, 1, "the first line was whole");
 }
@@ -486,7 +685,7 @@ fn a_first_line_torn_at_its_first_bytes_is_ignored_and_repaired() {
     }
 }
 
-// ---- What is no manifest ---------------------------------------------------------------------------------------
+// ---- What is no manifest ------------------------------------------------------------------------
 
 #[test]
 fn a_file_that_is_no_manifest_is_refused_and_stays_as_it_is() {
@@ -517,16 +716,19 @@ fn a_file_that_is_no_manifest_is_refused_and_stays_as_it_is() {
         b"{\"key\":1,\"file_id\":\"cloud://x\"}",
         b"{\"key\":\"temp3/000\",\"file_id\":null}",
     ];
-    side_by_side(others.map(|bytes| (String::from_utf8_lossy(bytes).into_owned(), bytes)), |bytes| {
-        let world = world(2);
-        world.file("other", bytes);
-        for options in [&["--manifest", "other"][..], &["-n", "--manifest", "other"]] {
-            let ran = world.run(options.iter().chain(&["files"]));
-            let left = fs::read(world.path("other")).unwrap();
-            assert!(left == bytes, "{}", String::from_utf8_lossy(&left));
-            world.assert_refused(&ran, &["--manifest other: ", "manifest"]);
-        }
-    });
+    side_by_side(
+        others.map(|bytes| (String::from_utf8_lossy(bytes).into_owned(), bytes)),
+        |bytes| {
+            let world = world(2);
+            world.file("other", bytes);
+            for options in [&["--manifest", "other"][..], &["-n", "--manifest", "other"]] {
+                let ran = world.run(options.iter().chain(&["files"]));
+                let left = fs::read(world.path("other")).unwrap();
+                assert!(left == bytes, "{}", String::from_utf8_lossy(&left));
+                world.assert_refused(&ran, &["--manifest other: ", "manifest"]);
+            }
+        },
+    );
 }
 
 #[test]
@@ -543,7 +745,13 @@ fn the_config_or_a_file_to_upload_is_not_taken_for_a_manifest() {
 fn a_manifest_that_cannot_be_opened_is_refused_with_a_sentence() {
     let world = world(1);
     fs::create_dir(world.path("directory")).unwrap();
-    for path in ["directory", "directory/", "missing/sent.jsonl", "config.json/sent.jsonl", "new/"] {
+    for path in [
+        "directory",
+        "directory/",
+        "missing/sent.jsonl",
+        "config.json/sent.jsonl",
+        "new/",
+    ] {
         let ran = world.run(["--manifest", path, "files"]);
         world.assert_refused(&ran, &[&format!("--manifest {path}: ")]);
     }
@@ -554,14 +762,32 @@ fn a_manifest_that_cannot_be_opened_is_refused_with_a_sentence() {
 #[test]
 fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
     let world = world(1);
-    assert!(std::process::Command::new("mkfifo").arg(world.path("fifo")).status().unwrap().success());
-    File::create(world.path("film")).unwrap().set_len(4 << 30).unwrap();
-    side_by_side(["fifo", "film", "/dev/zero"].map(|path| (path.to_owned(), path)), |path| {
-        let mut command = std::process::Command::new("sh");
-        command.args(["-c", "ulimit -v 1000000; exec timeout 3 \"$0\" --manifest \"$1\" files"]);
-        command.arg(binary()).arg(path).current_dir(world.dir.path());
-        world.assert_refused(&world.finish(command), &[path]);
-    });
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(world.path("fifo"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    File::create(world.path("film"))
+        .unwrap()
+        .set_len(4 << 30)
+        .unwrap();
+    side_by_side(
+        ["fifo", "film", "/dev/zero"].map(|path| (path.to_owned(), path)),
+        |path| {
+            let mut command = std::process::Command::new("sh");
+            command.args([
+                "-c",
+                "ulimit -v 1000000; exec timeout 3 \"$0\" --manifest \"$1\" files",
+            ]);
+            command
+                .arg(binary())
+                .arg(path)
+                .current_dir(world.dir.path());
+            world.assert_refused(&world.finish(command), &[path]);
+        },
+    );
 }
 
 #[cfg(unix)]
@@ -572,7 +798,13 @@ fn a_manifest_may_be_a_link() {
     std::os::unix::fs::symlink("elsewhere/real.jsonl", world.path(MANIFEST)).unwrap();
     assert_sends(&world, &["temp3/000", "temp3/001"]);
     assert!(world.path(MANIFEST).is_symlink());
-    assert_eq!(fs::read_to_string(world.path("elsewhere/real.jsonl")).unwrap().lines().count(), 2);
+    assert_eq!(
+        fs::read_to_string(world.path("elsewhere/real.jsonl"))
+            .unwrap()
+            .lines()
+            .count(),
+        2
+    );
     assert_sends(&world, &[]);
 }
 
@@ -604,20 +836,31 @@ fn a_disk_that_is_full_costs_a_warning_and_no_upload_and_the_next_run_repairs() 
     world.run(["files/000"]).assert_success(); // saves a token
     let mut command = std::process::Command::new("sh");
     // As a full disk does: the last line that goes in goes in half.
-    command.args(["-c", "ulimit -f 1; trap '' XFSZ; exec \"$0\" -j 1 --manifest sent.jsonl files"]);
+    command.args([
+        "-c",
+        "ulimit -f 1; trap '' XFSZ; exec \"$0\" -j 1 --manifest sent.jsonl files",
+    ]);
     command.arg(binary()).current_dir(world.dir.path());
     let ran = world.finish(command);
-    ran.assert_failure(0, &["warning: ", "manifest", "12 uploaded (36 B), 0 failed"]);
+    ran.assert_failure(
+        0,
+        &["warning: ", "manifest", "12 uploaded (36 B), 0 failed"],
+    );
     assert_eq!(ran.lines().len(), 12);
     let torn = manifest(&world);
     assert!(!torn.ends_with('\n') && torn.len() >= 512, "{torn}");
     let whole = torn.matches('\n').count();
-    let missing: Vec<_> = (whole..12).map(|index| format!("temp3/{index:03}")).collect();
-    assert_sends(&world, &missing.iter().map(String::as_str).collect::<Vec<_>>());
+    let missing: Vec<_> = (whole..12)
+        .map(|index| format!("temp3/{index:03}"))
+        .collect();
+    assert_sends(
+        &world,
+        &missing.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
     assert_eq!(entries(&world).len(), 12);
 }
 
-// ---- Several runs, and runs that are killed --------------------------------------------------------------------
+// ---- Several runs, and runs that are killed -----------------------------------------------------
 
 #[test]
 fn two_runs_on_one_manifest_at_once_do_not_spoil_it() {
@@ -627,26 +870,44 @@ fn two_runs_on_one_manifest_at_once_do_not_spoil_it() {
     // It begins with a whole and a torn line, which both find.
     let first = manifest(&world).lines().next().unwrap().to_owned();
     world.file(MANIFEST, format!("{first}\n{}", &first[..50]));
-    let before = count(&world, Step::Upload);
-    let children: Vec<_> = ["a", "b", "c", "d"].map(|folder| start(&world, &["-t", folder, "files"])).into();
+    let before = world.count(Step::Upload);
+    let children: Vec<_> = ["a", "b", "c", "d"]
+        .map(|folder| start(&world, &["-t", folder, "files"]))
+        .into();
     for child in children {
-        assert!(world.wait(child).assert_success().counts().starts_with("60 uploaded"));
+        assert!(
+            world
+                .wait(child)
+                .assert_success()
+                .counts()
+                .starts_with("60 uploaded")
+        );
     }
     assert_eq!(uploaded_since(&world, before).len(), 4 * FILES);
     let entries = entries(&world);
-    assert_eq!((entries.len(), recorded(&world).len()), (4 * FILES + 1, 4 * FILES + 1));
+    assert_eq!(
+        (entries.len(), recorded(&world).len()),
+        (4 * FILES + 1, 4 * FILES + 1)
+    );
     assert_eq!(entries[0].to_string(), first);
     for folder in ["a", "b", "c", "d"] {
         let ran = world.run(["--manifest", MANIFEST, "-t", folder, "files"]);
-        assert!(ran.counts().ends_with("60 skipped, 0 not attempted"), "{}", ran.stderr);
+        assert!(
+            ran.counts().ends_with("60 skipped, 0 not attempted"),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
-/// Another run's line may have been torn meanwhile: it was killed, or the disk was full for a moment.
+/// Another run's line may have been torn meanwhile: it was killed, or the disk was full for a
+/// moment.
 #[test]
 fn a_line_that_is_torn_while_a_run_goes_on_swallows_no_other() {
     let world = world(3);
-    world.stand_in.fault(Step::Upload, When::Key("temp3/001".into()), Fault::Hold);
+    world
+        .stand_in
+        .fault(Step::Upload, When::Key("temp3/001".into()), Fault::Hold);
     let child = start(&world, &["-j", "1", "files"]);
     assert!(world.stand_in.wait_for(Step::Upload, 2, PATIENCE));
     let text = manifest(&world);
@@ -662,65 +923,119 @@ fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
     const JOBS: usize = 4;
     const KILLS: [usize; 4] = [10, 30, 60, 20];
     let world = world(FILES);
-    world.stand_in.fault(Step::Upload, When::Always, Fault::Delay(Duration::from_millis(2)));
+    world.stand_in.fault(
+        Step::Upload,
+        When::Always,
+        Fault::Delay(Duration::from_millis(2)),
+    );
     let mut again = 0;
     for uploads in KILLS {
-        let (known, before) = if again == 0 { Default::default() } else { (recorded_whole(&world), again) };
+        let (known, before) = if again == 0 {
+            Default::default()
+        } else {
+            (recorded_whole(&world), again)
+        };
         let mut child = start(&world, &["-j", &JOBS.to_string(), "files"]);
-        assert!(world.stand_in.wait_for(Step::Upload, before + uploads, PATIENCE));
+        assert!(
+            world
+                .stand_in
+                .wait_for(Step::Upload, before + uploads, PATIENCE)
+        );
         child.kill().unwrap();
         child.wait().unwrap();
         // Its last requests may still be on their way into the stand-in's log.
         let sent: BTreeSet<_> = uploaded_since(&world, before).into_iter().collect();
         assert_eq!(sent.intersection(&known).count(), 0, "{sent:?}");
-        again = count(&world, Step::Upload);
+        again = world.count(Step::Upload);
     }
-    let (known, before) = (recorded_whole(&world), count(&world, Step::Upload));
+    let (known, before) = (recorded_whole(&world), world.count(Step::Upload));
     assert!((1..FILES).contains(&known.len()), "{}", known.len());
     let ran = run(&world);
     assert_eq!(ran.assert_success().lines().len(), FILES);
-    let (sent, all): (BTreeSet<_>, BTreeSet<_>) =
-        (uploaded_since(&world, before).into_iter().collect(), world.keys().into_iter().collect());
+    let (sent, all): (BTreeSet<_>, BTreeSet<_>) = (
+        uploaded_since(&world, before).into_iter().collect(),
+        world.keys().into_iter().collect(),
+    );
     assert_eq!(sent, &all - &known);
     assert_eq!((all.len(), recorded(&world)), (FILES, all));
     // Twice went up only what was under way when a run was killed.
-    assert!(count(&world, Step::Upload) <= FILES + KILLS.len() * JOBS, "{}", count(&world, Step::Upload));
+    assert!(
+        world.count(Step::Upload) <= FILES + KILLS.len() * JOBS,
+        "{}",
+        world.count(Step::Upload)
+    );
     world.assert_proper();
 }
 
 /// The keys in the manifest's whole lines; the last one may be torn.
 fn recorded_whole(world: &World) -> BTreeSet<String> {
     let text = manifest(world);
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let whole = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
     let entry = |line| serde_json::from_str::<Value>(line).expect("a line that is whole");
-    whole.map(|line| entry(line)["key"].as_str().unwrap().to_owned()).collect()
+    whole
+        .map(|line| entry(line)["key"].as_str().unwrap().to_owned())
+        .collect()
 }
 
-// ---- The dry run -----------------------------------------------------------------------------------------------
+// ---- The dry run --------------------------------------------------------------------------------
 
 #[test]
 fn a_dry_run_lists_what_would_be_sent_and_neither_begins_nor_repairs_a_manifest() {
     let world = world(3);
     let dry_run = |file_count: usize| {
         let ran = world.run(["-n", "--manifest", MANIFEST, "files"]);
-        let summary =
-            format!("{file_count} would be uploaded ({} B), 0 failed, {} skipped", 3 * file_count, 3 - file_count);
+        let summary = format!(
+            "{file_count} would be uploaded ({} B), 0 failed, {} skipped",
+            3 * file_count,
+            3 - file_count
+        );
         assert_eq!(ran.assert_success().summary(), summary);
-        ran.lines().iter().map(|line| line.split('\t').next_back().unwrap().to_owned()).collect::<Vec<_>>()
+        ran.lines()
+            .iter()
+            .map(|line| line.split('\t').next_back().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(dry_run(3).len(), 3);
     assert!(!world.path(MANIFEST).exists());
-    world.run(["--manifest", MANIFEST, "files/000", "files/001", "files/002"]).assert_success();
+    world
+        .run([
+            "--manifest",
+            MANIFEST,
+            "files/000",
+            "files/001",
+            "files/002",
+        ])
+        .assert_success();
     assert_eq!(dry_run(0), [""; 0]);
     set_mtime(&world, "files/001", UNIX_EPOCH);
     assert_eq!(dry_run(1), ["temp3/001"]);
-    let mut torn: Vec<_> = manifest(&world).lines().map(|line| format!("{line}\n")).collect();
+    let mut torn: Vec<_> = manifest(&world)
+        .lines()
+        .map(|line| format!("{line}\n"))
+        .collect();
     torn.sort();
     let torn = torn.concat();
     let torn = &torn[..torn.len() - 20];
     world.file(MANIFEST, torn);
-    let (requests, mtime) = (world.requests(), fs::metadata(world.path(MANIFEST)).unwrap().modified().unwrap());
+    let (requests, mtime) = (
+        world.requests(),
+        fs::metadata(world.path(MANIFEST))
+            .unwrap()
+            .modified()
+            .unwrap(),
+    );
     assert_eq!(dry_run(2), ["temp3/001", "temp3/002"]);
-    assert_eq!((manifest(&world).as_str(), world.requests()), (torn, requests));
-    assert_eq!(fs::metadata(world.path(MANIFEST)).unwrap().modified().unwrap(), mtime);
+    assert_eq!(
+        (manifest(&world).as_str(), world.requests()),
+        (torn, requests)
+    );
+    assert_eq!(
+        fs::metadata(world.path(MANIFEST))
+            .unwrap()
+            .modified()
+            .unwrap(),
+        mtime
+    );
 }

@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::World;
-use crate::stand_in::{APPID, ENV, Fault, SECRET, Step, When};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::harness::{PATIENCE, World};
+use stand_in::{APPID, ENV, Fault, SECRET, Step, When};
 
 /// All options, as the design's table has them.
 const OPTIONS: [&str; 13] = [
@@ -38,7 +36,10 @@ fn a_bad_command_line_is_refused_and_its_culprit_named() {
         (&["--jobs", "-1"], &["--jobs", "'-1'"]),
         (&["-j", "1.5"], &["--jobs", "'1.5'"]),
         (&["-j", ""], &["--jobs", "''"]),
-        (&["--jobs=99999999999999999999"], &["--jobs", "'99999999999999999999'"]),
+        (
+            &["--jobs=99999999999999999999"],
+            &["--jobs", "'99999999999999999999'"],
+        ),
         (&["--retries", "11"], &["--retries", "'11'", "0 to 10"]),
         (&["--retries=-1"], &["--retries", "'-1'"]),
         (&["--retries", "few"], &["--retries", "'few'"]),
@@ -114,7 +115,9 @@ fn the_limits_of_the_numbers_are_good_values() {
     ] {
         let world = World::http();
         world.file("a.txt", "a");
-        world.run(["a.txt"].iter().chain(arguments)).assert_success();
+        world
+            .run(["a.txt"].iter().chain(arguments))
+            .assert_success();
         assert_eq!(world.keys(), ["temp3/a.txt"], "{arguments:?}");
         world.assert_proper();
     }
@@ -161,8 +164,13 @@ fn what_comes_after_two_dashes_is_a_path() {
     for name in ["-dash.txt", "--help", "--"] {
         world.file(name, name);
     }
-    world.run(["-j2", "--", "-dash.txt", "--help", "--"]).assert_success();
-    assert_eq!(world.keys(), ["temp3/--", "temp3/--help", "temp3/-dash.txt"]);
+    world
+        .run(["-j2", "--", "-dash.txt", "--help", "--"])
+        .assert_success();
+    assert_eq!(
+        world.keys(),
+        ["temp3/--", "temp3/--help", "temp3/-dash.txt"]
+    );
 }
 
 #[test]
@@ -177,11 +185,19 @@ fn recursive_has_a_short_and_a_long_form() {
 
 #[test]
 fn format_has_a_short_and_a_long_form() {
-    for arguments in [["-f", "url"].as_slice(), &["--format", "url"], &["--format=url"], &["-furl"]] {
+    for arguments in [
+        ["-f", "url"].as_slice(),
+        &["--format", "url"],
+        &["--format=url"],
+        &["-furl"],
+    ] {
         let world = World::http();
         world.file("a.txt", "a");
         let ran = world.run(["a.txt"].iter().chain(arguments));
-        assert_eq!(ran.assert_success().stdout, format!("{}/download/temp3/a.txt\n", world.stand_in.base()));
+        assert_eq!(
+            ran.assert_success().stdout,
+            format!("{}/download/temp3/a.txt\n", world.stand_in.base())
+        );
     }
 }
 
@@ -192,8 +208,11 @@ fn config_names_another_file() {
         world.file("a.txt", "a");
         fs::create_dir(world.path("elsewhere")).unwrap();
         fs::rename(world.path("config.json"), world.path("elsewhere/设置.json")).unwrap();
-        world.run([option, "elsewhere/设置.json", "a.txt"]).assert_success();
-        let saved: Value = serde_json::from_slice(&fs::read(world.path("elsewhere/设置.json")).unwrap()).unwrap();
+        world
+            .run([option, "elsewhere/设置.json", "a.txt"])
+            .assert_success();
+        let saved: Value =
+            serde_json::from_slice(&fs::read(world.path("elsewhere/设置.json")).unwrap()).unwrap();
         assert_eq!(saved["access_token"], *world.stand_in.tokens_issued()[0]);
         assert!(!world.path("config.json").exists());
     }
@@ -202,7 +221,11 @@ fn config_names_another_file() {
 #[test]
 fn help_fits_a_terminal_and_has_every_option_in_it() {
     // Chinese takes two columns.
-    let width = |line: &str| line.chars().map(|c| if c < '\u{1100}' { 1 } else { 2 }).sum::<usize>();
+    let width = |line: &str| {
+        line.chars()
+            .map(|c| if c < '\u{1100}' { 1 } else { 2 })
+            .sum::<usize>()
+    };
     let world = World::http();
     fs::remove_file(world.path("config.json")).unwrap();
     for option in ["-h", "--help"] {
@@ -212,7 +235,11 @@ fn help_fits_a_terminal_and_has_every_option_in_it() {
         for option in OPTIONS {
             assert!(ran.stdout.contains(option), "{option}");
         }
-        let too_wide: Vec<_> = ran.lines().into_iter().filter(|line| width(line) > 80).collect();
+        let too_wide: Vec<_> = ran
+            .lines()
+            .into_iter()
+            .filter(|line| width(line) > 80)
+            .collect();
         assert_eq!(too_wide, [""; 0]);
     }
     assert_eq!(world.stand_in.connections(), 0);
@@ -225,22 +252,32 @@ fn version_is_the_packages_own() {
     for option in ["-V", "--version"] {
         let ran = world.run([option]);
         assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
-        assert_eq!(ran.stdout, concat!("wx-upload ", env!("CARGO_PKG_VERSION"), "\n"));
+        assert_eq!(
+            ran.stdout,
+            concat!("wx-upload ", env!("CARGO_PKG_VERSION"), "\n")
+        );
     }
 }
 
-// ---- --init ----------------------------------------------------------------------------------------------------
+// ---- --init -------------------------------------------------------------------------------------
 
 #[test]
 fn init_writes_a_config_that_lacks_only_the_account() {
-    for (arguments, name) in [(["--init"].as_slice(), "config.json"), (&["--init", "-c", "sub/新.json"], "sub/新.json")]
-    {
+    for (arguments, name) in [
+        (["--init"].as_slice(), "config.json"),
+        (&["--init", "-c", "sub/新.json"], "sub/新.json"),
+    ] {
         let world = World::http();
         world.file("a.txt", "a");
         fs::remove_file(world.path("config.json")).unwrap();
         fs::create_dir(world.path("sub")).unwrap();
         let ran = world.run(arguments);
-        assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), ""), "{}", ran.stderr);
+        assert_eq!(
+            (ran.status, ran.stdout.as_str()),
+            (Some(0), ""),
+            "{}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains(name), "{}", ran.stderr);
         #[cfg(unix)]
         {
@@ -249,7 +286,14 @@ fn init_writes_a_config_that_lacks_only_the_account() {
             assert_eq!(mode & 0o777, 0o600);
         }
         let config: Value = serde_json::from_slice(&fs::read(world.path(name)).unwrap()).unwrap();
-        for key in ["appid", "secret", "env", "create_time", "expires_in", "access_token"] {
+        for key in [
+            "appid",
+            "secret",
+            "env",
+            "create_time",
+            "expires_in",
+            "access_token",
+        ] {
             assert_eq!(config.get(key), Some(&Value::Null), "{key}");
         }
         world.assert_refused(&world.run(["-c", name, "a.txt"]), &[name, "`env`"]);
@@ -259,7 +303,12 @@ fn init_writes_a_config_that_lacks_only_the_account() {
         let mut command = world.command(["-c", name, "-n", "a.txt"]);
         command.envs([("WX_ENV", ENV), ("WX_APPID", APPID), ("WX_SECRET", SECRET)]);
         let ran = world.finish(command);
-        assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), "a.txt\ttemp3/a.txt\n"), "{}", ran.stderr);
+        assert_eq!(
+            (ran.status, ran.stdout.as_str()),
+            (Some(0), "a.txt\ttemp3/a.txt\n"),
+            "{}",
+            ran.stderr
+        );
         assert_eq!(world.stand_in.connections(), 0);
     }
 }
@@ -273,7 +322,12 @@ fn init_never_writes_over_anything() {
     std::os::unix::fs::symlink("nowhere.json", world.path("dangling")).unwrap();
     #[cfg(not(unix))]
     world.file("dangling", "");
-    for name in ["config.json", "directory", "dangling", "missing/config.json"] {
+    for name in [
+        "config.json",
+        "directory",
+        "dangling",
+        "missing/config.json",
+    ] {
         world.assert_refused(&world.run(["--init", "-c", name]), &[name]);
     }
     assert_eq!(before, fs::read(world.path("config.json")).unwrap());
@@ -285,11 +339,14 @@ fn a_quiet_init_says_nothing() {
     let world = World::http();
     fs::remove_file(world.path("config.json")).unwrap();
     let ran = world.run(["--init", "-q"]);
-    assert_eq!((ran.status, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
+    assert_eq!(
+        (ran.status, ran.stdout.as_str(), ran.stderr.as_str()),
+        (Some(0), "", "")
+    );
     assert!(world.path("config.json").exists());
 }
 
-// ---- --dry-run -------------------------------------------------------------------------------------------------
+// ---- --dry-run ----------------------------------------------------------------------------------
 
 #[test]
 fn dry_run_lists_in_every_format_and_touches_no_network() {
@@ -305,7 +362,10 @@ fn dry_run_lists_in_every_format_and_touches_no_network() {
             let ran = world.run([option, "目录", "--to", "x", "-f", format]);
             ran.assert_success();
             let words: Vec<&str> = ran.summary().split(',').collect();
-            assert_eq!(words, ["2 would be uploaded (3 B)", " 0 failed", " 0 skipped"]);
+            assert_eq!(
+                words,
+                ["2 would be uploaded (3 B)", " 0 failed", " 0 skipped"]
+            );
             assert_eq!(ran.lines().len(), 2);
             for ((name, size), line) in pairs.into_iter().zip(ran.lines()) {
                 let (path, key) = (format!("目录/{name}"), format!("x/{name}"));
@@ -328,11 +388,23 @@ fn dry_run_respects_recursive() {
     world.file("dir/a.txt", "a");
     world.file("dir/sub/b.txt", "b");
     let ran = world.run(["-n", "dir"]);
-    assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), "a.txt\ttemp3/a.txt\n"));
-    assert_eq!(ran.summary(), "1 would be uploaded (1 B), 0 failed, 1 skipped");
+    assert_eq!(
+        (ran.status, ran.stdout.as_str()),
+        (Some(0), "a.txt\ttemp3/a.txt\n")
+    );
+    assert_eq!(
+        ran.summary(),
+        "1 would be uploaded (1 B), 0 failed, 1 skipped"
+    );
     let ran = world.run(["-n", "-r", "dir"]);
-    assert_eq!(ran.stdout, "a.txt\ttemp3/a.txt\nsub/b.txt\ttemp3/sub/b.txt\n");
-    assert_eq!(ran.summary(), "2 would be uploaded (2 B), 0 failed, 0 skipped");
+    assert_eq!(
+        ran.stdout,
+        "a.txt\ttemp3/a.txt\nsub/b.txt\ttemp3/sub/b.txt\n"
+    );
+    assert_eq!(
+        ran.summary(),
+        "2 would be uploaded (2 B), 0 failed, 0 skipped"
+    );
     assert_eq!(world.stand_in.connections(), 0);
 }
 
@@ -350,7 +422,7 @@ fn dry_run_has_the_exit_status_of_the_real_run() {
     world.assert_refused(&world.run(["-n", "dir", "missing.txt"]), &["missing.txt"]);
 }
 
-// ---- --quiet and --jobs ----------------------------------------------------------------------------------------
+// ---- --quiet and --jobs -------------------------------------------------------------------------
 
 #[test]
 fn quiet_leaves_only_errors_on_standard_error() {
@@ -362,7 +434,11 @@ fn quiet_leaves_only_errors_on_standard_error() {
         let ran = world.run(["dir", option]);
         assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
         assert_eq!(ran.lines().len(), 2);
-        world.stand_in.fault(Step::Info, When::Key("temp3/b.txt".into()), Fault::Errcode(40097));
+        world.stand_in.fault(
+            Step::Info,
+            When::Key("temp3/b.txt".into()),
+            Fault::Errcode(40097),
+        );
         let ran = world.run(["dir", option]);
         ran.assert_failure(1, &["error: dir/b.txt: 获取文件上传链接失败: "]);
         assert_eq!((ran.stderr.lines().count(), ran.lines().len()), (1, 1));
@@ -371,16 +447,35 @@ fn quiet_leaves_only_errors_on_standard_error() {
 
 #[test]
 fn jobs_is_how_many_uploads_run_at_once() {
-    for (arguments, jobs) in [(["-j", "1"].as_slice(), 1), (&["--jobs=3"], 3), (&[], 8), (&["-j64"], 64)] {
+    for (arguments, jobs) in [
+        (["-j", "1"].as_slice(), 1),
+        (&["--jobs=3"], 3),
+        (&[], 8),
+        (&["-j64"], 64),
+    ] {
         let world = World::http();
         for number in 0..jobs + 3 {
             world.file(format!("dir/{number}"), "x");
         }
-        world.stand_in.fault(Step::Upload, When::Always, Fault::Hold);
+        world
+            .stand_in
+            .fault(Step::Upload, When::Always, Fault::Hold);
         let mut command = world.command(["dir"].iter().chain(arguments));
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        assert!(world.stand_in.wait_for(Step::Upload, jobs, PATIENCE), "{arguments:?}");
-        assert!(!world.stand_in.wait_for(Step::Upload, jobs + 1, Duration::from_millis(100)), "{arguments:?}");
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(
+            world.stand_in.wait_for(Step::Upload, jobs, PATIENCE),
+            "{arguments:?}"
+        );
+        assert!(
+            !world
+                .stand_in
+                .wait_for(Step::Upload, jobs + 1, Duration::from_millis(100)),
+            "{arguments:?}"
+        );
         world.stand_in.open_gate();
         world.wait(child).assert_success();
         assert_eq!(world.stand_in.max_concurrent_uploads(), jobs);
@@ -394,7 +489,9 @@ fn retries_is_how_often_a_file_is_tried_again() {
     for (retries, infos, status) in [("0", 1, 1), ("1", 2, 0)] {
         let world = World::http();
         world.file("a.txt", "a");
-        world.stand_in.fault(Step::Info, When::Once, Fault::status(503, &[], ""));
+        world
+            .stand_in
+            .fault(Step::Info, When::Once, Fault::status(503, &[], ""));
         let ran = world.run(["a.txt", "--retries", retries]);
         assert_eq!(ran.status, Some(status), "{}", ran.stderr);
         assert_eq!(world.stand_in.requests(Step::Info).len(), infos);
@@ -405,8 +502,14 @@ fn retries_is_how_often_a_file_is_tried_again() {
 fn timeout_is_how_long_a_silent_connection_is_borne() {
     let world = World::http();
     world.file("a.txt", "a");
-    world.stand_in.fault(Step::Upload, When::Always, Fault::Silence);
+    world
+        .stand_in
+        .fault(Step::Upload, When::Always, Fault::Silence);
     let ran = world.run(["a.txt", "--timeout", "1", "--retries", "0"]);
     ran.assert_failure(1, &["error: a.txt: 上传文件失败: ", "--timeout"]);
-    assert!((1.0..10.0).contains(&ran.elapsed.as_secs_f64()), "{:?}", ran.elapsed);
+    assert!(
+        (1.0..10.0).contains(&ran.elapsed.as_secs_f64()),
+        "{:?}",
+        ran.elapsed
+    );
 }

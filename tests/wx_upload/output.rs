@@ -9,31 +9,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::World;
-use crate::stand_in::{ENV, Fault, Step, When};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn world(files: &[&str]) -> World {
-    let world = World::http();
-    files.iter().for_each(|name| drop(world.file(name, name)));
-    world
-}
-
-fn key(name: &str) -> When {
-    When::Key(format!("temp3/{name}"))
-}
-
-fn file_id(name: &str) -> String {
-    format!("cloud://{ENV}.7072-{ENV}-1300000000/temp3/{name}")
-}
+use crate::harness::{PATIENCE, World, file_id, key};
+use stand_in::{Fault, Step, When};
 
 /// A reply for a link whose entry for `name` is changed.
 fn edit_link(name: &str, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Fault {
     let fileid = file_id(name);
     Fault::edit(move |reply| {
         let entries = reply["file_list"].as_array_mut().into_iter().flatten();
-        entries.filter(|entry| entry["fileid"] == *fileid).for_each(&edit);
+        entries
+            .filter(|entry| entry["fileid"] == *fileid)
+            .for_each(&edit);
     })
 }
 
@@ -46,7 +32,7 @@ fn wait_until(what: &str, happened: impl Fn() -> bool) {
     }
 }
 
-// ---- The formats -----------------------------------------------------------------------------------------------
+// ---- The formats --------------------------------------------------------------------------------
 
 #[test]
 fn each_format_has_its_line_for_a_file() {
@@ -60,39 +46,77 @@ fn each_format_has_its_line_for_a_file() {
              \"file_id\":\"FILE_ID\",\"url\":\"BASE/download/temp3/a.txt\"}\n",
         ),
     ] {
-        let world = world(&["some/a.txt"]);
-        let expected = line.replace("BASE", &world.stand_in.base()).replace("FILE_ID", &file_id("a.txt"));
-        assert_eq!(world.run(["some/a.txt", "-f", format]).assert_success().stdout, expected);
-        assert_eq!(world.stand_in.objects()["temp3/a.txt"].file_id, file_id("a.txt"));
+        let world = World::with_files(&["some/a.txt"]);
+        let expected = line
+            .replace("BASE", &world.stand_in.base())
+            .replace("FILE_ID", &file_id("a.txt"));
+        assert_eq!(
+            world
+                .run(["some/a.txt", "-f", format])
+                .assert_success()
+                .stdout,
+            expected
+        );
+        assert_eq!(
+            world.stand_in.objects()["temp3/a.txt"].file_id,
+            file_id("a.txt")
+        );
         world.assert_proper();
     }
 }
 
 #[test]
 fn the_format_is_text_unless_another_is_asked_for() {
-    let world = world(&["a.txt"]);
+    let world = World::with_files(&["a.txt"]);
     let by_default = world.run(["a.txt"]);
-    assert_eq!(by_default.assert_success().stdout, world.run(["a.txt", "-f", "text"]).stdout);
+    assert_eq!(
+        by_default.assert_success().stdout,
+        world.run(["a.txt", "-f", "text"]).stdout
+    );
     assert_eq!(by_default.lines()[0].split('\t').count(), 3);
 }
 
 #[test]
 fn a_failed_file_is_a_line_in_json_and_none_in_the_other_formats() {
     for format in ["text", "url", "markdown", "json"] {
-        let world = world(&["dir/a.txt", "dir/b.txt", "dir/c.txt"]);
-        world.stand_in.fault(Step::Upload, key("a.txt"), Fault::cos_error(400, "EntityTooLarge"));
-        world.stand_in.fault(Step::Link, When::Always, edit_link("b.txt", |entry| entry["status"] = 1.into()));
+        let world = World::with_files(&["dir/a.txt", "dir/b.txt", "dir/c.txt"]);
+        world.stand_in.fault(
+            Step::Upload,
+            key("a.txt"),
+            Fault::cos_error(400, "EntityTooLarge"),
+        );
+        world.stand_in.fault(
+            Step::Link,
+            When::Always,
+            edit_link("b.txt", |entry| entry["status"] = 1.into()),
+        );
         let ran = world.run(["dir", "-f", format]);
-        ran.assert_failure(1, &["error: dir/a.txt: 上传文件失败: ", "error: dir/b.txt: 获取下载链接失败: "]);
+        ran.assert_failure(
+            1,
+            &[
+                "error: dir/a.txt: 上传文件失败: ",
+                "error: dir/b.txt: 获取下载链接失败: ",
+            ],
+        );
         if format != "json" {
             assert_eq!(ran.lines().len(), 1, "{}", ran.stdout);
-            assert!(ran.stdout.contains("/download/temp3/c.txt"), "{}", ran.stdout);
+            assert!(
+                ran.stdout.contains("/download/temp3/c.txt"),
+                "{}",
+                ran.stdout
+            );
             continue;
         }
         let [a, b, c] = <[Value; 3]>::try_from(ran.json()).unwrap();
         let error = a["error"].as_str().unwrap();
-        assert!(error.starts_with("上传文件失败: ") && error.contains("EntityTooLarge"), "{error}");
-        assert_eq!(a, json!({ "name": "a.txt", "path": "dir/a.txt", "key": "temp3/a.txt", "error": error }));
+        assert!(
+            error.starts_with("上传文件失败: ") && error.contains("EntityTooLarge"),
+            "{error}"
+        );
+        assert_eq!(
+            a,
+            json!({ "name": "a.txt", "path": "dir/a.txt", "key": "temp3/a.txt", "error": error })
+        );
         let error = b["error"].as_str().unwrap();
         assert!(error.starts_with("获取下载链接失败: "), "{error}");
         let uploaded = file_id("b.txt");
@@ -109,9 +133,12 @@ fn names_are_below_the_directory_given_in_every_format() {
     for (format, starts) in [
         ("text", ["a b.txt\t", "子/图.png\t"]),
         ("markdown", ["[a b.txt](", "![子/图.png]("]),
-        ("json", ["{\"name\":\"a b.txt\",", "{\"name\":\"子/图.png\","]),
+        (
+            "json",
+            ["{\"name\":\"a b.txt\",", "{\"name\":\"子/图.png\","],
+        ),
     ] {
-        let world = world(&["some/where/a b.txt", "some/where/子/图.png"]);
+        let world = World::with_files(&["some/where/a b.txt", "some/where/子/图.png"]);
         let ran = world.run(["-r", "some/where", "-f", format]);
         for (line, start) in ran.assert_success().lines().into_iter().zip(starts) {
             assert!(line.starts_with(start), "{line}");
@@ -134,11 +161,14 @@ fn markdown_shows_images_and_names_the_rest_and_survives_brackets() {
         ("](x.txt", r"[\](x.txt](URL)"),
         (r"back\slash.txt", r"[back\\slash.txt](URL)"),
     ] {
-        let world = world(&[name]);
+        let world = World::with_files(&[name]);
         let ran = world.run([name, "-f", "markdown"]);
         let (before, url) = line.split_once("URL").unwrap();
         let printed = ran.assert_success().stdout.trim_end();
-        assert!(printed.starts_with(before) && printed.ends_with(url), "{printed}");
+        assert!(
+            printed.starts_with(before) && printed.ends_with(url),
+            "{printed}"
+        );
         let link = &printed[before.len()..printed.len() - url.len()];
         assert!(link.starts_with(&world.stand_in.base()), "{link}");
         assert!(!link.contains(['(', ')', ' ']), "{link}");
@@ -147,54 +177,94 @@ fn markdown_shows_images_and_names_the_rest_and_survives_brackets() {
 
 #[test]
 fn markdown_encodes_what_would_end_a_link() {
-    let world = world(&["a.txt"]);
-    let edit = edit_link("a.txt", |entry| entry["download_url"] = "https://x.example/a (1).txt?sign=a)b".into());
+    let world = World::with_files(&["a.txt"]);
+    let edit = edit_link("a.txt", |entry| {
+        entry["download_url"] = "https://x.example/a (1).txt?sign=a)b".into()
+    });
     world.stand_in.fault(Step::Link, When::Once, edit);
     let ran = world.run(["a.txt", "-f", "markdown"]);
-    assert_eq!(ran.stdout, "[a.txt](https://x.example/a%20%281%29.txt?sign=a%29b)\n");
+    assert_eq!(
+        ran.stdout,
+        "[a.txt](https://x.example/a%20%281%29.txt?sign=a%29b)\n"
+    );
 }
 
-// ---- Order, and when -------------------------------------------------------------------------------------------
+// ---- Order, and when ----------------------------------------------------------------------------
 
 #[test]
 fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
-    let world = world(&["dir/a", "dir/b", "dir/c", "dir/d"]);
+    let world = World::with_files(&["dir/a", "dir/b", "dir/c", "dir/d"]);
     world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
     let mut command = world.command(["dir", "-j", "3"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (send, lines) = mpsc::channel();
     let stdout = BufReader::new(child.stdout.take().unwrap());
-    let reader = thread::spawn(move || stdout.lines().for_each(|line| drop(send.send(line.unwrap()))));
-    let first = lines.recv_timeout(PATIENCE).expect("the first line while the second file is under way");
+    let reader = thread::spawn(move || {
+        stdout
+            .lines()
+            .for_each(|line| drop(send.send(line.unwrap())))
+    });
+    let first = lines
+        .recv_timeout(PATIENCE)
+        .expect("the first line while the second file is under way");
     assert!(first.starts_with("a\t"), "{first}");
     // The files after it are done, too, with their links, and have to wait.
     wait_until("the links of c and d", || {
-        let asked: Vec<_> = world.stand_in.requests(Step::Link).iter().map(|request| request.json()).collect();
+        let asked: Vec<_> = world
+            .stand_in
+            .requests(Step::Link)
+            .iter()
+            .map(|request| request.json())
+            .collect();
         let asked = Value::from(asked).to_string();
-        [file_id("c"), file_id("d")].iter().all(|file_id| asked.contains(file_id))
+        [file_id("c"), file_id("d")]
+            .iter()
+            .all(|file_id| asked.contains(file_id))
     });
-    assert_eq!(lines.recv_timeout(Duration::from_millis(100)), Err(mpsc::RecvTimeoutError::Timeout));
+    assert_eq!(
+        lines.recv_timeout(Duration::from_millis(100)),
+        Err(mpsc::RecvTimeoutError::Timeout)
+    );
     world.stand_in.open_gate();
     let ran = world.wait(child);
     reader.join().unwrap();
-    let rest: Vec<_> = lines.try_iter().map(|line| line.split('\t').next().unwrap().to_owned()).collect();
-    assert_eq!((ran.status, rest), (Some(0), ["b", "c", "d"].map(String::from).to_vec()));
+    let rest: Vec<_> = lines
+        .try_iter()
+        .map(|line| line.split('\t').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        (ran.status, rest),
+        (Some(0), ["b", "c", "d"].map(String::from).to_vec())
+    );
     world.assert_proper();
 }
 
 #[test]
 fn results_are_in_input_order_when_uploads_finish_in_reverse() {
     let names = ["a", "b", "c", "d", "e"];
-    let world = world(&names);
+    let world = World::with_files(&names);
     for (name, delay) in names.into_iter().zip([200, 150, 100, 50, 0]) {
-        world.stand_in.fault(Step::Upload, key(name), Fault::Delay(Duration::from_millis(delay)));
+        world.stand_in.fault(
+            Step::Upload,
+            key(name),
+            Fault::Delay(Duration::from_millis(delay)),
+        );
     }
     let ran = world.run(["-f", "json"].iter().chain(&names));
-    let printed: Vec<_> = ran.assert_success().json().iter().map(|object| object["name"].clone()).collect();
+    let printed: Vec<_> = ran
+        .assert_success()
+        .json()
+        .iter()
+        .map(|object| object["name"].clone())
+        .collect();
     assert_eq!(printed, names);
 }
 
-// ---- Failures --------------------------------------------------------------------------------------------------
+// ---- Failures -----------------------------------------------------------------------------------
 
 #[test]
 fn a_failed_file_is_named_with_its_stage_and_the_others_go_on() {
@@ -203,12 +273,48 @@ fn a_failed_file_is_named_with_its_stage_and_the_others_go_on() {
         entry["download_url"] = "".into();
     });
     let cases: Vec<(Step, When, Fault, &str, &str)> = vec![
-        (Step::Info, key("b.txt"), Fault::Errcode(40097), "获取文件上传链接失败", "errcode 40097"),
-        (Step::Info, key("b.txt"), Fault::status(404, &[], ""), "获取文件上传链接失败", "HTTP 404"),
-        (Step::Info, key("b.txt"), Fault::Body(b"{}".into()), "获取文件上传链接失败", "`url`"),
-        (Step::Upload, key("b.txt"), Fault::cos_error(403, "AccessDenied"), "上传文件失败", "AccessDenied"),
-        (Step::Upload, key("b.txt"), Fault::cos_error(400, "EntityTooLarge"), "上传文件失败", "EntityTooLarge"),
-        (Step::Upload, key("b.txt"), Fault::status(404, &[], "no XML"), "上传文件失败", "HTTP 404"),
+        (
+            Step::Info,
+            key("b.txt"),
+            Fault::Errcode(40097),
+            "获取文件上传链接失败",
+            "errcode 40097",
+        ),
+        (
+            Step::Info,
+            key("b.txt"),
+            Fault::status(404, &[], ""),
+            "获取文件上传链接失败",
+            "HTTP 404",
+        ),
+        (
+            Step::Info,
+            key("b.txt"),
+            Fault::Body(b"{}".into()),
+            "获取文件上传链接失败",
+            "`url`",
+        ),
+        (
+            Step::Upload,
+            key("b.txt"),
+            Fault::cos_error(403, "AccessDenied"),
+            "上传文件失败",
+            "AccessDenied",
+        ),
+        (
+            Step::Upload,
+            key("b.txt"),
+            Fault::cos_error(400, "EntityTooLarge"),
+            "上传文件失败",
+            "EntityTooLarge",
+        ),
+        (
+            Step::Upload,
+            key("b.txt"),
+            Fault::status(404, &[], "no XML"),
+            "上传文件失败",
+            "HTTP 404",
+        ),
         (
             Step::Upload,
             key("b.txt"),
@@ -216,24 +322,51 @@ fn a_failed_file_is_named_with_its_stage_and_the_others_go_on() {
             "上传文件失败",
             "redirect",
         ),
-        (Step::Link, When::Always, nonexistent, "获取下载链接失败", "STORAGE_FILE_NONEXIST"),
+        (
+            Step::Link,
+            When::Always,
+            nonexistent,
+            "获取下载链接失败",
+            "STORAGE_FILE_NONEXIST",
+        ),
     ];
     for (step, when, fault, stage, detail) in cases {
-        let world = world(&["dir/a.txt", "dir/b.txt", "dir/c.txt"]);
+        let world = World::with_files(&["dir/a.txt", "dir/b.txt", "dir/c.txt"]);
         world.stand_in.fault(step, when, fault);
         let ran = world.run(["dir", "-f", "url"]);
         ran.assert_failure(1, &[detail]);
         assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-        assert!(ran.stderr.starts_with(&format!("error: dir/b.txt: {stage}: ")), "{}", ran.stderr);
+        assert!(
+            ran.stderr
+                .starts_with(&format!("error: dir/b.txt: {stage}: ")),
+            "{}",
+            ran.stderr
+        );
         assert_eq!(ran.lines().len(), 2, "{}", ran.stdout);
         assert!(!ran.stdout.contains("b.txt"), "{}", ran.stdout);
-        assert_eq!(ran.counts(), "2 uploaded (18 B), 1 failed, 0 skipped, 0 not attempted");
+        assert_eq!(
+            ran.counts(),
+            "2 uploaded (18 B), 1 failed, 0 skipped, 0 not attempted"
+        );
         // What did not go up has no link to ask for; what did is not lost.
         let uploaded = step == Step::Link;
-        assert_eq!(ran.stderr.contains(&file_id("b.txt")), uploaded, "{}", ran.stderr);
+        assert_eq!(
+            ran.stderr.contains(&file_id("b.txt")),
+            uploaded,
+            "{}",
+            ran.stderr
+        );
         assert_eq!(world.keys().contains(&"temp3/b.txt".into()), uploaded);
-        let asked: Vec<_> = world.stand_in.requests(Step::Link).iter().map(|request| request.json()).collect();
-        assert_eq!(Value::from(asked).to_string().contains(&file_id("b.txt")), uploaded);
+        let asked: Vec<_> = world
+            .stand_in
+            .requests(Step::Link)
+            .iter()
+            .map(|request| request.json())
+            .collect();
+        assert_eq!(
+            Value::from(asked).to_string().contains(&file_id("b.txt")),
+            uploaded
+        );
         world.assert_proper();
     }
 }
@@ -246,28 +379,51 @@ fn without_a_token_there_is_one_message_and_nothing_is_attempted() {
         (Fault::status(404, &[], ""), "HTTP 404"),
         (Fault::Body(b"{}".into()), "`access_token`"),
     ] {
-        let world = world(&["a.txt", "b.txt"]);
+        let world = World::with_files(&["a.txt", "b.txt"]);
         world.stand_in.fault(Step::Token, When::Always, fault);
         let ran = world.run(["a.txt", "b.txt"]);
         ran.assert_failure(1, &["error: 获取access token失败: ", detail]);
-        assert_eq!((ran.stderr.lines().count(), ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
-        assert_eq!(ran.counts(), "0 uploaded (0 B), 0 failed, 0 skipped, 2 not attempted");
+        assert_eq!(
+            (ran.stderr.lines().count(), ran.stdout.as_str()),
+            (2, ""),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(
+            ran.counts(),
+            "0 uploaded (0 B), 0 failed, 0 skipped, 2 not attempted"
+        );
         assert_eq!(world.requests(), 1);
     }
 }
 
 #[test]
 fn when_no_link_can_be_had_every_file_id_is_named() {
-    let world = world(&["dir/a.txt", "dir/b.txt", "dir/c.txt"]);
-    world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(40097));
+    let world = World::with_files(&["dir/a.txt", "dir/b.txt", "dir/c.txt"]);
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::Errcode(40097));
     let ran = world.run(["dir", "-f", "json"]);
     ran.assert_failure(1, &["errcode 40097"]);
     for (name, object) in ["a.txt", "b.txt", "c.txt"].into_iter().zip(ran.json()) {
-        let line = ran.stderr.lines().find(|line| line.starts_with(&format!("error: dir/{name}: 获取下载链接失败: ")));
-        assert!(line.is_some_and(|line| line.contains(&file_id(name))), "{}", ran.stderr);
-        assert_eq!((&object["file_id"], object.get("url")), (&json!(file_id(name)), None));
+        let line = ran
+            .stderr
+            .lines()
+            .find(|line| line.starts_with(&format!("error: dir/{name}: 获取下载链接失败: ")));
+        assert!(
+            line.is_some_and(|line| line.contains(&file_id(name))),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(
+            (&object["file_id"], object.get("url")),
+            (&json!(file_id(name)), None)
+        );
     }
-    assert_eq!(ran.counts(), "0 uploaded (0 B), 3 failed, 0 skipped, 0 not attempted");
+    assert_eq!(
+        ran.counts(),
+        "0 uploaded (0 B), 3 failed, 0 skipped, 0 not attempted"
+    );
 }
 
 #[test]
@@ -291,15 +447,27 @@ fn the_summary_counts_bytes_in_units_that_people_read() {
     }
 }
 
-// ---- What servers say ------------------------------------------------------------------------------------------
+// ---- What servers say ---------------------------------------------------------------------------
 
 #[test]
 fn what_a_server_says_about_a_failure_is_shown_escaped() {
     let nasty = "\u{1b}[31mred\u{1b}[0m\r\nerror: forged\u{7f}\u{9b}\u{202e}";
     let shown = r"\u001b[31mred\u001b[0m\u000d\u000aerror: forged\u007f\u009b\u202e";
-    let errmsg = Fault::Body(json!({ "errcode": 40097, "errmsg": nasty }).to_string().into());
-    let xml = Fault::status(400, &[], &format!("<Error><Code>Bad</Code><Message>{nasty}</Message></Error>"));
-    let code = Fault::status(400, &[], &format!("<Error><Code>{nasty}</Code><Message>no</Message></Error>"));
+    let errmsg = Fault::Body(
+        json!({ "errcode": 40097, "errmsg": nasty })
+            .to_string()
+            .into(),
+    );
+    let xml = Fault::status(
+        400,
+        &[],
+        &format!("<Error><Code>Bad</Code><Message>{nasty}</Message></Error>"),
+    );
+    let code = Fault::status(
+        400,
+        &[],
+        &format!("<Error><Code>{nasty}</Code><Message>no</Message></Error>"),
+    );
     let entry = edit_link("a.txt", move |entry| {
         entry["status"] = 2.into();
         entry["errmsg"] = nasty.into();
@@ -313,7 +481,7 @@ fn what_a_server_says_about_a_failure_is_shown_escaped() {
         (Step::Link, entry),
     ] {
         for format in ["text", "json"] {
-            let world = world(&["a.txt"]);
+            let world = World::with_files(&["a.txt"]);
             world.stand_in.fault(step, When::Always, fault.clone());
             let ran = world.run(["a.txt", "-f", format]);
             ran.assert_failure(1, &[shown]);
@@ -330,15 +498,24 @@ fn what_a_server_says_about_a_failure_is_shown_escaped() {
 fn a_link_or_file_id_with_control_characters_is_printed_escaped_in_its_column() {
     let nasty_id = "cloud://x\t\u{1b}[31m\u{202e}";
     let nasty_url = "https://x.example/\t\n\u{1b}]0;title\u{7}";
-    let (shown_id, shown_url) =
-        (r"cloud://x\u0009\u001b[31m\u202e", r"https://x.example/\u0009\u000a\u001b]0;title\u0007");
+    let (shown_id, shown_url) = (
+        r"cloud://x\u0009\u001b[31m\u202e",
+        r"https://x.example/\u0009\u000a\u001b]0;title\u0007",
+    );
     for format in ["text", "url", "markdown", "json"] {
-        let world = world(&["a.txt"]);
-        world.stand_in.fault(Step::Info, When::Always, Fault::edit(move |reply| reply["file_id"] = nasty_id.into()));
+        let world = World::with_files(&["a.txt"]);
+        world.stand_in.fault(
+            Step::Info,
+            When::Always,
+            Fault::edit(move |reply| reply["file_id"] = nasty_id.into()),
+        );
         let link = move |reply: &mut Value| {
-            reply["file_list"] = json!([{ "fileid": nasty_id, "download_url": nasty_url, "status": 0 }]);
+            reply["file_list"] =
+                json!([{ "fileid": nasty_id, "download_url": nasty_url, "status": 0 }]);
         };
-        world.stand_in.fault(Step::Link, When::Always, Fault::edit(link));
+        world
+            .stand_in
+            .fault(Step::Link, When::Always, Fault::edit(link));
         let ran = world.run(["a.txt", "-f", format]);
         match (format, &ran.lines()[..]) {
             ("text", lines) => assert_eq!(lines, [format!("a.txt\t{shown_url}\t{shown_id}")]),
@@ -346,7 +523,10 @@ fn a_link_or_file_id_with_control_characters_is_printed_escaped_in_its_column() 
             ("markdown", lines) => assert_eq!(lines, [format!("[a.txt]({shown_url})")]),
             (_, lines) => {
                 assert_eq!(lines.len(), 1);
-                assert_eq!([&ran.json()[0]["file_id"], &ran.json()[0]["url"]], [nasty_id, nasty_url]);
+                assert_eq!(
+                    [&ran.json()[0]["file_id"], &ran.json()[0]["url"]],
+                    [nasty_id, nasty_url]
+                );
             }
         }
         assert!(!ran.stdout.contains('\u{202e}'), "{:?}", ran.stdout);
@@ -356,13 +536,17 @@ fn a_link_or_file_id_with_control_characters_is_printed_escaped_in_its_column() 
 
 #[test]
 fn a_name_that_turns_the_direction_of_writing_is_shown_escaped() {
-    let world = world(&["dir/a\u{202e}gnp.txt"]);
+    let world = World::with_files(&["dir/a\u{202e}gnp.txt"]);
     let ran = world.run(["dir"]);
-    assert!(ran.assert_success().stdout.starts_with("a\\u202egnp.txt\t"), "{}", ran.stdout);
+    assert!(
+        ran.assert_success().stdout.starts_with("a\\u202egnp.txt\t"),
+        "{}",
+        ran.stdout
+    );
     assert_eq!(world.keys(), ["temp3/a\u{202e}gnp.txt"]);
 }
 
-// ---- Outputs that cannot be written ----------------------------------------------------------------------------
+// ---- Outputs that cannot be written -------------------------------------------------------------
 
 /// A pipe that nobody reads.
 fn closed_pipe() -> PipeWriter {
@@ -373,8 +557,13 @@ fn closed_pipe() -> PipeWriter {
 #[test]
 fn a_standard_output_that_is_closed_ends_the_run_with_a_sentence() {
     for arguments in [["dir", "-j1"], ["dir", "-n"]] {
-        let world = world(&["dir/a", "dir/b", "dir/c"]);
-        let child = world.command(arguments).stdout(closed_pipe()).stderr(Stdio::piped()).spawn().unwrap();
+        let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
+        let child = world
+            .command(arguments)
+            .stdout(closed_pipe())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let ran = world.wait(child);
         ran.assert_failure(1, &["error: ", "standard output"]);
         if arguments[1] == "-j1" {
@@ -387,12 +576,18 @@ fn a_standard_output_that_is_closed_ends_the_run_with_a_sentence() {
 
 #[test]
 fn a_reader_that_takes_one_line_only_ends_the_run_with_a_sentence() {
-    let world = world(&["dir/a", "dir/b", "dir/c"]);
+    let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
     world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
     let mut command = world.command(["dir", "-j1"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert!(line.starts_with("a\t"), "{line}");
     world.stand_in.open_gate();
     let ran = world.wait(child);
@@ -404,38 +599,64 @@ fn a_reader_that_takes_one_line_only_ends_the_run_with_a_sentence() {
 #[test]
 fn a_standard_output_that_is_full_ends_the_run_with_a_sentence() {
     for arguments in [["dir", "-j1"], ["dir", "-n"]] {
-        let world = world(&["dir/a", "dir/b"]);
+        let world = World::with_files(&["dir/a", "dir/b"]);
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut command = world.command(arguments);
         let child = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
-        world.wait(child).assert_failure(1, &["error: ", "standard output"]);
+        world
+            .wait(child)
+            .assert_failure(1, &["error: ", "standard output"]);
     }
     let world = World::http();
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let child = world.command(["--help"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let child = world
+        .command(["--help"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     assert_eq!(world.wait(child).status, Some(1));
 }
 
 #[test]
 fn a_failed_file_whose_line_cannot_be_printed_is_not_called_uploaded() {
-    let world = world(&["a.txt"]);
-    world.stand_in.fault(Step::Info, When::Always, Fault::Errcode(40097));
+    let world = World::with_files(&["a.txt"]);
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::Errcode(40097));
     let mut command = world.command(["a.txt", "-f", "json"]);
-    let child = command.stdout(closed_pipe()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdout(closed_pipe())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let ran = world.wait(child);
-    ran.assert_failure(1, &["error: a.txt: 获取文件上传链接失败: ", "standard output"]);
+    ran.assert_failure(
+        1,
+        &["error: a.txt: 获取文件上传链接失败: ", "standard output"],
+    );
     assert!(!ran.stderr.contains("is uploaded"), "{}", ran.stderr);
 }
 
 #[test]
 fn an_uploaded_file_whose_failure_cannot_be_printed_still_has_its_file_id_named() {
-    let world = world(&["a.txt"]);
-    world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(40097));
+    let world = World::with_files(&["a.txt"]);
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::Errcode(40097));
     let mut command = world.command(["a.txt", "-f", "json"]);
-    let child = command.stdout(closed_pipe()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdout(closed_pipe())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let ran = world.wait(child);
     ran.assert_failure(1, &["error: a.txt: 获取下载链接失败: ", "standard output"]);
-    for line in ran.stderr.lines().filter(|line| line.contains("is uploaded")) {
+    for line in ran
+        .stderr
+        .lines()
+        .filter(|line| line.contains("is uploaded"))
+    {
         assert!(line.contains(&file_id("a.txt")), "{line}");
     }
     assert!(ran.stderr.contains(&file_id("a.txt")), "{}", ran.stderr);
@@ -443,15 +664,22 @@ fn an_uploaded_file_whose_failure_cannot_be_printed_still_has_its_file_id_named(
 
 #[test]
 fn a_standard_error_that_is_closed_changes_nothing() {
-    let world = world(&["dir/a", "dir/b", "dir/sub/c"]);
-    world.stand_in.fault(Step::Info, key("a"), Fault::Errcode(40097));
-    let child = world.command(["dir"]).stdout(Stdio::piped()).stderr(closed_pipe()).spawn().unwrap();
+    let world = World::with_files(&["dir/a", "dir/b", "dir/sub/c"]);
+    world
+        .stand_in
+        .fault(Step::Info, key("a"), Fault::Errcode(40097));
+    let child = world
+        .command(["dir"])
+        .stdout(Stdio::piped())
+        .stderr(closed_pipe())
+        .spawn()
+        .unwrap();
     let ran = world.wait(child);
     assert_eq!((ran.status, ran.lines().len()), (Some(1), 1));
     assert_eq!(world.keys(), ["temp3/b"]);
 }
 
-// ---- What is sent ----------------------------------------------------------------------------------------------
+// ---- What is sent -------------------------------------------------------------------------------
 
 #[test]
 fn known_extensions_have_a_type_and_unknown_ones_none() {
@@ -474,11 +702,17 @@ fn known_extensions_have_a_type_and_unknown_ones_none() {
         ("a.", None),
     ];
     let world = World::http();
-    types.iter().for_each(|(name, _)| drop(world.file(format!("dir.jpg/{name}"), "x")));
+    types
+        .iter()
+        .for_each(|(name, _)| drop(world.file(format!("dir.jpg/{name}"), "x")));
     world.run(["dir.jpg", "-t", "x.png"]).assert_success();
     let objects = world.stand_in.objects();
     for (name, content_type) in types {
-        assert_eq!(objects[&format!("x.png/{name}")].content_type.as_deref(), content_type, "{name}");
+        assert_eq!(
+            objects[&format!("x.png/{name}")].content_type.as_deref(),
+            content_type,
+            "{name}"
+        );
     }
     world.assert_proper();
 }
@@ -487,14 +721,26 @@ fn known_extensions_have_a_type_and_unknown_ones_none() {
 fn an_upload_states_its_exact_length_whatever_the_size() {
     let sizes = [0, 1, 1023, 8191, 8192, 8193, 65535, 65536, 65537, 300_000];
     let world = World::https();
-    sizes.iter().for_each(|&size| drop(world.file(format!("dir/{size}"), vec![b'-'; size])));
+    sizes
+        .iter()
+        .for_each(|&size| drop(world.file(format!("dir/{size}"), vec![b'-'; size])));
     world.run(["dir"]).assert_success();
     let uploads = world.stand_in.requests(Step::Upload);
     assert_eq!(uploads.len(), sizes.len());
     for upload in uploads {
-        let size: u64 = upload.key.as_ref().unwrap().strip_prefix("temp3/").unwrap().parse().unwrap();
+        let size: u64 = upload
+            .key
+            .as_ref()
+            .unwrap()
+            .strip_prefix("temp3/")
+            .unwrap()
+            .parse()
+            .unwrap();
         let length: u64 = upload.header("Content-Length").unwrap().parse().unwrap();
-        assert_eq!((upload.file_size, upload.header("Transfer-Encoding")), (size, None));
+        assert_eq!(
+            (upload.file_size, upload.header("Transfer-Encoding")),
+            (size, None)
+        );
         assert!((500..4000).contains(&(length - size)), "{length}");
     }
     world.assert_proper();

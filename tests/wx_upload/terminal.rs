@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use portable_pty::{MasterPty, PtySize, native_pty_system};
 use serde_json::Value;
 
-use crate::harness::{World, side_by_side};
-use crate::stand_in::{Fault, Step, When};
+use crate::harness::{PATIENCE, World, key, side_by_side};
+use stand_in::{Fault, Step, When};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const MIB: usize = 1 << 20;
 
-// ---- The terminal ----------------------------------------------------------------------------------------------
+// ---- The terminal -------------------------------------------------------------------------------
 
 /// A terminal, and a program that runs on it.
 struct Terminal {
@@ -38,7 +37,10 @@ struct Screen {
 impl Screen {
     fn new(rows: u16, columns: u16) -> Screen {
         let size = |n| NonZeroU16::new(n).expect("a size");
-        Screen { parser: vt100::Parser::new(size(rows), size(columns), 0), raw: Vec::new() }
+        Screen {
+            parser: vt100::Parser::new(size(rows), size(columns), 0),
+            raw: Vec::new(),
+        }
     }
 
     fn see(&mut self, bytes: &[u8]) {
@@ -46,17 +48,24 @@ impl Screen {
         self.parser.process(bytes);
     }
 
-    /// The lines on the screen, those that wrap put together again, without what is blank at their ends.
+    /// The lines on the screen, those that wrap put together again, without what is blank at their
+    /// ends.
     fn lines(&self) -> Vec<String> {
         let contents = self.parser.screen().contents();
-        contents.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
+        contents
+            .trim_end()
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
     }
 
     /// How many rows of the screen the lines take, blank ones at the end left out.
     fn rows(&self) -> usize {
         let (_, columns) = self.parser.screen().size();
         let rows: Vec<_> = self.parser.screen().rows(0, columns.get()).collect();
-        rows.iter().rposition(|row| !row.trim().is_empty()).map_or(0, |last| last + 1)
+        rows.iter()
+            .rposition(|row| !row.trim().is_empty())
+            .map_or(0, |last| last + 1)
     }
 }
 
@@ -71,11 +80,20 @@ struct Seen {
 
 impl Terminal {
     fn new(rows: u16, columns: u16) -> Terminal {
-        let pair = native_pty_system().openpty(size(rows, columns)).expect("a pseudo-terminal");
+        let pair = native_pty_system()
+            .openpty(size(rows, columns))
+            .expect("a pseudo-terminal");
         let name = pair.master.tty_name().expect("a terminal has a name");
-        let tty = OpenOptions::new().read(true).write(true).open(name).expect("a terminal that can be opened");
+        let tty = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(name)
+            .expect("a terminal that can be opened");
         let screen = Arc::new(Mutex::new(Screen::new(rows, columns)));
-        let mut output = pair.master.try_clone_reader().expect("the terminal's other side");
+        let mut output = pair
+            .master
+            .try_clone_reader()
+            .expect("the terminal's other side");
         let reader = thread::spawn({
             let screen = Arc::clone(&screen);
             move || {
@@ -86,17 +104,31 @@ impl Terminal {
                 }
             }
         });
-        Terminal { master: pair.master, tty: Some(tty), screen, reader: Some(reader), child: None }
+        Terminal {
+            master: pair.master,
+            tty: Some(tty),
+            screen,
+            reader: Some(reader),
+            child: None,
+        }
     }
 
     /// One of a program's three streams.
     fn stream(&self) -> Stdio {
-        self.tty.as_ref().and_then(|tty| tty.try_clone().ok()).expect("one more handle").into()
+        self.tty
+            .as_ref()
+            .and_then(|tty| tty.try_clone().ok())
+            .expect("one more handle")
+            .into()
     }
 
-    /// Starts the program with its three streams on the terminal, except those that a test has piped.
+    /// Starts the program with its three streams on the terminal, except those that a test has
+    /// piped.
     fn start(&mut self, mut command: Command, piped: &[Piped]) {
-        command.stdin(self.stream()).stdout(self.stream()).stderr(self.stream());
+        command
+            .stdin(self.stream())
+            .stdout(self.stream())
+            .stderr(self.stream());
         for stream in piped {
             match stream {
                 Piped::Stdout => command.stdout(Stdio::piped()),
@@ -111,13 +143,17 @@ impl Terminal {
         let started = Instant::now();
         while !condition(&self.screen.lock().unwrap()) {
             let lines = || self.screen.lock().unwrap().lines().join("\n");
-            assert!(started.elapsed() < PATIENCE, "never on the screen: {what}; but:\n{}", lines());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "never on the screen: {what}; but:\n{}",
+                lines()
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Makes the window wider or narrower, and leaves what is on it to `adjust`, which kinds of terminals do in
-    /// their own ways.
+    /// Makes the window wider or narrower, and leaves what is on it to `adjust`, which kinds of
+    /// terminals do in their own ways.
     fn resize(&self, rows: u16, columns: u16, adjust: impl Fn(&mut Screen, u16, u16)) {
         let mut screen = self.screen.lock().unwrap();
         adjust(&mut screen, rows, columns);
@@ -133,9 +169,17 @@ impl Terminal {
         let screen = self.screen.lock().unwrap();
         let raw = String::from_utf8(screen.raw.clone()).expect("output in UTF-8");
         for secret in world.stand_in.secrets() {
-            assert!(!raw.contains(&secret), "the secret {secret} was on the terminal: {raw:?}");
+            assert!(
+                !raw.contains(&secret),
+                "the secret {secret} was on the terminal: {raw:?}"
+            );
         }
-        Seen { status: ran.status, piped: ran.stdout + &ran.stderr, lines: screen.lines(), raw }
+        Seen {
+            status: ran.status,
+            piped: ran.stdout + &ran.stderr,
+            lines: screen.lines(),
+            raw,
+        }
     }
 }
 
@@ -156,10 +200,14 @@ enum Piped {
 }
 
 fn size(rows: u16, cols: u16) -> PtySize {
-    PtySize { rows, cols, ..PtySize::default() }
+    PtySize {
+        rows,
+        cols,
+        ..PtySize::default()
+    }
 }
 
-// ---- What is looked at -----------------------------------------------------------------------------------------
+// ---- What is looked at --------------------------------------------------------------------------
 
 /// Files of so many bytes, named `1`, `2` …
 fn world(sizes: &[usize]) -> World {
@@ -170,17 +218,18 @@ fn world(sizes: &[usize]) -> World {
     world
 }
 
-fn key(name: &str) -> When {
-    When::Key(format!("temp3/{name}"))
-}
-
 fn url(world: &World, name: impl std::fmt::Display) -> String {
     format!("{}/download/temp3/{name}", world.stand_in.base())
 }
 
 /// The program as a person calls it, one upload at a time.
 fn command(world: &World, options: &[&str]) -> Command {
-    let mut command = world.command(["-f", "url", "-j", "1"].iter().chain(options).chain(&["files"]));
+    let mut command = world.command(
+        ["-f", "url", "-j", "1"]
+            .iter()
+            .chain(options)
+            .chain(&["files"]),
+    );
     command.env("TERM", "xterm-256color");
     command
 }
@@ -193,16 +242,26 @@ fn is_progress(line: &str) -> bool {
 /// The `done` and `total` of the progress's bytes, as they are spelled.
 fn progress_bytes(screen: &Screen) -> Option<(String, String)> {
     let lines = screen.lines();
-    let (done, total) = lines.last().filter(|line| is_progress(line))?.split(", ").nth(1)?.split_once('/')?;
+    let (done, total) = lines
+        .last()
+        .filter(|line| is_progress(line))?
+        .split(", ")
+        .nth(1)?
+        .split_once('/')?;
     Some((done.to_owned(), total.to_owned()))
 }
 
 fn is_summary(line: &str) -> bool {
-    let words = [" uploaded (", " failed, ", " skipped, ", " not attempted in "];
+    let words = [
+        " uploaded (",
+        " failed, ",
+        " skipped, ",
+        " not attempted in ",
+    ];
     words.iter().all(|word| line.contains(word)) && line.ends_with(" s")
 }
 
-// ---- Progress --------------------------------------------------------------------------------------------------
+// ---- Progress -----------------------------------------------------------------------------------
 
 #[test]
 fn progress_shows_files_and_bytes_done_of_all_the_rate_and_the_time_left() {
@@ -232,14 +291,20 @@ fn before_a_byte_is_sent_no_time_is_promised() {
     world.stand_in.fault(Step::Info, When::Always, Fault::Hold);
     let mut terminal = Terminal::new(24, 80);
     terminal.start(command(&world, &[]), &[]);
-    terminal.wait_for("progress", |screen| screen.lines().last().is_some_and(|line| line.contains("0/1 files")));
+    terminal.wait_for("progress", |screen| {
+        screen
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("0/1 files"))
+    });
     let lines = terminal.screen.lock().unwrap().lines();
     assert!(!lines[0].contains("left"), "{lines:?}");
     world.stand_in.open_gate();
     terminal.finish(&world);
 }
 
-/// Files that need not be sent, or cannot be, are settled: the bytes to come are those of the others.
+/// Files that need not be sent, or cannot be, are settled: the bytes to come are those of the
+/// others.
 #[test]
 fn when_only_a_reply_is_missing_the_bytes_done_are_all_bytes() {
     type Prepare<'a> = &'a (dyn Fn(&World) + Sync);
@@ -251,28 +316,48 @@ fn when_only_a_reply_is_missing_the_bytes_done_are_all_bytes() {
     let gone = |world: &World| {
         unchanged(world);
         let forget = |reply: &mut Value| reply["file_list"][0]["status"] = 1.into();
-        world.stand_in.fault(Step::Link, When::Once, Fault::edit(forget));
+        world
+            .stand_in
+            .fault(Step::Link, When::Once, Fault::edit(forget));
     };
-    let refused = |world: &World| world.stand_in.fault(Step::Upload, key(1), Fault::cos_error(400, "EntityTooLarge"));
+    let refused = |world: &World| {
+        world.stand_in.fault(
+            Step::Upload,
+            key(1),
+            Fault::cos_error(400, "EntityTooLarge"),
+        )
+    };
     let badly_named = |world: &World| drop(world.file(&too_long, vec![b'x'; 2 * MIB]));
-    let cases: [(&str, Prepare); 4] =
-        [("unchanged", &unchanged), ("gone", &gone), ("refused", &refused), ("a bad name", &badly_named)];
-    side_by_side(cases.map(|(name, prepare)| (name.to_owned(), prepare)), |prepare| {
-        let world = world(&[3 * MIB, MIB]);
-        prepare(&world);
-        world.stand_in.fault(Step::Upload, key(2), Fault::Hold);
-        let mut terminal = Terminal::new(60, 80);
-        terminal.start(command(&world, &options), &[]);
-        terminal.wait_for("all files but one, and as many bytes done as there are", |screen| {
-            let lines = screen.lines();
-            let is_but_one = ["1/2 files, ", "2/3 files, "]
-                .iter()
-                .any(|files| lines.last().is_some_and(|line| line.starts_with(files)));
-            is_but_one && progress_bytes(screen).is_some_and(|(done, total)| done == total && done != "0 B")
-        });
-        world.stand_in.open_gate();
-        terminal.finish(&world);
-    });
+    let cases: [(&str, Prepare); 4] = [
+        ("unchanged", &unchanged),
+        ("gone", &gone),
+        ("refused", &refused),
+        ("a bad name", &badly_named),
+    ];
+    side_by_side(
+        cases.map(|(name, prepare)| (name.to_owned(), prepare)),
+        |prepare| {
+            let world = world(&[3 * MIB, MIB]);
+            prepare(&world);
+            world.stand_in.fault(Step::Upload, key(2), Fault::Hold);
+            let mut terminal = Terminal::new(60, 80);
+            terminal.start(command(&world, &options), &[]);
+            terminal.wait_for(
+                "all files but one, and as many bytes done as there are",
+                |screen| {
+                    let lines = screen.lines();
+                    let is_but_one = ["1/2 files, ", "2/3 files, "]
+                        .iter()
+                        .any(|files| lines.last().is_some_and(|line| line.starts_with(files)));
+                    is_but_one
+                        && progress_bytes(screen)
+                            .is_some_and(|(done, total)| done == total && done != "0 B")
+                },
+            );
+            world.stand_in.open_gate();
+            terminal.finish(&world);
+        },
+    );
 }
 
 #[test]
@@ -289,17 +374,24 @@ fn progress_goes_on_while_links_are_waited_for() {
     assert_eq!(terminal.finish(&world).status, Some(0));
 }
 
-// ---- Lines above it --------------------------------------------------------------------------------------------
+// ---- Lines above it -----------------------------------------------------------------------------
 
 #[test]
-fn notes_results_and_errors_appear_whole_and_in_order_above_the_progress_and_nothing_of_it_remains() {
+fn notes_results_and_errors_appear_whole_and_in_order_above_the_progress_and_nothing_of_it_remains()
+{
     let world = world(&[5; 6]);
     std::fs::create_dir(world.path("files/directory")).unwrap();
-    world.stand_in.fault(Step::Upload, key("3"), Fault::cos_error(400, "EntityTooLarge"));
+    world.stand_in.fault(
+        Step::Upload,
+        key("3"),
+        Fault::cos_error(400, "EntityTooLarge"),
+    );
     world.stand_in.fault(Step::Upload, key("5"), Fault::Hold);
     let mut terminal = Terminal::new(40, 300);
     terminal.start(command(&world, &[]), &[]);
-    let is_error = |line: &str| line.starts_with("error: files/3: 上传文件失败: HTTP 400") && !line.contains("http:");
+    let is_error = |line: &str| {
+        line.starts_with("error: files/3: 上传文件失败: HTTP 400") && !line.contains("http:")
+    };
     terminal.wait_for("a note, four outcomes and the progress", |screen| {
         let lines = screen.lines();
         lines.len() == 6
@@ -317,7 +409,10 @@ fn notes_results_and_errors_appear_whole_and_in_order_above_the_progress_and_not
     assert_eq!(lines[1..3], [url(&world, 1), url(&world, 2)]);
     assert!(is_error(&lines[3]), "{lines:?}");
     assert_eq!(lines[4..7], [4, 5, 6].map(|name| url(&world, name)));
-    assert!(lines[7].starts_with("5 uploaded (25 B), 1 failed, 1 skipped, 0 not attempted in "), "{lines:?}");
+    assert!(
+        lines[7].starts_with("5 uploaded (25 B), 1 failed, 1 skipped, 0 not attempted in "),
+        "{lines:?}"
+    );
     assert_eq!(lines.len(), 8, "{lines:?}");
 }
 
@@ -328,32 +423,43 @@ fn dense(lines: &[String]) -> Vec<String> {
 
 #[test]
 fn a_narrow_window_shows_every_line_whole_and_the_progress_in_one_row() {
-    side_by_side([10, 20, 24].map(|columns| (columns.to_string(), columns)), |columns| {
-        let world = world(&[5; 4]);
-        world.stand_in.fault(Step::Upload, key("2"), Fault::cos_error(400, "EntityTooLarge"));
-        world.stand_in.fault(Step::Upload, key("3"), Fault::Hold);
-        let mut terminal = Terminal::new(200, columns);
-        terminal.start(command(&world, &[]), &[]);
-        let error = "error:files/2:上传文件失败:HTTP400";
-        let is_right = |lines: &[String]| lines[0] == url(&world, 1) && lines[1].starts_with(error);
-        terminal.wait_for("a result, an error and the progress", |screen| {
-            let lines = dense(&screen.lines());
-            lines.len() == 3 && is_right(&lines) && lines[2].starts_with("2/4files")
-        });
-        // It is redrawn where it is: not below itself, as it would be if it had wrapped.
-        let rows = terminal.screen.lock().unwrap().rows();
-        let drawn = |screen: &Screen| screen.raw.iter().filter(|&&byte| byte == b'\r').count();
-        let before = drawn(&terminal.screen.lock().unwrap());
-        terminal.wait_for("more progress", |screen| drawn(screen) > before + 2);
-        assert_eq!(terminal.screen.lock().unwrap().rows(), rows);
-        world.stand_in.open_gate();
-        let seen = terminal.finish(&world);
-        assert_eq!(seen.status, Some(1));
-        let lines = dense(&seen.lines);
-        assert!(is_right(&lines), "{lines:?}");
-        assert_eq!(lines[2..4], [url(&world, 3), url(&world, 4)]);
-        assert!(lines[4].starts_with("3uploaded(15B),1failed,") && lines.len() == 5, "{lines:?}");
-    });
+    side_by_side(
+        [10, 20, 24].map(|columns| (columns.to_string(), columns)),
+        |columns| {
+            let world = world(&[5; 4]);
+            world.stand_in.fault(
+                Step::Upload,
+                key("2"),
+                Fault::cos_error(400, "EntityTooLarge"),
+            );
+            world.stand_in.fault(Step::Upload, key("3"), Fault::Hold);
+            let mut terminal = Terminal::new(200, columns);
+            terminal.start(command(&world, &[]), &[]);
+            let error = "error:files/2:上传文件失败:HTTP400";
+            let is_right =
+                |lines: &[String]| lines[0] == url(&world, 1) && lines[1].starts_with(error);
+            terminal.wait_for("a result, an error and the progress", |screen| {
+                let lines = dense(&screen.lines());
+                lines.len() == 3 && is_right(&lines) && lines[2].starts_with("2/4files")
+            });
+            // It is redrawn where it is: not below itself, as it would be if it had wrapped.
+            let rows = terminal.screen.lock().unwrap().rows();
+            let drawn = |screen: &Screen| screen.raw.iter().filter(|&&byte| byte == b'\r').count();
+            let before = drawn(&terminal.screen.lock().unwrap());
+            terminal.wait_for("more progress", |screen| drawn(screen) > before + 2);
+            assert_eq!(terminal.screen.lock().unwrap().rows(), rows);
+            world.stand_in.open_gate();
+            let seen = terminal.finish(&world);
+            assert_eq!(seen.status, Some(1));
+            let lines = dense(&seen.lines);
+            assert!(is_right(&lines), "{lines:?}");
+            assert_eq!(lines[2..4], [url(&world, 3), url(&world, 4)]);
+            assert!(
+                lines[4].starts_with("3uploaded(15B),1failed,") && lines.len() == 5,
+                "{lines:?}"
+            );
+        },
+    );
 }
 
 #[test]
@@ -363,7 +469,12 @@ fn a_flat_window_scrolls_and_ends_with_the_last_results_and_the_summary() {
         world.stand_in.fault(Step::Upload, key("8"), Fault::Hold);
         let mut terminal = Terminal::new(rows, 200);
         terminal.start(command(&world, &[]), &[]);
-        let progress = |screen: &Screen| screen.lines().last().is_some_and(|line| line.starts_with("7/8 files, "));
+        let progress = |screen: &Screen| {
+            screen
+                .lines()
+                .last()
+                .is_some_and(|line| line.starts_with("7/8 files, "))
+        };
         terminal.wait_for("progress in the last row", progress);
         world.stand_in.open_gate();
         let seen = terminal.finish(&world);
@@ -371,7 +482,11 @@ fn a_flat_window_scrolls_and_ends_with_the_last_results_and_the_summary() {
         // The last row is where the shell's prompt will be.
         let all: Vec<_> = (1..=8).map(|name| url(&world, name)).collect();
         match seen.lines.split_last() {
-            Some((summary, results)) => assert!(is_summary(summary) && all.ends_with(results), "{:?}", seen.lines),
+            Some((summary, results)) => assert!(
+                is_summary(summary) && all.ends_with(results),
+                "{:?}",
+                seen.lines
+            ),
             None => assert_eq!(rows, 1),
         }
         assert_eq!(seen.lines.len(), usize::from(rows) - 1, "{:?}", seen.lines);
@@ -396,12 +511,15 @@ fn a_window_of_unknown_size_shows_every_line_whole() {
     assert!(is_summary(&lines[3]) && lines.len() == 4, "{lines:?}");
 }
 
-// ---- Resizing --------------------------------------------------------------------------------------------------
+// ---- Resizing -----------------------------------------------------------------------------------
 
 /// What is too wide is cut off: xterm, the Linux console.
 fn cut(screen: &mut Screen, rows: u16, columns: u16) {
     let size = |n| NonZeroU16::new(n).expect("a size");
-    screen.parser.screen_mut().set_size(size(rows), size(columns));
+    screen
+        .parser
+        .screen_mut()
+        .set_size(size(rows), size(columns));
 }
 
 /// Lines are laid out anew: most of today's terminals.
@@ -418,35 +536,49 @@ fn reflow(screen: &mut Screen, rows: u16, columns: u16) {
 fn result_lines_stay_whole_while_the_window_is_resized() {
     type Adjust = fn(&mut Screen, u16, u16);
     // Cut off, a result would be gone for good: those windows are never narrower than one.
-    let cases: [(&str, &[u16], Adjust); 2] =
-        [("cut", &[60, 100, 50, 51, 120, 55], cut), ("reflow", &[60, 20, 100, 10, 30, 200], reflow)];
-    side_by_side(cases.map(|case| (case.0.to_owned(), case)), |(_, widths, adjust)| {
-        const FILES: usize = 14;
-        let world = world(&[5; FILES]);
-        world.stand_in.fault(Step::Upload, When::Always, Fault::Delay(Duration::from_millis(60)));
-        let mut urls: Vec<_> = (1..=FILES).map(|name| url(&world, name)).collect();
-        urls.sort(); // as the files' names are
-        // Remains of the progress may be in the row before, where the window became too narrow for it.
-        let result = |line: &String| line.find("http").map(|start| line[start..].to_owned());
-        let results = |lines: &[String]| lines.iter().filter_map(result).collect();
-        let mut terminal = Terminal::new(200, 80);
-        terminal.start(command(&world, &[]), &[]);
-        for (index, columns) in widths.iter().cycle().take(FILES - 2).enumerate() {
-            terminal.wait_for("the next result", |screen| {
-                let results: Vec<String> = results(&screen.lines());
-                results.len() > index
-            });
-            terminal.resize(200, *columns, adjust);
-        }
-        let seen = terminal.finish(&world);
-        assert_eq!(seen.status, Some(0));
-        let results: Vec<String> = results(&seen.lines);
-        assert_eq!(results, urls, "{:#?}", seen.lines);
-        assert!(seen.lines.last().is_some_and(|line| is_summary(line)), "{:#?}", seen.lines);
-    });
+    let cases: [(&str, &[u16], Adjust); 2] = [
+        ("cut", &[60, 100, 50, 51, 120, 55], cut),
+        ("reflow", &[60, 20, 100, 10, 30, 200], reflow),
+    ];
+    side_by_side(
+        cases.map(|case| (case.0.to_owned(), case)),
+        |(_, widths, adjust)| {
+            const FILES: usize = 14;
+            let world = world(&[5; FILES]);
+            world.stand_in.fault(
+                Step::Upload,
+                When::Always,
+                Fault::Delay(Duration::from_millis(60)),
+            );
+            let mut urls: Vec<_> = (1..=FILES).map(|name| url(&world, name)).collect();
+            urls.sort(); // as the files' names are
+            // Remains of the progress may be in the row before, where the window became too narrow
+            // for it.
+            let result = |line: &String| line.find("http").map(|start| line[start..].to_owned());
+            let results = |lines: &[String]| lines.iter().filter_map(result).collect();
+            let mut terminal = Terminal::new(200, 80);
+            terminal.start(command(&world, &[]), &[]);
+            for (index, columns) in widths.iter().cycle().take(FILES - 2).enumerate() {
+                terminal.wait_for("the next result", |screen| {
+                    let results: Vec<String> = results(&screen.lines());
+                    results.len() > index
+                });
+                terminal.resize(200, *columns, adjust);
+            }
+            let seen = terminal.finish(&world);
+            assert_eq!(seen.status, Some(0));
+            let results: Vec<String> = results(&seen.lines);
+            assert_eq!(results, urls, "{:#?}", seen.lines);
+            assert!(
+                seen.lines.last().is_some_and(|line| is_summary(line)),
+                "{:#?}",
+                seen.lines
+            );
+        },
+    );
 }
 
-// ---- Where there is none ---------------------------------------------------------------------------------------
+// ---- Where there is none ------------------------------------------------------------------------
 
 #[test]
 fn where_progress_is_not_wanted_there_is_none_and_no_escape_sequence() {
@@ -458,20 +590,31 @@ fn where_progress_is_not_wanted_there_is_none_and_no_escape_sequence() {
         (&["-q"], "dumb", false),
         (&["-n"], "xterm", true),
     ];
-    side_by_side(cases.map(|case| (format!("{case:?}"), case)), |(options, term, summary)| {
-        let world = world(&[5; 3]);
-        world.stand_in.fault(Step::Upload, When::Always, Fault::Delay(Duration::from_millis(300)));
-        let mut terminal = Terminal::new(24, 300);
-        let mut command = command(&world, options);
-        command.env("TERM", term);
-        terminal.start(command, &[]);
-        let seen = terminal.finish(&world);
-        assert_eq!(seen.status, Some(0));
-        let plain = seen.raw.replace("\r\n", "\n");
-        assert_eq!(plain.find(|c: char| c.is_control() && c != '\n' && c != '\t'), None, "{plain:?}");
-        assert!(!plain.contains("left"), "{plain}");
-        assert_eq!(plain.lines().count(), 3 + usize::from(summary), "{plain}");
-    });
+    side_by_side(
+        cases.map(|case| (format!("{case:?}"), case)),
+        |(options, term, summary)| {
+            let world = world(&[5; 3]);
+            world.stand_in.fault(
+                Step::Upload,
+                When::Always,
+                Fault::Delay(Duration::from_millis(300)),
+            );
+            let mut terminal = Terminal::new(24, 300);
+            let mut command = command(&world, options);
+            command.env("TERM", term);
+            terminal.start(command, &[]);
+            let seen = terminal.finish(&world);
+            assert_eq!(seen.status, Some(0));
+            let plain = seen.raw.replace("\r\n", "\n");
+            assert_eq!(
+                plain.find(|c: char| c.is_control() && c != '\n' && c != '\t'),
+                None,
+                "{plain:?}"
+            );
+            assert!(!plain.contains("left"), "{plain}");
+            assert_eq!(plain.lines().count(), 3 + usize::from(summary), "{plain}");
+        },
+    );
 }
 
 #[test]
@@ -484,9 +627,14 @@ fn no_escape_sequence_gets_into_a_pipe_on_either_side() {
         match piped {
             // The results are elsewhere, the progress is not.
             Piped::Stdout => terminal.wait_for("progress", |screen| {
-                screen.lines().last().is_some_and(|line| line.starts_with("1/3 files, ") && is_progress(line))
+                screen
+                    .lines()
+                    .last()
+                    .is_some_and(|line| line.starts_with("1/3 files, ") && is_progress(line))
             }),
-            Piped::Stderr => terminal.wait_for("a result", |screen| screen.lines() == [url(&world, 1)]),
+            Piped::Stderr => {
+                terminal.wait_for("a result", |screen| screen.lines() == [url(&world, 1)])
+            }
         }
         world.stand_in.open_gate();
         let seen = terminal.finish(&world);
@@ -496,10 +644,17 @@ fn no_escape_sequence_gets_into_a_pipe_on_either_side() {
         match piped {
             Piped::Stdout => {
                 assert_eq!(text.lines().collect::<Vec<_>>(), urls);
-                assert!(seen.lines.len() == 1 && is_summary(&seen.lines[0]), "{:?}", seen.lines);
+                assert!(
+                    seen.lines.len() == 1 && is_summary(&seen.lines[0]),
+                    "{:?}",
+                    seen.lines
+                );
             }
             Piped::Stderr => {
-                assert!(text.lines().count() == 1 && is_summary(text.trim_end()), "{text}");
+                assert!(
+                    text.lines().count() == 1 && is_summary(text.trim_end()),
+                    "{text}"
+                );
                 assert_eq!(seen.lines, urls);
                 assert!(!seen.raw.contains('\u{1b}'), "{:?}", seen.raw);
             }

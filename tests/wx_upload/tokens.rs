@@ -1,8 +1,8 @@
-//! Access tokens: one for all threads and processes, renewed once where it is refused, saved at once and whole.
+//! Access tokens: one for all threads and processes, renewed once where it is refused, saved at
+//! once and whole.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,10 +10,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::faults::stage;
-use crate::harness::{World, side_by_side};
-use crate::stand_in::{APPID, Fault, Request, SECRET, Step, When};
+use crate::harness::{PATIENCE, World, side_by_side};
+use stand_in::{APPID, Fault, Request, SECRET, Step, When};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
 
 /// A world with so many small files in the directory `files`.
@@ -31,39 +30,55 @@ fn save_token(world: &World, token: &str) {
 }
 
 fn token_of(request: &Request) -> String {
-    request.target.split_once("access_token=").map(|(_, token)| token.to_owned()).unwrap_or_default()
-}
-
-fn count(world: &World, step: Step) -> usize {
-    world.stand_in.requests(step).len()
-}
-
-fn start(world: &World, arguments: &[&str]) -> Child {
-    let mut command = world.command(arguments);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the program starts")
+    request
+        .target
+        .split_once("access_token=")
+        .map(|(_, token)| token.to_owned())
+        .unwrap_or_default()
 }
 
 fn errors(stderr: &str) -> Vec<&str> {
-    stderr.lines().filter(|line| line.starts_with("error: ")).collect()
+    stderr
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .collect()
 }
 
-// ---- A token that is refused -------------------------------------------------------------------------------------
+// ---- A token that is refused --------------------------------------------------------------------
 
 #[test]
 fn a_refused_token_is_renewed_once_however_many_threads_notice() {
     let codes = [40001, 40014, 41001, 42001];
-    let cases = codes.iter().flat_map(|&code| ["8", "64"].map(|jobs| (code, jobs)));
-    let cases =
-        cases.flat_map(|case| [Step::Info, Step::Link].map(|step| (format!("{case:?} at {step:?}"), (case, step))));
+    let cases = codes
+        .iter()
+        .flat_map(|&code| ["8", "64"].map(|jobs| (code, jobs)));
+    let cases = cases.flat_map(|case| {
+        [Step::Info, Step::Link].map(|step| (format!("{case:?} at {step:?}"), (case, step)))
+    });
     side_by_side(cases, |((code, jobs), step)| {
         let world = with_files(100);
         save_token(&world, "old-token");
-        let refuse = move |request: &Request| (token_of(request) == "old-token").then_some(Fault::Errcode(code));
-        world.stand_in.fault(step, When::Always, Fault::custom(refuse));
-        world.run(["--retries", "0", "-j", jobs, "files"]).assert_success();
-        assert_eq!((count(&world, Step::Token), world.keys().len(), count(&world, Step::Upload)), (1, 100, 100));
-        assert_eq!(world.config()["access_token"], world.stand_in.tokens_issued()[0]);
+        let refuse = move |request: &Request| {
+            (token_of(request) == "old-token").then_some(Fault::Errcode(code))
+        };
+        world
+            .stand_in
+            .fault(step, When::Always, Fault::custom(refuse));
+        world
+            .run(["--retries", "0", "-j", jobs, "files"])
+            .assert_success();
+        assert_eq!(
+            (
+                world.count(Step::Token),
+                world.keys().len(),
+                world.count(Step::Upload)
+            ),
+            (1, 100, 100)
+        );
+        assert_eq!(
+            world.config()["access_token"],
+            world.stand_in.tokens_issued()[0]
+        );
         world.assert_proper();
     });
 }
@@ -73,8 +88,10 @@ fn a_token_that_another_user_of_the_account_kills_is_renewed() {
     let world = with_files(40);
     save_token(&world, "old-token");
     world.stand_in.kill_tokens();
-    world.run(["--retries", "0", "-j", "16", "files"]).assert_success();
-    assert_eq!((count(&world, Step::Token), world.keys().len()), (1, 40));
+    world
+        .run(["--retries", "0", "-j", "16", "files"])
+        .assert_success();
+    assert_eq!((world.count(Step::Token), world.keys().len()), (1, 40));
     world.assert_proper();
 }
 
@@ -82,7 +99,10 @@ fn a_token_that_another_user_of_the_account_kills_is_renewed() {
 fn a_token_that_dies_again_later_is_renewed_again() {
     for jobs in ["1", "8"] {
         let world = with_files(90);
-        let (dead, seen) = (Mutex::new(HashSet::new()), Mutex::new(HashMap::<String, usize>::new()));
+        let (dead, seen) = (
+            Mutex::new(HashSet::new()),
+            Mutex::new(HashMap::<String, usize>::new()),
+        );
         // Each of the first two tokens dies after it has worked 30 times.
         let refuse = move |request: &Request| {
             let (mut dead, mut seen) = (dead.lock().unwrap(), seen.lock().unwrap());
@@ -91,30 +111,57 @@ fn a_token_that_dies_again_later_is_renewed_again() {
             if *uses > 30 && dead.len() < 2 {
                 dead.insert(token_of(request));
             }
-            dead.contains(&token_of(request)).then_some(Fault::Errcode(40001))
+            dead.contains(&token_of(request))
+                .then_some(Fault::Errcode(40001))
         };
         world.stand_in.set_token_grace(Duration::from_secs(300));
-        world.stand_in.fault(Step::Info, When::Always, Fault::custom(refuse));
-        world.run(["--retries", "0", "-j", jobs, "files"]).assert_success();
-        assert_eq!((count(&world, Step::Token), world.keys().len()), (3, 90));
+        world
+            .stand_in
+            .fault(Step::Info, When::Always, Fault::custom(refuse));
+        world
+            .run(["--retries", "0", "-j", jobs, "files"])
+            .assert_success();
+        assert_eq!((world.count(Step::Token), world.keys().len()), (3, 90));
     }
 }
 
 #[test]
 fn a_second_refusal_stops_the_run_with_one_message() {
-    let cases = ["1", "8", "64"].into_iter().flat_map(|jobs| [true, false].map(|saved| (jobs, saved)));
-    side_by_side(cases.map(|case| (format!("{case:?}"), case)), |(jobs, saved)| {
-        let world = with_files(64);
-        if saved {
-            save_token(&world, "old-token");
-        }
-        world.stand_in.fault(Step::Info, When::Always, Fault::Errcode(40001));
-        let ran = world.run(["-j", jobs, "files"]);
-        ran.assert_failure(1, &["获取文件上传链接失败: errcode 40001 ", "a new one did not help", "stable_token"]);
-        assert_eq!(errors(&ran.stderr).len(), 1, "{}", ran.stderr);
-        assert!(ran.summary().starts_with("0 uploaded (0 B), 0 failed, 0 skipped, 64 not attempted"), "{}", ran.stderr);
-        assert_eq!((count(&world, Step::Token), count(&world, Step::Upload)), (2 - usize::from(saved), 0));
-    });
+    let cases = ["1", "8", "64"]
+        .into_iter()
+        .flat_map(|jobs| [true, false].map(|saved| (jobs, saved)));
+    side_by_side(
+        cases.map(|case| (format!("{case:?}"), case)),
+        |(jobs, saved)| {
+            let world = with_files(64);
+            if saved {
+                save_token(&world, "old-token");
+            }
+            world
+                .stand_in
+                .fault(Step::Info, When::Always, Fault::Errcode(40001));
+            let ran = world.run(["-j", jobs, "files"]);
+            ran.assert_failure(
+                1,
+                &[
+                    "获取文件上传链接失败: errcode 40001 ",
+                    "a new one did not help",
+                    "stable_token",
+                ],
+            );
+            assert_eq!(errors(&ran.stderr).len(), 1, "{}", ran.stderr);
+            assert!(
+                ran.summary()
+                    .starts_with("0 uploaded (0 B), 0 failed, 0 skipped, 64 not attempted"),
+                "{}",
+                ran.stderr
+            );
+            assert_eq!(
+                (world.count(Step::Token), world.count(Step::Upload)),
+                (2 - usize::from(saved), 0)
+            );
+        },
+    );
 }
 
 #[test]
@@ -127,25 +174,32 @@ fn a_token_that_only_links_refuse_is_not_renewed_for_ever() {
         thread::sleep(Duration::from_millis(50));
         *reply = json!({ "errcode": 40001, "errmsg": "invalid credential" });
     };
-    world.stand_in.fault(Step::Link, When::Always, Fault::edit(refuse));
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::edit(refuse));
     let ran = world.run(["-j", "16", "files"]);
     ran.assert_failure(1, &["获取下载链接失败: errcode 40001 "]);
-    assert!(count(&world, Step::Token) <= 3, "{} tokens", count(&world, Step::Token));
+    assert!(
+        world.count(Step::Token) <= 3,
+        "{} tokens",
+        world.count(Step::Token)
+    );
 }
 
-// ---- A token that is saved ---------------------------------------------------------------------------------------
+// ---- A token that is saved ----------------------------------------------------------------------
 
 #[test]
 fn a_new_token_is_saved_before_it_is_used() {
     for step in [Step::Info, Step::Upload, Step::Link] {
         let world = with_files(1);
         world.stand_in.fault(step, When::Always, Fault::Hold);
-        let child = start(&world, &["files"]);
+        let child = world.start(["files"]);
         assert!(world.stand_in.wait_for(step, 1, PATIENCE));
         let config = world.config();
         assert_eq!(config["access_token"], world.stand_in.tokens_issued()[0]);
         assert_eq!(config["expires_in"], 7200);
-        let age = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64 - config["create_time"].as_i64().unwrap();
+        let age = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64
+            - config["create_time"].as_i64().unwrap();
         assert!((0..60).contains(&age), "{age}");
         world.stand_in.open_gate();
         world.wait(child).assert_success();
@@ -155,18 +209,27 @@ fn a_new_token_is_saved_before_it_is_used() {
 #[test]
 fn a_saved_token_survives_a_run_that_fails_or_is_killed() {
     let world = with_files(1);
-    world.stand_in.fault(Step::Info, When::Once, Fault::status(400, &[], ""));
+    world
+        .stand_in
+        .fault(Step::Info, When::Once, Fault::status(400, &[], ""));
     world.run(["files"]).assert_failure(1, &["HTTP 400"]);
-    world.stand_in.fault(Step::Info, When::Once, Fault::Errcode(85088));
+    world
+        .stand_in
+        .fault(Step::Info, When::Once, Fault::Errcode(85088));
     world.run(["files"]).assert_failure(1, &["85088"]);
-    world.stand_in.fault(Step::Upload, When::Once, Fault::Silence);
-    let mut child = start(&world, &["files"]);
+    world
+        .stand_in
+        .fault(Step::Upload, When::Once, Fault::Silence);
+    let mut child = world.start(["files"]);
     assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
     child.kill().unwrap();
     child.wait().unwrap();
     world.run(["files"]).assert_success();
-    assert_eq!(count(&world, Step::Token), 1);
-    assert_eq!(world.config()["access_token"], world.stand_in.tokens_issued()[0]);
+    assert_eq!(world.count(Step::Token), 1);
+    assert_eq!(
+        world.config()["access_token"],
+        world.stand_in.tokens_issued()[0]
+    );
 }
 
 #[test]
@@ -176,14 +239,40 @@ fn a_save_keeps_what_it_does_not_know() {
         "备注": "中文 \"quoted\" \\ \n", "nested": { "z": [1, 2.5, null], "a": true }, "big": u64::MAX,
     });
     world.configure(more.clone());
-    let before: Vec<String> = world.config().as_object().unwrap().keys().cloned().collect();
+    let before: Vec<String> = world
+        .config()
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     world.run(["files"]).assert_success();
     let config = world.config();
-    assert_eq!(config.as_object().unwrap().keys().cloned().collect::<Vec<_>>(), before);
-    assert!(more.as_object().unwrap().iter().all(|(key, value)| &config[key] == value), "{config}");
+    assert_eq!(
+        config
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>(),
+        before
+    );
+    assert!(
+        more.as_object()
+            .unwrap()
+            .iter()
+            .all(|(key, value)| &config[key] == value),
+        "{config}"
+    );
     let text = fs::read_to_string(world.path("config.json")).unwrap();
-    assert!(text.contains("\n    \"备注\": \"中文 ") && text.contains("\n        \"z\": ["), "{text}");
-    assert_eq!((&config["appid"], &config["secret"]), (&json!(APPID), &json!(SECRET)));
+    assert!(
+        text.contains("\n    \"备注\": \"中文 ") && text.contains("\n        \"z\": ["),
+        "{text}"
+    );
+    assert_eq!(
+        (&config["appid"], &config["secret"]),
+        (&json!(APPID), &json!(SECRET))
+    );
 }
 
 #[test]
@@ -195,48 +284,91 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
         for kill in 0..KILLS {
             let expired = json!({ "create_time": 1, "expires_in": 7200, "access_token": "old-token", "备注": "留着" });
             world.configure(expired);
-            let keys: Vec<String> = world.config().as_object().unwrap().keys().cloned().collect();
-            let asked_before = count(&world, Step::Token);
-            let mut child = start(&world, &["files"]);
-            assert!(world.stand_in.wait_for(Step::Token, asked_before + 1, PATIENCE));
+            let keys: Vec<String> = world
+                .config()
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect();
+            let asked_before = world.count(Step::Token);
+            let mut child = world.start(["files"]);
+            assert!(
+                world
+                    .stand_in
+                    .wait_for(Step::Token, asked_before + 1, PATIENCE)
+            );
             // From the moment of the request to some 15 ms after it, closer together at first.
             thread::sleep(Duration::from_micros(u64::from(kill * kill) * 25));
             child.kill().unwrap();
             child.wait().unwrap();
             let config = world.config();
-            assert_eq!(config.as_object().unwrap().keys().cloned().collect::<Vec<_>>(), keys);
+            assert_eq!(
+                config
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .cloned()
+                    .collect::<Vec<_>>(),
+                keys
+            );
             let is_new = config["access_token"] != "old-token";
             assert!(
                 !is_new
                     || Some(config["access_token"].as_str().unwrap())
                         == world.stand_in.tokens_issued().last().map(String::as_str)
             );
-            assert_eq!((config["create_time"] == 1, &config["备注"]), (!is_new, &json!("留着")));
+            assert_eq!(
+                (config["create_time"] == 1, &config["备注"]),
+                (!is_new, &json!("留着"))
+            );
             *outcomes.lock().unwrap().entry(is_new).or_default() += 1;
         }
         // What a killed run left behind is in nobody's way.
         world.run(["files"]).assert_success();
-        let left: Vec<_> = fs::read_dir(world.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert!(!left.iter().any(|name| name.to_string_lossy().contains(".new")), "{left:?}");
+        let left: Vec<_> = fs::read_dir(world.dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert!(
+            !left
+                .iter()
+                .any(|name| name.to_string_lossy().contains(".new")),
+            "{left:?}"
+        );
     });
     let outcomes = outcomes.into_inner().unwrap();
-    assert_eq!(outcomes.len(), 2, "no kill was before the save, or none after it: {outcomes:?}");
+    assert_eq!(
+        outcomes.len(),
+        2,
+        "no kill was before the save, or none after it: {outcomes:?}"
+    );
 }
 
-// ---- Several processes -------------------------------------------------------------------------------------------
+// ---- Several processes --------------------------------------------------------------------------
 
 #[test]
 fn ten_processes_at_once_fetch_one_token() {
     let world = with_files(1);
     // All have started, and most are waiting for the lock, when the token comes.
-    world.stand_in.fault(Step::Token, When::Always, Fault::Delay(Duration::from_millis(500)));
+    world.stand_in.fault(
+        Step::Token,
+        When::Always,
+        Fault::Delay(Duration::from_millis(500)),
+    );
     let children: Vec<_> = (0..10)
-        .map(|i| start(&world, &["files", "--to", ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"][i]]))
+        .map(|i| {
+            world.start([
+                "files",
+                "--to",
+                ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"][i],
+            ])
+        })
         .collect();
     for child in children {
         world.wait(child).assert_success();
     }
-    assert_eq!((count(&world, Step::Token), world.keys().len()), (1, 10));
+    assert_eq!((world.count(Step::Token), world.keys().len()), (1, 10));
     world.assert_proper();
 }
 
@@ -245,14 +377,19 @@ fn two_processes_with_the_same_dead_token_renew_it_once() {
     let world = with_files(1);
     save_token(&world, "old-token");
     world.stand_in.kill_tokens();
-    world.stand_in.fault(Step::Info, When::Times(2), Fault::Hold);
-    let children = [start(&world, &["files"]), start(&world, &["files", "--to", "other"])];
+    world
+        .stand_in
+        .fault(Step::Info, When::Times(2), Fault::Hold);
+    let children = [
+        world.start(["files"]),
+        world.start(["files", "--to", "other"]),
+    ];
     assert!(world.stand_in.wait_for(Step::Info, 2, PATIENCE));
     world.stand_in.open_gate();
     for child in children {
         world.wait(child).assert_success();
     }
-    assert_eq!((count(&world, Step::Token), world.keys().len()), (1, 2));
+    assert_eq!((world.count(Step::Token), world.keys().len()), (1, 2));
     world.assert_proper();
 }
 
@@ -262,17 +399,27 @@ fn a_config_that_is_a_link_is_locked_and_replaced_where_it_really_is() {
     fs::create_dir(world.path("real")).unwrap();
     fs::rename(world.path("config.json"), world.path("real/config.json")).unwrap();
     std::os::unix::fs::symlink("real/config.json", world.path("config.json")).unwrap();
-    world.stand_in.fault(Step::Token, When::Always, Fault::Delay(Duration::from_millis(300)));
-    let children = [start(&world, &["files"]), start(&world, &["files", "-c", "real/config.json", "--to", "other"])];
+    world.stand_in.fault(
+        Step::Token,
+        When::Always,
+        Fault::Delay(Duration::from_millis(300)),
+    );
+    let children = [
+        world.start(["files"]),
+        world.start(["files", "-c", "real/config.json", "--to", "other"]),
+    ];
     for child in children {
         world.wait(child).assert_success();
     }
-    assert_eq!(count(&world, Step::Token), 1);
+    assert_eq!(world.count(Step::Token), 1);
     assert!(world.path("config.json").is_symlink());
-    assert_eq!(world.config()["access_token"], world.stand_in.tokens_issued()[0]);
+    assert_eq!(
+        world.config()["access_token"],
+        world.stand_in.tokens_issued()[0]
+    );
 }
 
-// ---- What stops the run ------------------------------------------------------------------------------------------
+// ---- What stops the run -------------------------------------------------------------------------
 
 /// What helps, by errcode: words of the table in `wechat-api.md`.
 const HINTS: [(i64, &[&str]); 19] = [
@@ -284,7 +431,15 @@ const HINTS: [(i64, &[&str]); 19] = [
     (42001, &["token", "new one"]),
     (40013, &["`appid`"]),
     (40125, &["`secret`"]),
-    (40164, &["this machine's address", "whitelist", "mp.weixin.qq.com", "开发设置"]),
+    (
+        40164,
+        &[
+            "this machine's address",
+            "whitelist",
+            "mp.weixin.qq.com",
+            "开发设置",
+        ],
+    ),
     (40243, &["frozen", "unfreeze", "mp.weixin.qq.com"]),
     (40097, &["`env`", "path"]),
     (40101, &["`env`", "path"]),
@@ -300,91 +455,136 @@ const HINTS: [(i64, &[&str]); 19] = [
 #[test]
 fn each_known_errcode_comes_with_what_helps() {
     let cases = HINTS.iter().flat_map(|hint| API.map(|step| (step, hint)));
-    side_by_side(cases.map(|case| (format!("{case:?}"), case)), |(step, (code, words))| {
-        let world = with_files(1);
-        world.stand_in.fault(step, When::Always, Fault::Errcode(*code));
-        let ran = world.run(["--retries", "0", "files"]);
-        ran.assert_failure(1, &[stage(step), &format!("errcode {code} (injected for ")]);
-        ran.assert_failure(1, words);
-    });
+    side_by_side(
+        cases.map(|case| (format!("{case:?}"), case)),
+        |(step, (code, words))| {
+            let world = with_files(1);
+            world
+                .stand_in
+                .fault(step, When::Always, Fault::Errcode(*code));
+            let ran = world.run(["--retries", "0", "files"]);
+            ran.assert_failure(1, &[stage(step), &format!("errcode {code} (injected for ")]);
+            ran.assert_failure(1, words);
+        },
+    );
 }
 
 #[test]
 fn no_token_to_be_had_stops_the_run() {
-    let faults = [40013, 40125, 40164, 40243, 45009, 48001, 85088, 40001, 99_999]
-        .map(|code| (format!("errcode {code}"), Fault::Errcode(code)));
-    let others =
-        [("HTTP 403".to_owned(), Fault::status(403, &[], "")), ("HTTP 500".to_owned(), Fault::status(500, &[], ""))];
-    side_by_side(faults.into_iter().chain(others).map(|case| (case.0.clone(), case)), |(words, fault)| {
-        let world = with_files(30);
-        world.stand_in.fault(Step::Token, When::Always, fault);
-        let ran = world.run(["--retries", "0", "files"]);
-        ran.assert_failure(1, &["error: 获取access token失败: ", &words]);
-        assert_eq!(errors(&ran.stderr).len(), 1, "{}", ran.stderr);
-        assert!(ran.summary().starts_with("0 uploaded (0 B), 0 failed, 0 skipped, 30 not attempted"), "{}", ran.stderr);
-        assert_eq!(world.requests(), 1);
-    });
+    let faults = [
+        40013, 40125, 40164, 40243, 45009, 48001, 85088, 40001, 99_999,
+    ]
+    .map(|code| (format!("errcode {code}"), Fault::Errcode(code)));
+    let others = [
+        ("HTTP 403".to_owned(), Fault::status(403, &[], "")),
+        ("HTTP 500".to_owned(), Fault::status(500, &[], "")),
+    ];
+    side_by_side(
+        faults
+            .into_iter()
+            .chain(others)
+            .map(|case| (case.0.clone(), case)),
+        |(words, fault)| {
+            let world = with_files(30);
+            world.stand_in.fault(Step::Token, When::Always, fault);
+            let ran = world.run(["--retries", "0", "files"]);
+            ran.assert_failure(1, &["error: 获取access token失败: ", &words]);
+            assert_eq!(errors(&ran.stderr).len(), 1, "{}", ran.stderr);
+            assert!(
+                ran.summary()
+                    .starts_with("0 uploaded (0 B), 0 failed, 0 skipped, 30 not attempted"),
+                "{}",
+                ran.stderr
+            );
+            assert_eq!(world.requests(), 1);
+        },
+    );
 }
 
 #[test]
 fn what_no_other_file_would_fare_better_with_stops_the_run_at_uploadfile() {
-    let cases = [45009, 48001, 85088].into_iter().flat_map(|code| ["1", "8"].map(|jobs| (code, jobs)));
-    side_by_side(cases.map(|case| (format!("{case:?}"), case)), |(code, jobs)| {
-        let world = with_files(30);
-        let sent = Mutex::new(0);
-        let refuse = move |_: &Request| {
-            *sent.lock().unwrap() += 1;
-            (*sent.lock().unwrap() > 10).then_some(Fault::Errcode(code))
-        };
-        world.stand_in.fault(Step::Info, When::Always, Fault::custom(refuse));
-        let ran = world.run(["-j", jobs, "files"]);
-        ran.assert_failure(1, &[&format!("error: 获取文件上传链接失败: errcode {code} ")]);
-        assert_eq!(errors(&ran.stderr).len(), 1, "{}", ran.stderr);
-        assert!(
-            ran.summary().starts_with("10 uploaded (10 B), 0 failed, 0 skipped, 20 not attempted"),
-            "{}",
-            ran.stderr
-        );
-        assert_eq!((ran.lines().len(), world.keys().len()), (10, 10));
-        // Those that were under way had asked, too; nobody asks after them.
-        assert!((11..=18).contains(&count(&world, Step::Info)), "{}", count(&world, Step::Info));
-        world.assert_proper();
-    });
+    let cases = [45009, 48001, 85088]
+        .into_iter()
+        .flat_map(|code| ["1", "8"].map(|jobs| (code, jobs)));
+    side_by_side(
+        cases.map(|case| (format!("{case:?}"), case)),
+        |(code, jobs)| {
+            let world = with_files(30);
+            let sent = Mutex::new(0);
+            let refuse = move |_: &Request| {
+                *sent.lock().unwrap() += 1;
+                (*sent.lock().unwrap() > 10).then_some(Fault::Errcode(code))
+            };
+            world
+                .stand_in
+                .fault(Step::Info, When::Always, Fault::custom(refuse));
+            let ran = world.run(["-j", jobs, "files"]);
+            ran.assert_failure(
+                1,
+                &[&format!("error: 获取文件上传链接失败: errcode {code} ")],
+            );
+            assert_eq!(errors(&ran.stderr).len(), 1, "{}", ran.stderr);
+            assert!(
+                ran.summary()
+                    .starts_with("10 uploaded (10 B), 0 failed, 0 skipped, 20 not attempted"),
+                "{}",
+                ran.stderr
+            );
+            assert_eq!((ran.lines().len(), world.keys().len()), (10, 10));
+            // Those that were under way had asked, too; nobody asks after them.
+            assert!(
+                (11..=18).contains(&world.count(Step::Info)),
+                "{}",
+                world.count(Step::Info)
+            );
+            world.assert_proper();
+        },
+    );
 }
 
 #[test]
 fn what_stops_the_run_at_the_links_loses_no_upload() {
-    side_by_side([45009, 48001, 85088].map(|code| (code.to_string(), code)), |code| {
-        let world = with_files(30);
-        world.stand_in.fault(Step::Link, When::Nth(1), Fault::Hold);
-        world.stand_in.fault(Step::Upload, When::Nth(2), Fault::Hold);
-        world.stand_in.fault(Step::Link, When::Always, Fault::Errcode(code));
-        let child = start(&world, &["-j", "1", "files"]);
-        assert!(world.stand_in.wait_for(Step::Link, 1, PATIENCE));
-        world.stand_in.open_gate();
-        let ran = world.wait(child);
-        let stopped = format!("error: 获取下载链接失败: errcode {code} ");
-        assert_eq!(ran.stderr.matches(&stopped).count(), 1, "{}", ran.stderr);
-        ran.assert_failure(1, &[]);
-        let uploaded = world.keys();
-        assert!(ran.lines().len() < uploaded.len());
-        // Each file that is in the bucket either has its line or is named with its file_id.
-        for key in &uploaded {
-            let file_id = &world.stand_in.objects()[key].file_id;
-            assert!(
-                ran.stdout.contains(file_id) || ran.stderr.contains(&format!("uploaded, as {file_id}")),
-                "{}",
-                ran.stderr
+    side_by_side(
+        [45009, 48001, 85088].map(|code| (code.to_string(), code)),
+        |code| {
+            let world = with_files(30);
+            world.stand_in.fault(Step::Link, When::Nth(1), Fault::Hold);
+            world
+                .stand_in
+                .fault(Step::Upload, When::Nth(2), Fault::Hold);
+            world
+                .stand_in
+                .fault(Step::Link, When::Always, Fault::Errcode(code));
+            let child = world.start(["-j", "1", "files"]);
+            assert!(world.stand_in.wait_for(Step::Link, 1, PATIENCE));
+            world.stand_in.open_gate();
+            let ran = world.wait(child);
+            let stopped = format!("error: 获取下载链接失败: errcode {code} ");
+            assert_eq!(ran.stderr.matches(&stopped).count(), 1, "{}", ran.stderr);
+            ran.assert_failure(1, &[]);
+            let uploaded = world.keys();
+            assert!(ran.lines().len() < uploaded.len());
+            // Each file that is in the bucket either has its line or is named with its file_id.
+            for key in &uploaded {
+                let file_id = &world.stand_in.objects()[key].file_id;
+                assert!(
+                    ran.stdout.contains(file_id)
+                        || ran.stderr.contains(&format!("uploaded, as {file_id}")),
+                    "{}",
+                    ran.stderr
+                );
+            }
+            let [done, failed] = [ran.lines().len(), uploaded.len() - ran.lines().len()];
+            let tally = format!(
+                "{done} uploaded ({done} B), {failed} failed, 0 skipped, {} not attempted",
+                30 - uploaded.len()
             );
-        }
-        let [done, failed] = [ran.lines().len(), uploaded.len() - ran.lines().len()];
-        let tally =
-            format!("{done} uploaded ({done} B), {failed} failed, 0 skipped, {} not attempted", 30 - uploaded.len());
-        assert!(ran.summary().starts_with(&tally), "{tally}: {}", ran.stderr);
-    });
+            assert!(ran.summary().starts_with(&tally), "{tally}: {}", ran.stderr);
+        },
+    );
 }
 
-// ---- The kinds of authorisation ----------------------------------------------------------------------------------
+// ---- The kinds of authorisation -----------------------------------------------------------------
 
 #[test]
 fn a_stable_token_is_asked_for_as_the_service_wants_it() {
@@ -392,10 +592,16 @@ fn a_stable_token_is_asked_for_as_the_service_wants_it() {
     world.configure(json!({ "auth": "stable_token" }));
     world.run(["files"]).assert_success();
     let asked = world.stand_in.requests(Step::Token);
-    assert_eq!((asked.len(), &*asked[0].method, &*asked[0].target), (1, "POST", "/cgi-bin/stable_token"));
+    assert_eq!(
+        (asked.len(), &*asked[0].method, &*asked[0].target),
+        (1, "POST", "/cgi-bin/stable_token")
+    );
     let body = json!({ "grant_type": "client_credential", "appid": APPID, "secret": SECRET, "force_refresh": false });
     assert_eq!(asked[0].json(), body);
-    assert_eq!(world.config()["access_token"], world.stand_in.tokens_issued()[0]);
+    assert_eq!(
+        world.config()["access_token"],
+        world.stand_in.tokens_issued()[0]
+    );
     world.assert_proper();
 }
 
@@ -404,8 +610,12 @@ fn a_plain_token_is_asked_for_as_the_script_did() {
     let world = with_files(3);
     world.run(["files"]).assert_success();
     let asked = world.stand_in.requests(Step::Token);
-    let target = format!("/cgi-bin/token?grant_type=client_credential&appid={APPID}&secret={SECRET}");
-    assert_eq!((asked.len(), &*asked[0].method, &asked[0].target), (1, "GET", &target));
+    let target =
+        format!("/cgi-bin/token?grant_type=client_credential&appid={APPID}&secret={SECRET}");
+    assert_eq!(
+        (asked.len(), &*asked[0].method, &asked[0].target),
+        (1, "GET", &target)
+    );
     world.assert_proper();
 }
 
@@ -419,14 +629,25 @@ fn without_authorisation_no_token_is_asked_for_or_sent() {
     }));
     let config = world.config();
     world.run(["files"]).assert_success();
-    assert_eq!((count(&world, Step::Token), world.keys().len(), world.config()), (0, 3, config));
-    assert!(world.stand_in.requests(Step::Info).iter().all(|request| request.target == "/tcb/uploadfile"));
+    assert_eq!(
+        (world.count(Step::Token), world.keys().len(), world.config()),
+        (0, 3, config)
+    );
+    assert!(
+        world
+            .stand_in
+            .requests(Step::Info)
+            .iter()
+            .all(|request| request.target == "/tcb/uploadfile")
+    );
     world.assert_proper();
 
-    world.stand_in.fault(Step::Info, When::Always, Fault::Errcode(41001));
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::Errcode(41001));
     let ran = world.run(["files"]);
     ran.assert_failure(1, &["errcode 41001", "`auth` is none", "开放接口服务"]);
-    assert_eq!(count(&world, Step::Token), 0);
+    assert_eq!(world.count(Step::Token), 0);
 }
 
 #[test]
@@ -440,8 +661,13 @@ fn a_token_that_a_url_cannot_hold_is_encoded() {
     );
     world.run(["files"]).assert_failure(1, &["errcode 40001"]);
     let target = &world.stand_in.requests(Step::Info)[0].target;
-    let query = target.strip_prefix("/tcb/uploadfile?access_token=").unwrap();
-    assert!(query.is_ascii() && !query.contains(['&', '#', '=', '"', ' ']) && query.contains("%2541"), "{target}");
+    let query = target
+        .strip_prefix("/tcb/uploadfile?access_token=")
+        .unwrap();
+    assert!(
+        query.is_ascii() && !query.contains(['&', '#', '=', '"', ' ']) && query.contains("%2541"),
+        "{target}"
+    );
     assert_eq!(world.config()["access_token"], odd);
 }
 
@@ -452,5 +678,5 @@ fn a_token_of_a_short_life_serves_more_than_one_call() {
     world.configure(json!({ "auth": "stable_token" }));
     world.stand_in.set_expires_in(45);
     world.run(["files"]).assert_success();
-    assert_eq!(count(&world, Step::Token), 1);
+    assert_eq!(world.count(Step::Token), 1);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::World;
-use crate::stand_in::Step;
+use stand_in::Step;
 
 /// The awkward names of the design, and then some: (name, bytes).
 fn awkward_files() -> Vec<(&'static str, Vec<u8>)> {
@@ -29,8 +29,13 @@ fn awkward_files() -> Vec<(&'static str, Vec<u8>)> {
         "trailing space ",
         "~tilde$dollar`.txt",
     ];
-    let small = names.iter().map(|&name| (name, format!("the bytes of {name}").into_bytes()));
-    let sizes = [("empty", Vec::new()), ("1MiB.bin", (0..1 << 20).map(|i| (i % 251) as u8).collect())];
+    let small = names
+        .iter()
+        .map(|&name| (name, format!("the bytes of {name}").into_bytes()));
+    let sizes = [
+        ("empty", Vec::new()),
+        ("1MiB.bin", (0..1 << 20).map(|i| (i % 251) as u8).collect()),
+    ];
     small.chain(sizes).collect()
 }
 
@@ -59,8 +64,11 @@ fn awkward_names_go_up_over_https_byte_for_byte() {
     // In the order of the directory, sorted by name, with a link that leads to the same bytes.
     let mut names: Vec<_> = awkward_files().into_iter().map(|(name, _)| name).collect();
     names.sort();
-    let printed: Vec<_> =
-        ran.lines().iter().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect();
+    let printed: Vec<_> = ran
+        .lines()
+        .iter()
+        .map(|line| line.split('\t').next().unwrap_or_default().to_owned())
+        .collect();
     assert_eq!(printed, names);
 }
 
@@ -72,6 +80,9 @@ fn a_second_run_asks_for_no_token() {
     let saved = fs::read_to_string(world.path("config.json")).unwrap();
     world.run([&file]).assert_success();
     assert_eq!(world.stand_in.tokens_issued().len(), 1);
-    assert_eq!(saved, fs::read_to_string(world.path("config.json")).unwrap());
+    assert_eq!(
+        saved,
+        fs::read_to_string(world.path("config.json")).unwrap()
+    );
     world.assert_proper();
 }

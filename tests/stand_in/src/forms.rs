@@ -1,0 +1,158 @@
+//! The upload form, parsed by a library that is not the one that wrote it.
+
+use std::io::{self, BufReader, Read};
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use futures_util::stream;
+use multer::Multipart;
+
+use crate::io::Io;
+use crate::request::Request;
+
+/// Larger objects are kept as size and checksum only, so that a test can send gigabytes.
+pub(crate) const MAX_STORED: u64 = 8 << 20;
+const MAX_UPLOAD: u64 = 5 << 30;
+pub(crate) const CHUNK: usize = 64 << 10;
+
+/// CRC-64/XZ, which is what COS calls crc64ecma.
+static CRC64: crc::Crc<u64, crc::Table<16>> = crc::Crc::<u64, crc::Table<16>>::new(&crc::CRC_64_XZ);
+
+/// A request's body, in chunks.
+pub(crate) struct Body<'a> {
+    pub(crate) io: &'a mut BufReader<Io>,
+    pub(crate) done: u64,
+    pub(crate) length: u64,
+    /// Reading past it is an error; `length`, unless a fault wants the middle.
+    pub(crate) stop_at: u64,
+    pub(crate) pace: Option<(usize, Duration)>,
+    /// The last bytes read, enough for a closing boundary.
+    pub(crate) tail: Vec<u8>,
+}
+
+impl<'a> Body<'a> {
+    const TAIL: usize = 80;
+
+    pub(crate) fn new(io: &'a mut BufReader<Io>, length: u64) -> Self {
+        Self {
+            io,
+            done: 0,
+            length,
+            stop_at: length,
+            pace: None,
+            tail: Vec::new(),
+        }
+    }
+
+    /// As many as `most` bytes, or what the pace says; fewer only at the end of the body.
+    pub(crate) fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let most = self.pace.map_or(most, |(chunk, _)| chunk) as u64;
+        let wanted = most.min(self.stop_at - self.done);
+        if wanted == 0 && self.done < self.length {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let mut chunk = Vec::with_capacity(wanted as usize);
+        self.io.by_ref().take(wanted).read_to_end(&mut chunk)?;
+        if (chunk.len() as u64) < wanted {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.done += wanted;
+        self.tail
+            .extend_from_slice(&chunk[chunk.len().saturating_sub(Self::TAIL)..]);
+        self.tail
+            .drain(..self.tail.len().saturating_sub(Self::TAIL));
+        if let Some((_, pause)) = self.pace {
+            thread::sleep(pause);
+        }
+        Ok(chunk)
+    }
+}
+
+pub(crate) enum FormError {
+    Io(io::Error),
+    Malformed(String),
+    TooLarge,
+}
+
+impl From<multer::Error> for FormError {
+    fn from(error: multer::Error) -> Self {
+        match error {
+            multer::Error::StreamReadFailed(error) => Self::Io(io::Error::other(error)),
+            error => Self::Malformed(format!("the form: {error}")),
+        }
+    }
+}
+
+/// What was in `file`.
+pub(crate) struct FormFile {
+    pub(crate) crc64: u64,
+    pub(crate) bytes: Option<Vec<u8>>,
+}
+
+/// Reads an upload's form, noting its fields in the request.
+pub(crate) async fn read_form(
+    body: &mut Body<'_>,
+    request: &mut Request,
+    check_crc: bool,
+    store: bool,
+) -> Result<FormFile, FormError> {
+    let boundary = multer::parse_boundary(request.header("Content-Type").unwrap_or_default())?;
+    let mut file = None;
+    let mut rest = true;
+    let chunks = stream::poll_fn(|context| {
+        // multer takes all that is ready, and would hold the whole body: so be ready every other
+        // time only.
+        rest = !rest;
+        if rest {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(
+            body.read(CHUNK)
+                .map(|chunk| (!chunk.is_empty()).then_some(chunk))
+                .transpose(),
+        )
+    });
+    let mut form = Multipart::new(chunks, &boundary);
+    while let Some(mut field) = form.next_field().await? {
+        let name = field.name().unwrap_or_default().to_owned();
+        if name != "file" {
+            let value = String::from_utf8(field.bytes().await?.into());
+            let value = value
+                .map_err(|_| FormError::Malformed(format!("the field {name} is not UTF-8")))?;
+            request.fields.push((name, value));
+            continue;
+        }
+        let file_name = field.file_name().unwrap_or_default().to_owned();
+        request.fields.push((name, file_name));
+        let mut digest = CRC64.digest();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = field.chunk().await? {
+            request.file_size += chunk.len() as u64;
+            if request.file_size > MAX_UPLOAD {
+                return Err(FormError::TooLarge);
+            }
+            if check_crc {
+                digest.update(&chunk);
+            }
+            if store {
+                bytes.extend_from_slice(&chunk);
+            }
+        }
+        let bytes = (store && request.file_size <= MAX_STORED).then_some(bytes);
+        file = Some(FormFile {
+            crc64: if check_crc { digest.finalize() } else { 0 },
+            bytes,
+        });
+    }
+    drop(form);
+    let end = format!("--{boundary}--");
+    let tail = body.tail.strip_suffix(b"\r\n").unwrap_or(&body.tail);
+    if body.done < body.length || !tail.ends_with(end.as_bytes()) {
+        return Err(FormError::Malformed(
+            "the form ends before Content-Length does".into(),
+        ));
+    }
+    file.ok_or_else(|| FormError::Malformed("the form has no file".into()))
+}

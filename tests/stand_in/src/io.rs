@@ -1,0 +1,78 @@
+//! The bytes of a connection, with TLS or without.
+
+use std::io::{self, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use rustls::{ServerConnection, StreamOwned};
+use socket2::SockRef;
+
+/// What a reader that is meant to be slow lets pile up; the kernel rounds it up to its own least.
+const SLOW_RECEIVE_BUFFER: usize = 4 << 10;
+
+/// A connection's bytes, in clear.
+pub(crate) enum Io {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, Socket>>),
+}
+
+impl Io {
+    /// An orderly close: TLS's own end, then FIN.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        match self {
+            Io::Plain(tcp) => tcp.shutdown(Shutdown::Write),
+            Io::Tls(tls) => {
+                tls.conn.send_close_notify();
+                tls.flush()?;
+                tls.sock.0.get_ref().shutdown(Shutdown::Write)
+            }
+        }
+    }
+}
+
+impl Read for Io {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Io::Plain(tcp) => tcp.read(buffer),
+            Io::Tls(tls) => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Io {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Io::Plain(tcp) => tcp.write(bytes),
+            Io::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Io::Plain(tcp) => tcp.flush(),
+            Io::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+/// Read in large pieces, as rustls by itself asks the kernel for 4 KiB at a time.
+pub(crate) struct Socket(pub(crate) BufReader<TcpStream>);
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn shrink_receive_buffer(socket: SockRef<'_>) {
+    socket.set_recv_buffer_size(SLOW_RECEIVE_BUFFER).ok();
+}

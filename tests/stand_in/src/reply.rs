@@ -1,0 +1,96 @@
+//! Replies, as the API and as COS word them.
+
+use serde_json::{Value, json};
+
+use crate::text::{ALPHANUMERIC, HEX, owned, random};
+
+pub(crate) type Headers = Vec<(String, String)>;
+
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Headers,
+    pub(crate) body: Vec<u8>,
+    pub(crate) close: bool,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, headers: Headers, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            headers,
+            body,
+            close: false,
+        }
+    }
+
+    pub(crate) fn empty(status: u16) -> Self {
+        Self::new(status, Vec::new(), Vec::new())
+    }
+
+    pub(crate) fn json(value: &Value) -> Self {
+        let headers = owned(&[("Content-Type", "application/json; encoding=utf-8")]);
+        Self::new(200, headers, value.to_string().into())
+    }
+
+    /// COS's way to say no.
+    pub(crate) fn xml(status: u16, code: &str, message: &str) -> Self {
+        let message = message
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
+        let request_id = random(40, ALPHANUMERIC);
+        let body = format!(
+            "<?xml version='1.0' encoding='utf-8' ?>\n<Error>\n\t<Code>{code}</Code>\n\
+             \t<Message>{message}</Message>\n\
+             \t<RequestId>{request_id}</RequestId>\n</Error>\n"
+        );
+        let headers = owned(&[
+            ("Content-Type", "application/xml"),
+            ("x-cos-request-id", &request_id),
+        ]);
+        Self::new(status, headers, body.into())
+    }
+
+    pub(crate) fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = format!("HTTP/1.1 {} Stand-in\r\n", self.status).into_bytes();
+        for (name, value) in &self.headers {
+            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        if self.status != 204 {
+            bytes.extend_from_slice(format!("Content-Length: {}\r\n", self.body.len()).as_bytes());
+        }
+        if self.close {
+            bytes.extend_from_slice(b"Connection: close\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+/// The API's way to say no, with HTTP status 200.
+pub(crate) struct Refusal {
+    pub(crate) errcode: i64,
+    pub(crate) errmsg: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(errcode: i64, errmsg: impl Into<String>) -> Self {
+        Self {
+            errcode,
+            errmsg: errmsg.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(Refusal { errcode, errmsg }: Refusal) -> Self {
+        let rid = random(8, HEX);
+        Reply::json(&json!({ "errcode": errcode, "errmsg": format!("{errmsg} rid: {rid}") }))
+    }
+}

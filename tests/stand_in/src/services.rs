@@ -1,0 +1,392 @@
+//! The services: tokens, where to upload, COS, links and downloads.
+//!
+//! As strict as they are, and stricter: what a careful client never does is kept as a complaint.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::forms::FormFile;
+use crate::reply::{Refusal, Reply};
+use crate::request::{Request, Step};
+use crate::state::{Object, Permit, Shared, State, Token, TokenKind};
+use crate::text::{ALPHANUMERIC, HEX, owned, percent_encode, random};
+use crate::{APPID, ENV, SECRET};
+
+pub(crate) const BUCKET: &str = "7072-prod-1g2h3j4k5l-1300000000";
+const MAX_KEY_BYTES: usize = 850;
+const LINKS_PER_CALL: usize = 50;
+/// The fields of the upload form, in their order; `Content-Type` alone is optional.
+const FORM_FIELDS: [&str; 6] = [
+    "key",
+    "Signature",
+    "x-cos-security-token",
+    "x-cos-meta-fileid",
+    "Content-Type",
+    "file",
+];
+
+impl Shared {
+    pub(crate) fn serve_api(&self, request: &Request) -> Reply {
+        let mut state = self.lock();
+        if request.step == Step::Download {
+            return state.download(request);
+        }
+        let result = match request.path() {
+            "/cgi-bin/token" => state.token(request),
+            "/cgi-bin/stable_token" => state.stable_token(request),
+            "/tcb/uploadfile" => state.upload_info(request),
+            _ => state.links(request),
+        };
+        result.map_or_else(Reply::from, |value| Reply::json(&value))
+    }
+
+    pub(crate) fn store_object(&self, request: &Request, file: FormFile) -> Reply {
+        self.lock().store_object(request, file)
+    }
+}
+
+impl State {
+    /// A refusal for what a careful client never does.
+    fn offence(&mut self, request: &Request, errcode: i64, errmsg: impl Into<String>) -> Refusal {
+        let errmsg = errmsg.into();
+        self.complain(format!("{}: {errmsg}", request.path()));
+        Refusal::new(errcode, errmsg)
+    }
+
+    fn token(&mut self, request: &Request) -> Result<Value, Refusal> {
+        if request.method != "GET" {
+            return Err(self.offence(request, 43002, "require GET method"));
+        }
+        let query = Value::Object(
+            request
+                .query()
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+        );
+        self.check_account(request, &query)?;
+        let dies = Instant::now() + self.token_grace;
+        self.tokens
+            .iter_mut()
+            .filter(|token| token.kind != TokenKind::Stable)
+            .for_each(|token| token.die(dies));
+        Ok(self.new_token(TokenKind::Plain))
+    }
+
+    fn stable_token(&mut self, request: &Request) -> Result<Value, Refusal> {
+        let body = self.json_body(request)?;
+        if !request.query().is_empty() {
+            return Err(self.offence(request, 40097, "a query in the URL"));
+        }
+        self.check_account(request, &body)?;
+        let now = Instant::now();
+        if body["force_refresh"] == true {
+            let stable = self
+                .tokens
+                .iter_mut()
+                .filter(|token| token.kind == TokenKind::Stable);
+            stable.for_each(|token| token.die(now));
+        }
+        let lives = |token: &&Token| {
+            token.kind == TokenKind::Stable && !token.is_dead(now) && !token.is_expired(now)
+        };
+        let Some(token) = self.tokens.iter().find(lives) else {
+            return Ok(self.new_token(TokenKind::Stable));
+        };
+        let seconds_left = token.expires.duration_since(now).as_secs();
+        Ok(json!({ "access_token": token.value, "expires_in": seconds_left }))
+    }
+
+    fn new_token(&mut self, kind: TokenKind) -> Value {
+        let value = format!(
+            "92_{}-{}_",
+            random(60, ALPHANUMERIC),
+            random(70, ALPHANUMERIC)
+        );
+        self.add_token(kind, value.clone());
+        json!({ "access_token": value, "expires_in": self.expires_in })
+    }
+
+    fn check_account(&mut self, request: &Request, account: &Value) -> Result<(), Refusal> {
+        if self.auth_none {
+            self.complain("a token was asked for where none is needed");
+        }
+        if account["grant_type"] != "client_credential" {
+            return Err(self.offence(request, 40002, "invalid grant_type"));
+        }
+        if account["appid"] != APPID {
+            return Err(self.offence(request, 40013, "invalid appid"));
+        }
+        if account["secret"] != SECRET {
+            return Err(self.offence(request, 40125, "invalid appsecret"));
+        }
+        Ok(())
+    }
+
+    fn check_access_token(&mut self, request: &Request) -> Result<(), Refusal> {
+        if let Some((name, _)) = request
+            .query()
+            .into_iter()
+            .find(|(name, _)| name != "access_token")
+        {
+            return Err(self.offence(request, 40097, format!("unknown query parameter {name}")));
+        }
+        let access_token = request.query_value("access_token");
+        let access_token = match (self.auth_none, access_token) {
+            (true, None) => return Ok(()),
+            (true, Some(_)) => {
+                return Err(self.offence(request, 40001, "access_token sent where none is needed"));
+            }
+            (false, None) => return Err(self.offence(request, 41001, "access_token missing")),
+            (false, Some(access_token)) => access_token,
+        };
+        let invalid =
+            format!("invalid credential, access_token is invalid or not latest: {access_token}");
+        let now = Instant::now();
+        match self
+            .tokens
+            .iter()
+            .rev()
+            .find(|token| token.value == access_token)
+        {
+            None => Err(self.offence(request, 40001, invalid)),
+            Some(token) if token.is_dead(now) => Err(Refusal::new(40001, invalid)),
+            Some(token) if token.is_expired(now) => {
+                Err(Refusal::new(42001, "access_token expired"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The body of an API call, which must be a POST of raw UTF-8 JSON.
+    fn json_body(&mut self, request: &Request) -> Result<Value, Refusal> {
+        if request.method != "POST" {
+            return Err(self.offence(request, 43002, "require POST method"));
+        }
+        if request.body.is_empty() {
+            return Err(self.offence(request, 44002, "empty post data"));
+        }
+        let media_type = request
+            .header("Content-Type")
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default();
+        if !media_type.trim().eq_ignore_ascii_case("application/json") {
+            return Err(self.offence(request, 47001, format!("Content-Type is {media_type:?}")));
+        }
+        if has_unicode_escape(&request.body) {
+            self.complain(format!("{}: a \\u escape in the JSON", request.path()));
+        }
+        match serde_json::from_slice(&request.body) {
+            Ok(body @ Value::Object(_)) => Ok(body),
+            _ => Err(self.offence(request, 47001, "data format error")),
+        }
+    }
+
+    /// The body of a call of `/tcb/`.
+    fn tcb_body(&mut self, request: &Request) -> Result<Value, Refusal> {
+        self.check_access_token(request)?;
+        let body = self.json_body(request)?;
+        if body["env"] != ENV {
+            return Err(self.offence(request, 40097, format!("invalid env {}", body["env"])));
+        }
+        Ok(body)
+    }
+
+    fn upload_info(&mut self, request: &Request) -> Result<Value, Refusal> {
+        let body = self.tcb_body(request)?;
+        let Some(key) = body["path"].as_str().filter(|key| is_valid_key(key)) else {
+            return Err(self.offence(request, 40097, format!("invalid path {}", body["path"])));
+        };
+        let start = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let end = start + self.signature_lifetime.as_secs();
+        let authorization = format!(
+            "q-sign-algorithm=sha1&q-ak=AKID{}&q-sign-time={start};{end}&q-key-time={start};{end}\
+             &q-header-list=&q-url-param-list=&q-signature={}",
+            random(32, ALPHANUMERIC),
+            random(40, HEX)
+        );
+        let permit = Permit {
+            key: key.to_owned(),
+            token: format!(
+                "{}+/{}==",
+                random(40, ALPHANUMERIC),
+                random(300, ALPHANUMERIC)
+            ),
+            file_id: file_id_of(key),
+            cos_file_id: format!(
+                "{}+/{}==",
+                random(20, ALPHANUMERIC),
+                random(40, ALPHANUMERIC)
+            ),
+            expires: Instant::now() + self.signature_lifetime,
+            escaped: has_unicode_escape(&request.body),
+        };
+        let origin = self.upload_origin.as_ref().unwrap_or(&self.base);
+        let reply = json!({
+            "errcode": 0,
+            "errmsg": "ok",
+            "url": format!("{origin}/cos/{BUCKET}/{}", percent_encode(key)),
+            "token": permit.token,
+            "authorization": authorization,
+            "file_id": permit.file_id,
+            "cos_file_id": permit.cos_file_id,
+        });
+        self.permits.insert(authorization, permit);
+        Ok(reply)
+    }
+
+    fn links(&mut self, request: &Request) -> Result<Value, Refusal> {
+        let body = self.tcb_body(request)?;
+        let entries = body["file_list"].as_array().map_or(&[][..], Vec::as_slice);
+        let file_ids: Option<Vec<_>> = entries
+            .iter()
+            .map(|entry| entry["fileid"].as_str())
+            .collect();
+        let Some(file_ids) = file_ids.filter(|ids| (1..=LINKS_PER_CALL).contains(&ids.len()))
+        else {
+            let refusal = format!("invalid file_list of {} entries", entries.len());
+            return Err(self.offence(request, 40097, refusal));
+        };
+        let links: Vec<_> = file_ids
+            .into_iter()
+            .map(|file_id| self.link(file_id))
+            .collect();
+        Ok(json!({ "errcode": 0, "errmsg": "ok", "file_list": links }))
+    }
+
+    fn link(&self, file_id: &str) -> Value {
+        let key = file_id.strip_prefix(&file_id_of(""));
+        let object = key.and_then(|key| self.objects.get_key_value(key));
+        let (url, status, errmsg) = match object {
+            Some((key, object)) if object.linkable => (
+                format!("{}/download/{}", self.base, percent_encode(key)),
+                0,
+                "ok",
+            ),
+            _ => (String::new(), 1, "STORAGE_FILE_NONEXIST"),
+        };
+        json!({ "fileid": file_id, "download_url": url, "status": status, "errmsg": errmsg })
+    }
+
+    fn download(&self, request: &Request) -> Reply {
+        let object = request
+            .key
+            .as_ref()
+            .and_then(|key| self.objects.get(key))
+            .filter(|object| object.linkable);
+        let Some((object, bytes)) = object.and_then(|object| Some((object, object.bytes.clone()?)))
+        else {
+            return Reply::xml(
+                404,
+                "NoSuchKey",
+                "The specified key does not exist, or its bytes were not kept.",
+            );
+        };
+        let content_type = object
+            .content_type
+            .clone()
+            .map(|value| ("Content-Type".to_owned(), value));
+        Reply::new(200, content_type.into_iter().collect(), bytes)
+    }
+
+    /// COS's part: checks the form and keeps the object.
+    fn store_object(&mut self, request: &Request, file: FormFile) -> Reply {
+        let path = request.path();
+        if request.method != "POST" {
+            self.complain(format!("{} {path}", request.method));
+            return Reply::xml(
+                405,
+                "MethodNotAllowed",
+                "The specified method is not allowed.",
+            );
+        }
+        let names: Vec<_> = request
+            .fields
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let expected = FORM_FIELDS
+            .into_iter()
+            .filter(|name| *name != "Content-Type" || names.contains(name));
+        if !expected.eq(names.iter().copied()) {
+            self.complaints
+                .push(format!("{path}: form fields {names:?}"));
+        }
+        let signature = request.field("Signature").unwrap_or_default();
+        let Some(permit) = self.permits.get(signature) else {
+            self.complain(format!("{path}: a Signature that was never given"));
+            let message = format!("The Signature you specified is invalid: {signature}");
+            return Reply::xml(403, "SignatureDoesNotMatch", &message);
+        };
+        if permit.expires <= Instant::now() {
+            return Reply::xml(
+                403,
+                "AccessDenied",
+                &format!("Request has expired: {signature}"),
+            );
+        }
+        let refused = if request.field("key") != Some(&permit.key)
+            || request.key.as_ref() != Some(&permit.key)
+        {
+            Some("the Signature is for another key")
+        } else if request.field("x-cos-security-token") != Some(&permit.token) {
+            Some("the x-cos-security-token is not the Signature's")
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            self.complain(format!("{path}: {refused}"));
+            return Reply::xml(403, "AccessDenied", &format!("{refused}: {signature}"));
+        }
+        let file_id_is_right = request.field("x-cos-meta-fileid") == Some(&permit.cos_file_id);
+        let object = Object {
+            size: request.file_size,
+            bytes: file.bytes,
+            crc64: file.crc64,
+            content_type: request.field("Content-Type").map(Into::into),
+            file_id: permit.file_id.clone(),
+            linkable: file_id_is_right && !permit.escaped,
+        };
+        self.objects.insert(permit.key.clone(), object);
+        if !file_id_is_right {
+            self.complain(format!("{path}: x-cos-meta-fileid is wrong or missing"));
+        }
+        let etag = format!("\"{}\"", random(32, HEX));
+        let mut headers = owned(&[
+            ("ETag", &etag),
+            ("x-cos-request-id", &random(40, ALPHANUMERIC)),
+        ]);
+        if self.check_crc {
+            headers.push(("x-cos-hash-crc64ecma".into(), file.crc64.to_string()));
+        }
+        Reply::new(204, headers, Vec::new())
+    }
+}
+
+/// The official naming rules (官方文件名命名限制).
+pub(crate) fn is_valid_key(key: &str) -> bool {
+    let has_bounds = !key.is_empty() && key.len() <= MAX_KEY_BYTES;
+    has_bounds && !key.starts_with('/') && !key.contains("//") && !key.contains(char::is_control)
+}
+
+/// The `file_id` of a cloud key.
+pub fn file_id_of(key: &str) -> String {
+    format!("cloud://{ENV}.{BUCKET}/{key}")
+}
+
+/// Whether JSON text has a `\u` escape. An escaped backslash before a `u` is none.
+pub(crate) fn has_unicode_escape(json: &[u8]) -> bool {
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'\\' && bytes.next() == Some(&b'u') {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,177 @@
+//! What the services know: tokens, permits, objects, and everything that came in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::TcpStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+
+use crate::faults::{Fault, Rule};
+use crate::request::{Request, Step};
+
+/// An object in the bucket.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub size: u64,
+    /// The bytes, unless there are more than 8 MiB or [`StandIn::store`] is off.
+    pub bytes: Option<Vec<u8>>,
+    /// CRC-64/XZ of the bytes; 0 if [`StandIn::check_crc`] is off.
+    pub crc64: u64,
+    /// The form's `Content-Type` field. COS ignores the type that the `file` part states.
+    pub content_type: Option<String>,
+    pub file_id: String,
+    /// Whether links can be had: not without the right `x-cos-meta-fileid`, nor if the path was
+    /// asked for with `\u` escapes.
+    pub linkable: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenKind {
+    Plain,
+    Stable,
+    Accepted,
+}
+
+pub(crate) struct Token {
+    pub(crate) kind: TokenKind,
+    pub(crate) value: String,
+    pub(crate) expires: Instant,
+    pub(crate) dies: Option<Instant>,
+}
+
+impl Token {
+    pub(crate) fn die(&mut self, at: Instant) {
+        self.dies = Some(self.dies.map_or(at, |dies| dies.min(at)));
+    }
+
+    pub(crate) fn is_dead(&self, now: Instant) -> bool {
+        self.dies.is_some_and(|dies| dies <= now)
+    }
+
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.expires <= now
+    }
+}
+
+/// What one reply of `/tcb/uploadfile` permits; kept under its `authorization`.
+pub(crate) struct Permit {
+    pub(crate) key: String,
+    pub(crate) token: String,
+    pub(crate) file_id: String,
+    pub(crate) cos_file_id: String,
+    pub(crate) expires: Instant,
+    /// The path was asked for with `\u` escapes.
+    pub(crate) escaped: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) base: String,
+    pub(crate) upload_origin: Option<String>,
+    pub(crate) auth_none: bool,
+    pub(crate) expires_in: u64,
+    pub(crate) token_grace: Duration,
+    pub(crate) signature_lifetime: Duration,
+    pub(crate) check_crc: bool,
+    pub(crate) store: bool,
+
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) permits: HashMap<String, Permit>,
+    pub(crate) objects: BTreeMap<String, Object>,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) complaints: Vec<String>,
+    pub(crate) connections: usize,
+    pub(crate) open: HashMap<usize, TcpStream>,
+    pub(crate) uploads: usize,
+    pub(crate) most_uploads: usize,
+    pub(crate) gate_is_open: bool,
+    pub(crate) stopped: bool,
+}
+
+impl State {
+    pub(crate) fn new(base: String) -> Self {
+        Self {
+            base,
+            expires_in: 7200,
+            signature_lifetime: Duration::from_secs(15 * 60),
+            check_crc: true,
+            store: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn count(&self, step: Step) -> usize {
+        self.requests
+            .iter()
+            .filter(|request| request.step == step)
+            .count()
+    }
+
+    pub(crate) fn complain(&mut self, complaint: impl Into<String>) {
+        self.complaints.push(complaint.into());
+    }
+
+    pub(crate) fn add_token(&mut self, kind: TokenKind, value: String) {
+        let expires = Instant::now() + Duration::from_secs(self.expires_in);
+        self.tokens.push(Token {
+            kind,
+            value,
+            expires,
+            dies: None,
+        });
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) state: Mutex<State>,
+    /// Told of each request, of the gate, and of the end.
+    pub(crate) changed: Condvar,
+    /// Apart from the state, so that a `Fault::Custom` may look at the stand-in.
+    pub(crate) rules: Mutex<Vec<Rule>>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Waits until `done`, but no longer than `patience`, nor past the end of the stand-in.
+    pub(crate) fn wait(&self, patience: Duration, done: impl Fn(&State) -> bool) {
+        let go_on = |state: &mut State| !state.stopped && !done(state);
+        drop(
+            self.changed
+                .wait_timeout_while(self.lock(), patience, go_on),
+        );
+    }
+
+    pub(crate) fn complain(&self, complaint: impl Into<String>) {
+        self.lock().complain(complaint);
+    }
+
+    /// The fault for the `nth` request of its step.
+    pub(crate) fn strike(&self, request: &Request, nth: usize) -> Option<Fault> {
+        self.lock_rules()
+            .iter_mut()
+            .filter(|rule| rule.concerns(request, nth))
+            .find_map(|rule| {
+                let fault = match &rule.fault {
+                    Fault::Custom(choose) => choose(request)?,
+                    fault => fault.clone(),
+                };
+                rule.strikes += 1;
+                Some(fault)
+            })
+    }
+}

@@ -1,0 +1,73 @@
+//! Certificates, made on the spot: good ones, and those that a client must refuse.
+
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+
+/// What is wrong with the certificate of [`StandIn::https_with`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    Good,
+    Expired,
+    OtherHost,
+    /// [`StandIn::ca_pem`] is another authority's.
+    UnknownAuthority,
+}
+
+/// A server configuration and the authority to trust.
+pub(crate) fn tls(certificate: Certificate) -> (ServerConfig, String) {
+    let authority = new_authority();
+    let name = if certificate == Certificate::OtherHost {
+        "other.example"
+    } else {
+        "localhost"
+    };
+    let mut params = CertificateParams::new([name.to_owned()]).expect("a valid name");
+    if certificate != Certificate::OtherHost {
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::IpAddress([127, 0, 0, 1].into()));
+    }
+    if certificate == Certificate::Expired {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    }
+    params
+        .extended_key_usages
+        .push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let key = KeyPair::generate().expect("a key pair");
+    let leaf = params
+        .signed_by(&key, &authority)
+        .expect("a signed certificate");
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions of ring")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![leaf.der().clone()],
+            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )
+        .expect("a certificate and its key");
+    let trusted = if certificate == Certificate::UnknownAuthority {
+        new_authority()
+    } else {
+        authority
+    };
+    (config, trusted.pem())
+}
+
+/// A self-signed certificate authority, ECDSA P-256.
+pub(crate) fn new_authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "stand-in authority");
+    let key = KeyPair::generate().expect("a key pair");
+    CertifiedIssuer::self_signed(params, key).expect("a self-signed certificate")
+}
