@@ -55,6 +55,7 @@ impl Token {
 }
 
 /// What one reply of `/tcb/uploadfile` permits; kept under its `authorization`.
+#[derive(Clone)]
 pub(crate) struct Permit {
     pub(crate) key: String,
     pub(crate) token: String,
@@ -162,16 +163,19 @@ impl Shared {
 
     /// The fault for the `nth` request of its step.
     pub(crate) fn strike(&self, request: &Request, nth: usize) -> Option<Fault> {
-        self.lock_rules()
-            .iter_mut()
-            .filter(|rule| rule.concerns(request, nth))
-            .find_map(|rule| {
-                let fault = match &rule.fault {
-                    Fault::Custom(choose) => choose(request)?,
-                    fault => fault.clone(),
-                };
+        for rule in self.lock_rules().iter_mut() {
+            if !rule.concerns(request, nth) {
+                continue;
+            }
+            let fault = match &rule.fault {
+                Fault::Custom(choose) => choose(request),
+                fault => Some(fault.clone()),
+            };
+            if fault.is_some() {
                 rule.strikes += 1;
-                Some(fault)
-            })
+                return fault;
+            }
+        }
+        None
     }
 }
