@@ -14,6 +14,11 @@ pub fn broken_rule(key: &str) -> Option<&'static str> {
     if key.split('/').any(|part| part == "." || part == "..") {
         return Some("a cloud name can't have `.` or `..` between slashes");
     }
+    if key.contains("${filename}") {
+        return Some(
+            "a cloud name can't have `${filename}` in it: COS would put another name there",
+        );
+    }
     if key.len() > MAX_BYTES {
         return Some("the cloud name is longer than 850 bytes");
     }

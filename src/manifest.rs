@@ -35,8 +35,8 @@ struct Upload {
 
 impl Manifest {
     /// Opens the manifest, or begins it, and reads what it knows of `files`. A last line that a
-    /// power cut tore is cut off. Something else than a manifest is refused and stays as it is. In a
-    /// dry run nothing is changed.
+    /// power cut tore is cut off. Something else than a manifest is refused and stays as it is. In
+    /// a dry run nothing is changed.
     pub fn open(settings: &Settings, files: &[LocalFile]) -> Result<Manifest, String> {
         let mut manifest = Manifest {
             path: None,

@@ -199,6 +199,8 @@ pub struct Settings {
     pub auth: Auth,
     /// Where the API is, without a last `/`.
     pub api_base: String,
+    /// Seconds that a link is to live.
+    pub max_age: Option<u64>,
 }
 
 impl Settings {
@@ -220,6 +222,17 @@ impl Settings {
                 "{shown}: `api_base` must be like https://api.weixin.qq.com"
             ));
         };
+        let max_age = match &config["max_age"] {
+            Value::Null => None,
+            seconds => match seconds.as_u64() {
+                Some(seconds @ 1..) => Some(seconds),
+                _ => {
+                    return Err(format!(
+                        "{shown}: `max_age` must be a whole number from 1 (seconds)"
+                    ));
+                }
+            },
+        };
         let prefix = prefix(&options, config)?;
         let Some(env) = text_or_variable(config, "env", "WX_ENV") else {
             let hint = "the id of the 云托管 environment, like prod-…";
@@ -233,6 +246,7 @@ impl Settings {
             prefix,
             auth,
             api_base,
+            max_age,
             config: options.config,
             paths: options.paths,
             recursive: options.recursive,

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -146,6 +147,7 @@ pub struct Console {
     quiet: bool,
     bar: ProgressBar,
     files: usize,
+    holds_back: AtomicBool,
 }
 
 impl Console {
@@ -167,6 +169,7 @@ impl Console {
             quiet: settings.quiet,
             bar,
             files: files.len(),
+            holds_back: AtomicBool::new(false),
         }
     }
 
@@ -187,7 +190,8 @@ impl Console {
         if io::stdout().is_terminal() {
             return self.bar.suspend(|| print(line));
         }
-        print(line) // may take its time, in which progress, and so the workers, must not stand still
+        // It may take its time, in which progress, and so the workers, must not stand still.
+        print(line)
     }
 
     /// So many bytes more were sent.
@@ -215,6 +219,11 @@ impl Console {
         self.bar.set_prefix(files.to_string());
     }
 
+    /// Whether the run waits, as a service asks it to slow down.
+    pub fn hold_back(&self, holds_back: bool) {
+        self.holds_back.store(holds_back, Ordering::Relaxed);
+    }
+
     /// Shows progress until it is finished: in a thread of its own, which `finish` lets end when it
     /// is unparked.
     pub fn show_progress(&self) {
@@ -228,17 +237,23 @@ impl Console {
     fn progress(&self) -> String {
         let bar = &self.bar;
         let rate = bar.per_sec() as u64;
-        let left = match rate {
-            0 => String::new(),
-            _ => format!(", {:#} left", HumanDuration(bar.eta())),
+        let pace = if self.holds_back.load(Ordering::Relaxed) {
+            "waiting, as the service asks to slow down".to_owned()
+        } else if rate == 0 {
+            format!("{}/s", human_bytes(rate))
+        } else {
+            format!(
+                "{}/s, {:#} left",
+                human_bytes(rate),
+                HumanDuration(bar.eta())
+            )
         };
         format!(
-            "{}/{} files, {}/{}, {}/s{left}",
+            "{}/{} files, {}/{}, {pace}",
             bar.prefix(),
             self.files,
             human_bytes(bar.position()),
             human_bytes(bar.length().unwrap_or_default()),
-            human_bytes(rate),
         )
     }
 

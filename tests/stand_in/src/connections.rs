@@ -78,6 +78,11 @@ fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     ended
 }
 
+/// Whether RFC 3986 allows a byte in a URL's path or query.
+fn belongs_in_a_url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?@!$&'()*+,;=%".contains(&byte)
+}
+
 struct Connection {
     io: BufReader<Io>,
     control: TcpStream,
@@ -141,6 +146,13 @@ impl Connection {
             .headers
             .iter()
             .map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into()));
+        if !target.bytes().all(belongs_in_a_url) {
+            // As haproxy, envoy, node, Tomcat and PHP do.
+            shared.complain(format!("{method} {target}: raw bytes in the request line"));
+            let reply = Reply::empty(400).closing();
+            self.io.get_mut().write_all(&reply.bytes())?;
+            return Ok(None);
+        }
         let Some((step, key)) = route(target) else {
             shared.complain(format!("{method} {target}: there is no such thing"));
             let reply = Reply::empty(404).closing();
@@ -154,6 +166,7 @@ impl Connection {
             headers: headers.collect(),
             body: Vec::new(),
             fields: Vec::new(),
+            file_type: None,
             file_size: 0,
             key,
             connection: self.number,

@@ -149,6 +149,7 @@ async fn read_file(
     keep: Keep,
 ) -> Result<FormFile, FormError> {
     let file_name = field.file_name().unwrap_or_default().to_owned();
+    request.file_type = field.content_type().map(ToString::to_string);
     request.fields.push(("file".to_owned(), file_name));
     let mut digest = CRC64.digest();
     let mut bytes = Vec::new();

@@ -10,6 +10,7 @@ mod connections;
 mod faults;
 mod forms;
 mod io;
+mod limits;
 mod reply;
 mod request;
 mod services;
@@ -32,6 +33,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate as PemCertificate, RootCerts, TlsConfig};
 
 pub use faults::{Fault, When};
+pub use limits::Limit;
 pub use request::{Request, Step};
 pub use services::file_id_of;
 pub use state::Object;
@@ -111,6 +113,11 @@ impl StandIn {
     /// Names another origin in the `url` that `/tcb/uploadfile` answers.
     pub fn set_upload_origin(&self, origin: &str) {
         self.shared.lock().upload_origin = Some(origin.to_owned());
+    }
+
+    /// Whether URLs in replies are raw: the key as it is, with nothing percent-encoded.
+    pub fn raw_urls(&self, on: bool) {
+        self.shared.lock().raw_urls = on;
     }
 
     /// Writes `config.json` as the script had it, and `api_base`, into `dir`.

@@ -119,7 +119,8 @@ impl State {
             return Err(self.offence(request, 40013, "invalid appid"));
         }
         if account["secret"] != SECRET {
-            return Err(self.offence(request, 40125, "invalid appsecret"));
+            // AppSecret错误或者AppSecret不属于这个小程序
+            return Err(self.offence(request, 40001, "invalid credential, secret is wrong"));
         }
         Ok(())
     }
@@ -231,7 +232,7 @@ impl State {
         let reply = json!({
             "errcode": 0,
             "errmsg": "ok",
-            "url": format!("{origin}/cos/{BUCKET}/{}", percent_encode(key)),
+            "url": format!("{origin}/cos/{BUCKET}/{}", self.in_url(key)),
             "token": permit.token,
             "authorization": authorization,
             "file_id": permit.file_id,
@@ -265,13 +266,21 @@ impl State {
         let object = key.and_then(|key| self.objects.get_key_value(key));
         let (url, status, errmsg) = match object {
             Some((key, object)) if object.linkable => (
-                format!("{}/download/{}", self.base, percent_encode(key)),
+                format!("{}/download/{}", self.base, self.in_url(key)),
                 0,
                 "ok",
             ),
             _ => (String::new(), 1, "STORAGE_FILE_NONEXIST"),
         };
         json!({ "fileid": file_id, "download_url": url, "status": status, "errmsg": errmsg })
+    }
+
+    /// How a URL spells a key.
+    fn in_url(&self, key: &str) -> String {
+        match self.raw_urls {
+            true => key.to_owned(),
+            false => percent_encode(key),
+        }
     }
 
     fn download(&self, request: &Request) -> Reply {
@@ -320,7 +329,14 @@ impl State {
             file_id: permit.file_id,
             linkable: file_id_is_right && !permit.escaped,
         };
-        self.objects.insert(permit.key, object);
+        // COS puts the name that the part states there.
+        let file_name = request.fields.last().map_or("", |(_, name)| name);
+        let key = permit.key.replace("${filename}", file_name);
+        self.objects.insert(key, object);
+        if request.file_type.is_none() {
+            // COS does not mind, but some parsers take such a part for a text field.
+            self.complain(format!("{path}: the file part states no type"));
+        }
         if !file_id_is_right {
             self.complain(format!("{path}: x-cos-meta-fileid is wrong or missing"));
         }

@@ -74,6 +74,7 @@ pub(crate) struct State {
     pub(crate) expires_in: u64,
     pub(crate) token_grace: Duration,
     pub(crate) signature_lifetime: Duration,
+    pub(crate) raw_urls: bool,
     pub(crate) check_crc: bool,
     pub(crate) store: bool,
 
