@@ -195,7 +195,7 @@ fn compare(stand_in: &StandIn, samples: &[Sample], output: &str) -> Result<(), E
             .into());
         }
         println!(
-            "the same {:>5} bytes, {content_type:<15} {name}",
+            "the same {:>5} bytes, {content_type:<25} {name}",
             bytes.len()
         );
     }
@@ -240,8 +240,8 @@ fn samples() -> Vec<Sample> {
         ),
         sample("🌞 sun.svg", "image/svg+xml", svg.into()),
         sample("说明书.pdf", "application/pdf", pdf("Hello from wx-upload")),
-        sample("价格 & 数量.csv", "text/csv", csv.into()),
-        sample("读我 100%.txt", "text/plain", "你好，世界！\n".into()),
+        sample("价格 & 数量.csv", "text/csv; charset=utf-8", csv.into()),
+        sample("读我 100%.txt", "text/plain; charset=utf-8", "你好，世界！\n".into()),
     ]
 }
 
