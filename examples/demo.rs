@@ -241,7 +241,11 @@ fn samples() -> Vec<Sample> {
         sample("🌞 sun.svg", "image/svg+xml", svg.into()),
         sample("说明书.pdf", "application/pdf", pdf("Hello from wx-upload")),
         sample("价格 & 数量.csv", "text/csv; charset=utf-8", csv.into()),
-        sample("读我 100%.txt", "text/plain; charset=utf-8", "你好，世界！\n".into()),
+        sample(
+            "读我 100%.txt",
+            "text/plain; charset=utf-8",
+            "你好，世界！\n".into(),
+        ),
     ]
 }
 

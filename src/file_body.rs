@@ -2,11 +2,12 @@
 //!
 //! Does not know where they go.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::disk;
 use crate::failure::{Cure, Failure, Kind, Stage};
 use crate::listing::{MAX_FILE_BYTES, TOO_LARGE};
 use crate::output::Console;
@@ -27,11 +28,7 @@ pub struct FileBody<'a> {
 impl FileBody<'_> {
     /// Opens a regular file. `console` is told of the bytes read.
     pub fn open<'a>(path: &Path, console: &'a Console) -> Result<FileBody<'a>, Failure> {
-        // Asked before it is opened: to open a FIFO would wait for its other end.
-        if !fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(unusable("is no regular file any more"));
-        }
-        let file = File::open(path).map_err(unreadable)?;
+        let file = disk::open_regular(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.len() > MAX_FILE_BYTES {
             return Err(unusable(TOO_LARGE));

@@ -40,6 +40,8 @@ use ureq::unversioned::multipart::{Form, Part};
 
 use access_token::{AccessToken, SharedToken, unix_seconds};
 use api::{Call, call_api, odd_reply, text_field, upload_refused};
+use cloud_name::is_file_id;
+use disk::Owner;
 use failure::{Cure, Failure, Kind, Stage, quote};
 use file_body::FileBody;
 use listing::{Listing, LocalFile, list_files};
@@ -74,15 +76,11 @@ fn try_main() -> Result<ExitCode, String> {
         Command::Upload(options) => options,
     };
     let config = load_config(&options.config)?;
-    let settings = Settings::new(options, &config)?;
-    let Listing { files, notes } = list_files(&settings)?;
-    let manifest = Manifest::open(&settings, &files)?;
     let token = AccessToken::saved_in(&config);
-    let must_fetch_token = settings.auth != Auth::None && token.is_none();
-    if must_fetch_token && !settings.dry_run {
-        settings.account()?;
-    }
+    let settings = Settings::new(options, &config, token.is_none())?;
+    let Listing { files, notes } = list_files(&settings)?;
     let console = Console::new(&settings, &files);
+    let manifest = Manifest::open(&settings, &files, &console)?;
     let run = Run {
         agent: http_agent(&settings)?,
         course: Course::new(settings.retries, &console),
@@ -91,11 +89,17 @@ fn try_main() -> Result<ExitCode, String> {
         settings,
         manifest,
     };
+    if text_in(&config, "secret").is_some() && disk::is_public(&run.settings.config) {
+        let shown = run.settings.config.display();
+        console.note(&format!(
+            "note: {shown}: everybody on this machine can read its `secret`: chmod o-r '{shown}'"
+        ));
+    }
     for note in &notes {
-        run.console.note(&format!("note: {note}"));
+        console.note(&format!("note: {note}"));
     }
     if files.is_empty() {
-        run.console.note("note: there is no file to upload");
+        console.note("note: there is no file to upload");
     }
     Ok(match run.settings.dry_run {
         true => dry_run(&run, &files, notes.len()),
@@ -109,7 +113,7 @@ struct Run<'a> {
     agent: Agent,
     console: &'a Console,
     course: Course<'a>,
-    manifest: Manifest,
+    manifest: Manifest<'a>,
     token: SharedToken,
 }
 
@@ -130,7 +134,9 @@ fn show(text: &str) -> ExitCode {
 /// is wrong with it is said in a sentence that names the file, the key or line, and what to do.
 fn load_config(path: &Path) -> Result<Value, String> {
     let shown = path.display();
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
+    let mut bytes = Vec::new();
+    let read = disk::open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             format!("{shown}: no such file: `wx-upload --init` writes a config to fill in")
         }
@@ -139,7 +145,7 @@ fn load_config(path: &Path) -> Result<Value, String> {
     // Windows Notepad's byte-order mark
     let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let config: Value = serde_json::from_slice(json).map_err(|error| {
-        format!("{shown}: is no JSON in UTF-8 (which has no comments either): {error}")
+        format!("{shown}: is not valid JSON: {error} (no // comments; save it as UTF-8)")
     })?;
     if !config.is_object() {
         let example = "{ \"appid\": \"wx…\", … }";
@@ -163,26 +169,29 @@ fn load_config(path: &Path) -> Result<Value, String> {
     Ok(config)
 }
 
-/// Replaces the config file whole. Four spaces of indentation, as the script wrote it.
-fn save_config(config: &Value, path: &Path) -> io::Result<()> {
+/// Replaces the config file whole, if it still is `owner`'s. Four spaces of indentation, as the
+/// script wrote it.
+fn save_config(config: &Value, path: &Path, owner: Option<Owner>) -> io::Result<()> {
     let mut json = String::new();
     // serde_json indents by two, and its strings hold no raw newline.
     for line in format!("{config:#}").lines() {
         let indent = line.len() - line.trim_start().len();
         json += &format!("{:indent$}{line}\n", "");
     }
-    disk::replace_file(path, json.as_bytes())
+    disk::replace_file(path, json.as_bytes(), owner)
 }
 
 /// Writes the config to fill in, for `--init`.
 fn init_config(options: &Options) -> Result<ExitCode, String> {
     let shown = options.config.display();
-    let created = disk::create_private(&options.config);
-    let written = created.and_then(|mut file| file.write_all(EXAMPLE_CONFIG.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => format!("{shown}: is there already, and stays as it is"),
-        _ => format!("{shown}: cannot be written whole: {error}: remove it"),
+    let mut file = disk::create_private(&options.config).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{shown} already exists: nothing was changed"),
+        _ => format!("{shown}: cannot be written: {error}"),
     })?;
+    if let Err(error) = file.write_all(EXAMPLE_CONFIG.as_bytes()) {
+        let _ = fs::remove_file(&options.config); // half a config would be in the way
+        return Err(format!("{shown}: cannot be written: {error}"));
+    }
     if !options.quiet {
         complain(&format!(
             "{shown} is written: fill in `appid`, `secret` and `env`"
@@ -212,14 +221,18 @@ fn get_access_token(run: &Run, refused: Option<&str>) -> Result<String, Failure>
         return Err(failure.clone());
     }
     let path = &run.settings.config;
-    let _lock = disk::lock(path); // runs side by side share one token; where there is no lock, not
-    let config = load_config(path);
-    if let Ok(config) = &config
-        && let Some(saved) = AccessToken::saved_in(config)
+    let waits = || {
+        run.console
+            .note("note: waiting for another run, which fetches a token")
+    };
+    let _lock = disk::lock(path, waits); // runs side by side share one token
+    if let Ok(config) = load_config(path)
+        && let Some(saved) = AccessToken::saved_in(&config)
         && saved.is_usable(refused)
     {
         return Ok(run.token.replace(saved)); // another run has fetched it
     }
+    let owner = Owner::of(path);
     let fetched = run.course.with_retries(Stage::Token, || fetch_token(run));
     let NewToken { text, expires_in } = match fetched {
         Ok(fetched) => fetched,
@@ -228,28 +241,29 @@ fn get_access_token(run: &Run, refused: Option<&str>) -> Result<String, Failure>
             return Err(run.course.give_up(failure));
         }
     };
-    if let Err(why) = save_token(config, path, &text, expires_in) {
+    if let Err(why) = save_token(path, owner, &text, expires_in) {
         let shown = path.display();
-        run.console.note(&format!(
-            "warning: {shown}: cannot be written, so the next run needs a new token: {why}"
+        run.console.warn(&format!(
+            "{shown}: the new token could not be saved, so the next run will fetch another: {why}"
         ));
     }
     let token = AccessToken::new(text, expires_in, refused.is_some());
     Ok(run.token.replace(token))
 }
 
-/// Puts a new token into `config`, and saves that. The error is a sentence.
+/// Saves a new token in the config, which is read again: it may have been edited meanwhile. The
+/// error is a sentence.
 fn save_token(
-    config: Result<Value, String>,
     path: &Path,
+    owner: Option<Owner>,
     token: &str,
     expires_in: i64,
 ) -> Result<(), String> {
-    let mut config = config?; // one that cannot be read is perhaps being edited: it is left alone
+    let mut config = load_config(path)?;
     config["create_time"] = unix_seconds().into();
     config["expires_in"] = expires_in.into();
     config["access_token"] = token.into();
-    save_config(&config, path).map_err(|error| error.to_string())
+    save_config(&config, path, owner).map_err(|error| error.to_string())
 }
 
 /// What the API gives for `appid` and `secret`.
@@ -353,8 +367,7 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
         file_id: text("file_id")?,
         cos_file_id: text("cos_file_id")?,
     };
-    if !info.file_id.starts_with("cloud://") {
-        // It will be printed, so it must not be one of the secrets beside it.
+    if !is_file_id(&info.file_id) {
         let why = "the reply has no proper `file_id`";
         return Err(odd_reply(Stage::Info, Cure::Nothing, why));
     }
@@ -527,7 +540,7 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
             .record(&file.key, body.metadata(), body.crc64(), &file_id);
         if let Err(error) = recorded {
             run.console
-                .note(&format!("warning: the manifest cannot be written: {error}"));
+                .warn(&format!("the manifest cannot be written: {error}"));
         }
         Ok(Stored {
             file_id,

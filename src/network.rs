@@ -6,9 +6,10 @@
 use std::env;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -351,8 +352,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             return Ok(Some(Either::A(tunnel)));
         }
         let until = Instant::now() + CONNECT_TIMEOUT;
-        let resolver = DefaultResolver::default();
-        let addresses = resolver.resolve(details.uri, details.config, details.timeout)?;
+        let addresses = look_up(details.uri)?;
         let stream = connect_to_one_of(&addresses, until)
             .map_err(|error| or_timeout(error, Timeout::Connect))?;
         let _ = stream.set_nodelay(true); // slower without, but right
@@ -369,6 +369,32 @@ impl<In: Transport> Connector<In> for TcpConnector {
             broken: false,
             buffers: LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER),
         })))
+    }
+}
+
+/// The addresses of a URL's host. As looking it up has no time limit, it is done in a thread of its
+/// own; where the system gives none, then without a limit.
+fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
+    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+        return Err(ureq::Error::BadUri("no host".into()));
+    };
+    let Some(host_and_port) = DefaultResolver::host_and_port(scheme, authority) else {
+        return Err(ureq::Error::BadUri("no port".into()));
+    };
+    let (sender, receiver) = mpsc::channel();
+    let name = host_and_port.clone();
+    let look_up = move || sender.send(name.to_socket_addrs());
+    let addresses = match thread::Builder::new().spawn(look_up) {
+        Ok(_) => match receiver.recv_timeout(CONNECT_TIMEOUT) {
+            Ok(addresses) => addresses?,
+            Err(_) => return Err(ureq::Error::Timeout(Timeout::Resolve)),
+        },
+        Err(_) => host_and_port.to_socket_addrs()?,
+    };
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    match addresses.is_empty() {
+        true => Err(ureq::Error::HostNotFound),
+        false => Ok(addresses),
     }
 }
 

@@ -19,7 +19,7 @@ const LINKS_PER_CALL: usize = 50;
 const SIDE_BY_SIDE: Duration = Duration::from_millis(5);
 /// Files that may be handed out before the first unfinished one is: bounds what waits to be
 /// reported.
-const MAX_AHEAD: usize = 10_000;
+const MAX_AHEAD: usize = 1_000;
 
 /// A file that is in the cloud.
 pub struct Stored {

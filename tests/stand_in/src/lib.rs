@@ -21,6 +21,8 @@ mod tls;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Shutdown, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -140,8 +142,10 @@ impl StandIn {
             .map(|(key, value)| format!("    {}: {value}", json!(key)))
             .collect();
         let path = dir.join("config.json");
-        fs::write(&path, format!("{{\n{}\n}}", lines.join(",\n")))
-            .expect("a config that can be written");
+        let text = format!("{{\n{}\n}}", lines.join(",\n"));
+        fs::write(&path, text).expect("a config that can be written");
+        #[cfg(unix)] // as the program writes it: it holds a secret
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("our own file");
         path
     }
 
