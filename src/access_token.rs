@@ -1,8 +1,8 @@
 //! The access token that all threads share: how long it is used, and whether it is known to work.
 //!
-//! Does not know where tokens come from, nor where they are kept.
+//! Does not know where tokens come from, nor when they are saved.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -19,18 +19,20 @@ pub struct AccessToken {
     use_until: i64,
     /// It took the place of a refused one, and no call has worked with it yet.
     unproven: bool,
+    refused: bool,
 }
 
 impl AccessToken {
     /// A token that was just fetched and lives so many seconds; `replaces_refused`: in the place of
     /// one that the API did not take.
-    pub fn new(text: String, expires_in: i64, replaces_refused: bool) -> AccessToken {
+    pub fn new(text: &str, expires_in: i64, replaces_refused: bool) -> AccessToken {
         // `stable_token` may give one that is about to expire.
         let margin = MARGIN.min(expires_in / 2);
         AccessToken {
-            text,
+            text: text.to_owned(),
             use_until: unix_seconds().saturating_add(expires_in - margin),
             unproven: replaces_refused,
+            refused: false,
         }
     }
 
@@ -46,67 +48,94 @@ impl AccessToken {
             text: text_in(config, "access_token")?.to_owned(),
             use_until,
             unproven: false,
+            refused: false,
         })
     }
 
     /// Whether it can be used, as far as is known; `refused` is one that cannot.
     pub fn is_usable(&self, refused: Option<&str>) -> bool {
-        unix_seconds() <= self.use_until && refused != Some(&self.text)
+        !self.refused && unix_seconds() <= self.use_until && refused != Some(&self.text)
     }
 }
 
 /// The token of the run, if it has one.
 pub struct SharedToken {
     current: Mutex<Option<AccessToken>>,
-    fetching: Mutex<Option<Failure>>,
+    /// Held while a token is found. What it holds is why none is to be had, once that is known.
+    finding: Mutex<Option<Failure>>,
 }
 
 impl SharedToken {
     pub fn new(token: Option<AccessToken>) -> SharedToken {
         SharedToken {
             current: Mutex::new(token),
-            fetching: Mutex::new(None),
+            finding: Mutex::new(None),
         }
     }
 
-    /// The token, if it can be used.
-    pub fn usable(&self, refused: Option<&str>) -> Option<String> {
-        let current = self.current.lock().unwrap();
-        match &*current {
+    /// The token's text, if it can be used; or else that of the one that `find` finds. One thread
+    /// does, the others wait for it.
+    pub fn get_or(
+        &self,
+        refused: Option<&str>,
+        find: impl FnOnce() -> Result<AccessToken, Failure>,
+    ) -> Result<String, Failure> {
+        if let Some(text) = self.usable(refused) {
+            return Ok(text);
+        }
+        let mut hopeless = self.finding.lock().unwrap();
+        if let Some(text) = self.usable(refused) {
+            return Ok(text); // another thread has found it
+        }
+        if let Some(failure) = &*hopeless {
+            return Err(failure.clone());
+        }
+        match find() {
+            Ok(token) => {
+                let text = token.text.clone();
+                *self.current.lock().unwrap() = Some(token);
+                Ok(text)
+            }
+            Err(failure) => {
+                *hopeless = Some(failure.clone());
+                Err(failure)
+            }
+        }
+    }
+
+    fn usable(&self, refused: Option<&str>) -> Option<String> {
+        match &*self.current.lock().unwrap() {
             Some(token) if token.is_usable(refused) => Some(token.text.clone()),
             _ => None,
         }
     }
 
-    /// To be held while a token is fetched: who needs one meanwhile waits here. (Who only uses one
-    /// does not.) What it holds is why none is to be had, once that is known.
-    pub fn lock_for_fetching(&self) -> MutexGuard<'_, Option<Failure>> {
-        self.fetching.lock().unwrap()
-    }
-
-    /// From now on it is `token`. Returns its text.
-    pub fn replace(&self, token: AccessToken) -> String {
-        let text = token.text.clone();
-        *self.current.lock().unwrap() = Some(token);
-        text
+    /// The token's text, usable or not; empty without one. No output may show it.
+    pub fn text(&self) -> String {
+        match &*self.current.lock().unwrap() {
+            Some(token) => token.text.clone(),
+            None => String::new(),
+        }
     }
 
     /// A call worked with the token `text`.
     pub fn worked(&self, text: &str) {
-        let mut current = self.current.lock().unwrap();
-        if let Some(token) = &mut *current
+        if let Some(token) = &mut *self.current.lock().unwrap()
             && token.text == text
         {
             token.unproven = false;
         }
     }
 
-    /// Whether the token `text` took the place of a refused one, and never worked.
-    pub fn is_unproven(&self, text: &str) -> bool {
-        let current = self.current.lock().unwrap();
-        match &*current {
-            Some(token) => token.text == text && token.unproven,
-            None => false,
+    /// The API did not take the token `text`. Returns whether it had taken the place of a refused
+    /// one, and never worked. If not, nobody is given it any more.
+    pub fn refuse(&self, text: &str) -> bool {
+        match &mut *self.current.lock().unwrap() {
+            Some(token) if token.text == text => {
+                token.refused = !token.unproven;
+                token.unproven
+            }
+            _ => false,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! One request of the API, and what the services' refusals mean: errcodes, HTTP statuses and COS's
-//! codes, each with its remedy.
+//! One request of the API, and what its refusals mean: errcodes and HTTP statuses, each with its
+//! remedy.
 //!
-//! Does not know the steps, nor what is done about a failure.
+//! Does not know what is done about a failure.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
-use crate::network::request_failed;
 use crate::options::{Auth, Settings, text_in};
+use crate::trouble::request_failed;
 
 /// 50 links are some 30 KiB.
 const MAX_LINKS_BYTES: u64 = 1 << 20;
@@ -20,7 +20,7 @@ const MAX_REPLY_BYTES: u64 = 64 << 10;
 
 /// A request of the API.
 pub struct Call<'a> {
-    stage: Stage,
+    pub stage: Stage,
     path: &'a str,
     query: &'a [(&'a str, &'a str)],
     /// What is POSTed; without it, it is a GET.
@@ -239,41 +239,8 @@ fn token_refused(auth: Auth) -> (&'static str, Cure) {
     }
 }
 
-/// What COS's refusal of an upload means: a bad status, and as a rule its reason in XML.
-pub fn upload_refused(reply: &Response<Body>, xml: &[u8], secrets: &[&str]) -> Failure {
-    let xml = String::from_utf8_lossy(xml);
-    let told = quote(&cos_reason(&xml), secrets);
-    let mut failure = status_failed(Stage::Upload, reply, &told);
-    if reply.status() == 403 {
-        failure.cure = Cure::NewSignature; // they live 15 minutes
-    } else if element(&xml, "Code") == Some("SlowDown") {
-        failure.cure = Cure::SlowDown(retry_after(reply));
-    }
-    failure
-}
-
-/// COS's own words for a refusal, with a colon before them; empty if there are none.
-fn cos_reason(xml: &str) -> String {
-    let message = element(xml, "Message").unwrap_or_default();
-    match element(xml, "Code") {
-        Some("RequestTimeTooSkewed") => {
-            let help = "see that this machine's clock is right";
-            format!(": RequestTimeTooSkewed: {help}: {message}")
-        }
-        None | Some("") => String::new(),
-        Some(code) => format!(": {code}: {message}"),
-    }
-}
-
-/// The text of an XML element that holds nothing else.
-fn element<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
-    let (_, after) = xml.split_once(&format!("<{tag}>"))?;
-    let (text, _) = after.split_once("</")?;
-    Some(text)
-}
-
 /// What a bad HTTP status means; `told` is what the server said about it.
-fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
+pub fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
     let status = reply.status();
     let cure = match status.as_u16() {
         429 => Cure::SlowDown(retry_after(reply)),
@@ -289,7 +256,7 @@ fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
 }
 
 /// How long a server asks to wait; zero if it does not say.
-fn retry_after(reply: &Response<Body>) -> Duration {
+pub fn retry_after(reply: &Response<Body>) -> Duration {
     let value = reply.headers().get("retry-after");
     let seconds = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Duration::from_secs(seconds.unwrap_or_default())

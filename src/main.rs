@@ -7,6 +7,10 @@
 //! 3. `upload_file`: `POST` to COS as a form, the file streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
+//! `upload_all` has worker threads do 2 and 3 for many files at once (`wx_upload_file`), asks for
+//! the links itself, and prints in the order of the input. Steps make one attempt; who calls them
+//! tries again.
+//!
 //! This file is the script. What the script had no need of stands in the files beside it.
 
 #![forbid(unsafe_code)]
@@ -14,6 +18,7 @@
 mod access_token;
 mod api;
 mod cloud_name;
+mod cos;
 mod disk;
 mod failure;
 mod file_body;
@@ -25,40 +30,35 @@ mod output;
 mod pace;
 mod pipeline;
 mod retry;
+mod tcp;
+mod trouble;
 mod url;
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::Agent;
-use ureq::unversioned::multipart::{Form, Part};
 
 use access_token::{AccessToken, SharedToken, unix_seconds};
-use api::{Call, call_api, odd_reply, text_field, upload_refused};
+use api::{Call, call_api, odd_reply, text_field};
 use cloud_name::is_file_id;
+use cos::{content_type, post_object};
 use disk::Owner;
 use failure::{Cure, Failure, Kind, Stage, quote};
 use file_body::FileBody;
 use listing::{Listing, LocalFile, list_files};
 use manifest::Manifest;
-use network::{http_agent, request_failed};
+use network::http_agent;
 use options::{Auth, Command, Format, Options, Settings, parse_options, text_in};
 use output::{Console, complain, failed_line, human_bytes, linked_line, listed_line, print};
 use pipeline::{Outcome, Stored};
 use retry::Course;
 
 const EXAMPLE_CONFIG: &str = include_str!("../config.example.json");
-
-/// Of COS's replies.
-const MAX_COS_REPLY_BYTES: u64 = 64 << 10;
-
-/// The call's own, one that another run saved, a new one.
-const TOKENS_PER_CALL: usize = 3;
 
 fn main() -> ExitCode {
     try_main().unwrap_or_else(|message| {
@@ -81,6 +81,14 @@ fn try_main() -> Result<ExitCode, String> {
     let Listing { files, notes } = list_files(&settings)?;
     let console = Console::new(&settings, &files);
     let manifest = Manifest::open(&settings, &files, &console)?;
+    say_beforehand(&settings, &config, &console, &notes);
+    if files.is_empty() {
+        console.note("note: there is no file to upload");
+    }
+    let skipped = notes.len();
+    if settings.dry_run {
+        return Ok(dry_run(&settings, &files, &manifest, &console, skipped));
+    }
     let run = Run {
         agent: http_agent(&settings)?,
         course: Course::new(settings.retries, &console),
@@ -89,25 +97,10 @@ fn try_main() -> Result<ExitCode, String> {
         settings,
         manifest,
     };
-    if text_in(&config, "secret").is_some() && disk::is_public(&run.settings.config) {
-        let shown = run.settings.config.display();
-        console.note(&format!(
-            "note: {shown}: everybody on this machine can read its `secret`: chmod o-r '{shown}'"
-        ));
-    }
-    for note in &notes {
-        console.note(&format!("note: {note}"));
-    }
-    if files.is_empty() {
-        console.note("note: there is no file to upload");
-    }
-    Ok(match run.settings.dry_run {
-        true => dry_run(&run, &files, notes.len()),
-        false => upload_all(&run, &files, notes.len()),
-    })
+    Ok(upload_all(&run, &files, skipped))
 }
 
-/// What all threads share.
+/// What all steps and threads share.
 struct Run<'a> {
     settings: Settings,
     agent: Agent,
@@ -207,62 +200,50 @@ fn init_config(options: &Options) -> Result<ExitCode, String> {
 /// it, one new token is fetched. With `auth` `none` the token is empty.
 /// <https://developers.weixin.qq.com/miniprogram/dev/api-backend/open-api/access-token/auth.getAccessToken.html>
 fn get_access_token(run: &Run, refused: Option<&str>) -> Result<String, Failure> {
-    if run.settings.auth == Auth::None {
-        return Ok(String::new());
+    match run.settings.auth {
+        Auth::None => Ok(String::new()),
+        Auth::Token | Auth::StableToken => {
+            run.token.get_or(refused, || new_access_token(run, refused))
+        }
     }
-    if let Some(token) = run.token.usable(refused) {
-        return Ok(token);
-    }
-    let mut no_token = run.token.lock_for_fetching();
-    if let Some(token) = run.token.usable(refused) {
-        return Ok(token); // another thread has fetched it
-    }
-    if let Some(failure) = &*no_token {
-        return Err(failure.clone());
-    }
+}
+
+/// The token that another run has saved meanwhile, or else a new one. Where none is to be had, the
+/// run is stopped.
+fn new_access_token(run: &Run, refused: Option<&str>) -> Result<AccessToken, Failure> {
     let path = &run.settings.config;
-    let waits = || {
-        run.console
-            .note("note: waiting for another run, which fetches a token")
-    };
-    let _lock = disk::lock(path, waits); // runs side by side share one token
+    // Runs side by side share one token; where no lock can be had, each fetches its own.
+    let waiting = "note: waiting for another run, which fetches a token";
+    let _lock = disk::lock(path, || run.console.note(waiting));
     if let Ok(config) = load_config(path)
         && let Some(saved) = AccessToken::saved_in(&config)
         && saved.is_usable(refused)
     {
-        return Ok(run.token.replace(saved)); // another run has fetched it
+        return Ok(saved);
     }
     let owner = Owner::of(path);
-    let fetched = run.course.with_retries(Stage::Token, || fetch_token(run));
-    let NewToken { text, expires_in } = match fetched {
-        Ok(fetched) => fetched,
-        Err(failure) => {
-            *no_token = Some(run.course.give_up(failure.clone()));
-            return Err(run.course.give_up(failure));
+    match run.course.with_retries(Stage::Token, || fetch_token(run)) {
+        Ok(fetched) => {
+            let token = AccessToken::new(&fetched.text, fetched.expires_in, refused.is_some());
+            if let Err(why) = save_token(path, owner, &fetched) {
+                let path = path.display();
+                run.console.warn(&format!(
+                    "{path}: the new token could not be saved, so the next run needs another: {why}"
+                ));
+            }
+            Ok(token)
         }
-    };
-    if let Err(why) = save_token(path, owner, &text, expires_in) {
-        let shown = path.display();
-        run.console.warn(&format!(
-            "{shown}: the new token could not be saved, so the next run will fetch another: {why}"
-        ));
+        Err(failure) => Err(run.course.stop_for(failure)),
     }
-    let token = AccessToken::new(text, expires_in, refused.is_some());
-    Ok(run.token.replace(token))
 }
 
 /// Saves a new token in the config, which is read again: it may have been edited meanwhile. The
 /// error is a sentence.
-fn save_token(
-    path: &Path,
-    owner: Option<Owner>,
-    token: &str,
-    expires_in: i64,
-) -> Result<(), String> {
+fn save_token(path: &Path, owner: Option<Owner>, token: &NewToken) -> Result<(), String> {
     let mut config = load_config(path)?;
     config["create_time"] = unix_seconds().into();
-    config["expires_in"] = expires_in.into();
-    config["access_token"] = token.into();
+    config["expires_in"] = token.expires_in.into();
+    config["access_token"] = token.text.as_str().into();
     save_config(&config, path, owner).map_err(|error| error.to_string())
 }
 
@@ -285,18 +266,14 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
             "secret": account.secret,
             "force_refresh": false,
         });
-        let call = Call::post(stage, "/cgi-bin/stable_token", &[], &body);
-        run.course
-            .paced(stage, || call_api(&run.agent, &run.settings, &call))?
+        ask(run, Call::post(stage, "/cgi-bin/stable_token", &[], &body))?
     } else {
         let query = [
             ("grant_type", "client_credential"),
             ("appid", account.appid),
             ("secret", account.secret),
         ];
-        let call = Call::get(stage, "/cgi-bin/token", &query);
-        run.course
-            .paced(stage, || call_api(&run.agent, &run.settings, &call))?
+        ask(run, Call::get(stage, "/cgi-bin/token", &query))?
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
@@ -309,6 +286,11 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
     }
 }
 
+// ---- What steps 2 and 4 have in common ------------------------------------------------------------
+
+/// The call's own, one that another run saved, a new one.
+const TOKENS_PER_CALL: usize = 3;
+
 /// POSTs `body` to `path` of the API with the access token, and again with a new one where that is
 /// refused. A new token that is refused before it ever worked stops the run.
 fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value, Failure> {
@@ -317,23 +299,19 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
     loop {
         let token = get_access_token(run, refused.as_deref())?;
         tokens += 1;
-        let access_token = [("access_token", token.as_str())];
-        let query = match run.settings.auth {
-            Auth::None => &[][..],
-            Auth::Token | Auth::StableToken => &access_token,
-        };
-        let call = Call::post(stage, path, query, body);
-        match run
-            .course
-            .paced(stage, || call_api(&run.agent, &run.settings, &call))
-        {
+        let mut query = Vec::new();
+        if run.settings.auth != Auth::None {
+            query.push(("access_token", token.as_str()));
+        }
+        match ask(run, Call::post(stage, path, &query, body)) {
             Ok(reply) => {
                 run.token.worked(&token);
                 return Ok(reply);
             }
             Err(failure) if failure.cure == Cure::NewToken => {
-                if run.token.is_unproven(&token) || tokens == TOKENS_PER_CALL {
-                    return Err(run.course.give_up(failure));
+                let was_new = run.token.refuse(&token);
+                if was_new || tokens == TOKENS_PER_CALL {
+                    return Err(run.course.stop_for(failure));
                 }
                 refused = Some(token);
             }
@@ -342,11 +320,18 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
     }
 }
 
+/// One call of the API, as soon as the pace of the run allows it.
+fn ask(run: &Run, call: Call) -> Result<Value, Failure> {
+    let answer = || call_api(&run.agent, &run.settings, &call);
+    run.course.paced(call.stage, answer)
+}
+
 // ---- Step 2: where to upload ------------------------------------------------------------------
 
 /// Where a file is to be uploaded to, and what proves that it may be.
 struct UploadFileInfo {
     url: String,
+    /// COS's security token, not the access token.
     token: String,
     authorization: String,
     file_id: String,
@@ -395,58 +380,13 @@ fn upload_file(
     if let Some(content_type) = &content_type {
         form.push(("Content-Type", content_type));
     }
-    // COS takes no chunked body, and a reader has no length: that of the form around it is
-    // measured.
-    let around = io::copy(&mut cos_form(&form, &mut io::empty()), &mut io::sink());
-    let length = around.unwrap_or_default() + file.size();
-    let url = url::encoded(&info.url);
-    let request = run.agent.post(&url).header("Content-Length", length);
-    let sent = request.send(cos_form(&form, file));
-    if let Some(failure) = file.failed() {
-        return Err(failure);
-    }
-    let mut reply = sent.map_err(|error| request_failed(&run.agent, Stage::Upload, &url, error))?;
-    // Also that of a success, so that the connection can be used again.
-    let mut xml = Vec::new();
-    let body = reply.body_mut().as_reader();
-    let _ = body.take(MAX_COS_REPLY_BYTES).read_to_end(&mut xml);
-    if !reply.status().is_success() {
-        let secrets = [info.authorization.as_str(), &info.token];
-        return Err(upload_refused(&reply, &xml, &secrets));
-    }
-    match reply.headers().get("x-cos-hash-crc64ecma") {
-        Some(stored) if stored != &file.crc64().to_string() => {
+    let stored = post_object(&run.agent, &info.url, &form, file)?;
+    match stored.crc64 {
+        Some(crc64) if crc64 != file.crc64().to_string() => {
             let why = "COS stored other bytes than were sent: its CRC-64 differs";
             Err(odd_reply(Stage::Upload, Cure::Wait(Duration::ZERO), why))
         }
         _ => Ok(()),
-    }
-}
-
-/// The type that COS stores, in a field of its own: it ignores the type that the `file` part
-/// states, and browsers download what is stored without one. Text needs its encoding, too, or they
-/// show its Chinese garbled.
-fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
-    let mime = mime_guess::from_path(path).first_raw()?;
-    let charset = match mime.starts_with("text/") && file.begins_as_utf8() {
-        true => "; charset=utf-8",
-        false => "",
-    };
-    Some(format!("{mime}{charset}"))
-}
-
-/// The form of an upload: the fields, the file last. Its `filename` is the one in the script's
-/// form; COS names the object by `key` alone, and so no name has to be escaped here.
-fn cos_form<'a>(fields: &[(&'a str, &'a str)], file: &'a mut dyn Read) -> Form<'a> {
-    let mut form = Form::new();
-    for (name, value) in fields {
-        form = form.text(name, value);
-    }
-    let part = Part::reader(file).file_name("file");
-    // Some servers take a part without a type for a text field.
-    match part.mime_str("application/octet-stream") {
-        Ok(part) => form.part("file", part),
-        Err(_) => unreachable!("application/octet-stream is a type"),
     }
 }
 
@@ -465,47 +405,51 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
     }
     let body = json!({ "env": run.settings.env, "file_list": file_list });
     let ask = || post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body);
-    match run.course.with_retries(Stage::Link, ask) {
-        Ok(reply) => {
-            let link = |file_id: &&str| link_in(run, &reply, file_id);
-            file_ids.iter().map(link).collect()
-        }
-        Err(failure) => vec![Err(failure); file_ids.len()],
+    let reply = match run.course.with_retries(Stage::Link, ask) {
+        Ok(reply) => reply,
+        Err(failure) => return vec![Err(failure); file_ids.len()],
+    };
+    let mut links = Vec::new();
+    for file_id in file_ids {
+        links.push(link_in(run, &reply, file_id));
     }
+    if links.iter().any(Result::is_ok) {
+        run.course.count_success();
+    }
+    links
 }
 
 /// The link of one file in the reply.
 fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
-    let odd = |why| Err(odd_reply(Stage::Link, Cure::Nothing, why));
+    let odd = |why: &str| Err(odd_reply(Stage::Link, Cure::Nothing, why));
     let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
     let Some(entry) = entries.iter().find(|entry| entry["fileid"] == *file_id) else {
         return odd("the reply has no link for it");
     };
-    match entry.get("status").map_or(Some(0), Value::as_i64) {
-        Some(0) => {
+    match (entry["status"].as_i64(), entry.get("status")) {
+        (Some(0), _) | (_, None) => {
             let url = text_field(Stage::Link, entry, "download_url")?;
-            run.course.succeeded();
             Ok(url::encoded(&url))
         }
-        Some(1) => {
+        (Some(1), _) => {
             let why = "COS took the file, but the API does not find it (STORAGE_FILE_NONEXIST): \
                        run again";
             Err(odd_reply(Stage::Link, Cure::UploadAgain, why))
         }
-        Some(status) => {
-            let token = run.token.usable(None).unwrap_or_default();
+        (Some(status), _) => {
+            let token = run.token.text();
             let secrets = [&token, run.settings.secret().unwrap_or_default()];
             let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
             odd(&format!("status {status}: {told}"))
         }
-        None => odd("the reply's `status` is no number"),
+        (None, Some(_)) => odd("the reply's `status` is no number"),
     }
 }
 
 // ---- One file ---------------------------------------------------------------------------------
 
-/// Uploads one file: steps 1 to 3, and again from there where that can help. Its link is asked for
-/// together with others'. What the manifest knows is not sent, unless `again`.
+/// Uploads one file, with as many tries as there are. Its link is asked for together with others'.
+/// What the manifest knows is not sent, unless `again`.
 fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
     if let Some(problem) = &file.problem {
         return Err(Failure::new(
@@ -515,38 +459,35 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
             problem,
         ));
     }
-    if again {
-        run.console.put_back(file.size);
-    } else if let Some(file_id) = run.manifest.unchanged(file) {
-        run.console.leave_out(file.size);
+    if !again && let Some(file_id) = run.manifest.unchanged(file) {
         return Ok(Stored {
             file_id: file_id.to_owned(),
             size: file.size,
             unchanged: true,
         });
     }
-    run.course.with_retries(Stage::Upload, || {
-        let mut body = FileBody::open(&file.path, run.console)?;
-        let info = get_upload_file_info(run, &file.key)?;
-        let upload = || upload_file(run, &info, &file.key, &mut body);
-        if let Err(failure) = run.course.paced(Stage::Upload, upload) {
-            body.uncount();
-            return Err(failure);
-        }
-        run.course.succeeded();
-        let file_id = info.file_id;
-        let recorded = run
-            .manifest
-            .record(&file.key, body.metadata(), body.crc64(), &file_id);
-        if let Err(error) = recorded {
-            run.console
-                .warn(&format!("the manifest cannot be written: {error}"));
-        }
-        Ok(Stored {
-            file_id,
-            size: body.size(),
-            unchanged: false,
-        })
+    run.course
+        .with_retries(Stage::Upload, || upload_once(run, file))
+}
+
+/// One try: steps 1 to 3. (Step 1 is a part of 2: see `post_json`.)
+fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
+    let mut body = FileBody::open(&file.path, run.console)?;
+    let info = get_upload_file_info(run, &file.key)?;
+    let upload = || upload_file(run, &info, &file.key, &mut body);
+    if let Err(failure) = run.course.paced(Stage::Upload, upload) {
+        body.uncount();
+        return Err(failure);
+    }
+    let recorded = run.manifest.record(&file.key, &body, &info.file_id);
+    if let Err(error) = recorded {
+        run.console
+            .warn(&format!("the manifest cannot be written: {error}"));
+    }
+    Ok(Stored {
+        file_id: info.file_id,
+        size: body.size(),
+        unchanged: false,
     })
 }
 
@@ -572,27 +513,20 @@ impl Tally {
         }
     }
 
-    fn files(&self) -> usize {
+    fn total(&self) -> usize {
         self.uploaded + self.failed + self.unchanged
     }
 }
 
-/// Uploads all files, prints their results and the summary. `notes` is how many were skipped when
-/// they were listed.
-fn upload_all(run: &Run, files: &[LocalFile], notes: usize) -> ExitCode {
+/// Uploads all files, prints their results and the summary. `skipped` is how many were when they
+/// were listed.
+fn upload_all(run: &Run, files: &[LocalFile], skipped: usize) -> ExitCode {
     let started = Instant::now();
     let mut tally = Tally::default();
-    let upload = |file: &LocalFile, again| match wx_upload_file(run, file, again) {
-        Ok(stored) => Ok(stored),
-        Err(failure) => {
-            run.console.leave_out(file.size);
-            Err(run.course.failed(failure))
-        }
-    };
+    let upload = |file: &LocalFile, again| upload_and_count(run, file, again);
     let get_links = |file_ids: &[&str]| get_download_link(run, file_ids);
-    let report = |file: &LocalFile, outcome| report(run, file, outcome, &mut tally);
-    thread::scope(|scope| {
-        let progress = thread::Builder::new().spawn_scoped(scope, || run.console.show_progress());
+    let report = |file: &LocalFile, outcome| report_file(run, file, outcome, &mut tally);
+    run.console.while_shown(|| {
         pipeline::run(
             files,
             run.settings.jobs,
@@ -601,28 +535,21 @@ fn upload_all(run: &Run, files: &[LocalFile], notes: usize) -> ExitCode {
             get_links,
             report,
         );
-        run.console.finish();
-        if let Ok(progress) = progress {
-            progress.thread().unpark();
-        }
     });
     let stopped = run.course.stopped();
     if let Some(why) = stopped {
         complain(&format!("error: {why}"));
     }
-    let left = files.len() - tally.files();
     let Tally {
-        uploaded,
-        bytes,
-        failed,
-        unchanged,
+        uploaded, failed, ..
     } = tally;
-    let skipped = notes + unchanged;
-    let bytes = human_bytes(bytes);
+    let bytes = human_bytes(tally.bytes);
+    let skipped = skipped + tally.unchanged;
+    let not_attempted = files.len() - tally.total();
     let seconds = started.elapsed().as_secs_f64();
     run.console.note(&format!(
-        "{uploaded} uploaded ({bytes}), {failed} failed, {skipped} skipped, {left} not attempted \
-         in {seconds:.1} s"
+        "{uploaded} uploaded ({bytes}), {failed} failed, {skipped} skipped, {not_attempted} not \
+         attempted in {seconds:.1} s"
     ));
     match failed > 0 || stopped.is_some() {
         true => ExitCode::FAILURE,
@@ -630,9 +557,30 @@ fn upload_all(run: &Run, files: &[LocalFile], notes: usize) -> ExitCode {
     }
 }
 
-/// Prints, counts and complains as a file ended. Where standard output takes no more, the run is
-/// stopped.
-fn report(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
+/// Uploads one file, and counts what becomes of it: for the progress, and for whether the run goes
+/// on.
+fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
+    if again {
+        run.console.put_back(file.size);
+    }
+    match wx_upload_file(run, file, again) {
+        Ok(stored) => {
+            if stored.unchanged {
+                run.console.leave_out(file.size);
+            } else {
+                run.course.count_success();
+            }
+            Ok(stored)
+        }
+        Err(failure) => {
+            run.console.leave_out(file.size);
+            Err(run.course.count_failure(failure))
+        }
+    }
+}
+
+/// Tells how a file ended, and counts it. Where standard output takes no more, the run is stopped.
+fn report_file(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
     let printed = match result_line(run.settings.format, file, &outcome) {
         Some(line) => run.console.print(&line),
         None => Ok(()),
@@ -664,7 +612,7 @@ fn report(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
                 .complain(&format!("error: {path}: {}", why.message));
         }
     }
-    run.console.files_done(tally.files());
+    run.console.files_done(tally.total());
     if let Err(why) = printed {
         run.course.stop(why);
     }
@@ -683,8 +631,14 @@ fn result_line(format: Format, file: &LocalFile, outcome: &Outcome) -> Option<St
     }
 }
 
-/// Lists what would be uploaded. `notes` is how many files were skipped when they were listed.
-fn dry_run(run: &Run, files: &[LocalFile], notes: usize) -> ExitCode {
+/// Lists what would be uploaded. `skipped` is how many files were skipped when they were listed.
+fn dry_run(
+    settings: &Settings,
+    files: &[LocalFile],
+    manifest: &Manifest,
+    console: &Console,
+    skipped: usize,
+) -> ExitCode {
     let mut listed = 0;
     let mut bytes = 0;
     let mut failed = 0;
@@ -693,13 +647,13 @@ fn dry_run(run: &Run, files: &[LocalFile], notes: usize) -> ExitCode {
             failed += 1;
             let why = format!("{}: {problem}", Stage::Upload);
             complain(&format!("error: {}: {why}", file.path.display()));
-            failed_line(run.settings.format, file, &why, None)
-        } else if run.manifest.unchanged(file).is_some() {
+            failed_line(settings.format, file, &why, None)
+        } else if manifest.unchanged(file).is_some() {
             None
         } else {
             listed += 1;
             bytes += file.size;
-            Some(listed_line(run.settings.format, file))
+            Some(listed_line(settings.format, file))
         };
         if let Some(line) = line
             && let Err(why) = print(&line)
@@ -708,13 +662,26 @@ fn dry_run(run: &Run, files: &[LocalFile], notes: usize) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    let skipped = notes + files.len() - listed - failed;
+    let skipped = skipped + files.len() - listed - failed;
     let bytes = human_bytes(bytes);
-    run.console.note(&format!(
+    console.note(&format!(
         "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped"
     ));
     match failed {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// Says what a user should know before anything is sent.
+fn say_beforehand(settings: &Settings, config: &Value, console: &Console, notes: &[String]) {
+    if text_in(config, "secret").is_some() && disk::is_public(&settings.config) {
+        let path = settings.config.display();
+        console.note(&format!(
+            "note: {path}: everybody on this machine can read its `secret`: chmod o-r '{path}'"
+        ));
+    }
+    for note in notes {
+        console.note(&format!("note: {note}"));
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cloud_name::is_file_id;
 use crate::disk::{lock_file, open_regular_with};
+use crate::file_body::FileBody;
 use crate::listing::LocalFile;
 use crate::options::Settings;
 use crate::output::Console;
@@ -150,35 +151,29 @@ impl Manifest<'_> {
         same.then_some(&upload.file_id)
     }
 
-    /// Appends what was uploaded. `metadata` is that of the moment when the file was opened.
-    pub fn record(
-        &self,
-        key: &str,
-        metadata: &Metadata,
-        crc64: u64,
-        file_id: &str,
-    ) -> io::Result<()> {
+    /// Appends what was uploaded: `file`, as it was when it was opened.
+    pub fn record(&self, key: &str, file: &FileBody, file_id: &str) -> io::Result<()> {
         let Some(path) = &self.path else {
             return Ok(());
         };
         let entry = json!({
             "key": key,
             "env": self.env,
-            "size": metadata.len(),
-            "mtime": modified(metadata),
-            "crc64": crc64.to_string(), // too long for the numbers of jq and JavaScript
+            "size": file.size(),
+            "mtime": modified(file.metadata()),
+            "crc64": file.crc64().to_string(), // too long for the numbers of jq and JavaScript
             "file_id": file_id,
         });
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
-        let mut file = open_regular_with(&mut options, path)?;
-        self.lock(&file, path); // till it is closed: other threads, and other runs, write, too
+        let mut manifest = open_regular_with(&mut options, path)?;
+        self.lock(&manifest, path); // till it is closed: other threads, and other runs, write, too
         let mut last = [b'\n'];
-        if file.seek(SeekFrom::End(-1)).is_ok() {
-            file.read_exact(&mut last)?;
+        if manifest.seek(SeekFrom::End(-1)).is_ok() {
+            manifest.read_exact(&mut last)?;
         }
         let after_torn = if last == *b"\n" { "" } else { "\n" };
-        file.write_all(format!("{after_torn}{entry}\n").as_bytes())
+        manifest.write_all(format!("{after_torn}{entry}\n").as_bytes())
     }
 }
 

@@ -242,12 +242,21 @@ impl Console {
         self.holds_back.store(holds_back, Ordering::Relaxed);
     }
 
-    /// Shows progress until it is finished: in a thread of its own, which `finish` lets end when it
-    /// is unparked.
-    pub fn show_progress(&self) {
-        let bar = &self.bar;
-        while !bar.is_hidden() && !bar.is_finished() {
-            bar.set_message(self.progress());
+    /// Shows progress while `work` is done: in a thread of its own, if there is one to be had.
+    pub fn while_shown(&self, work: impl FnOnce()) {
+        thread::scope(|scope| {
+            let progress = thread::Builder::new().spawn_scoped(scope, || self.show_progress());
+            work();
+            self.bar.finish_and_clear();
+            if let Ok(progress) = progress {
+                progress.thread().unpark();
+            }
+        });
+    }
+
+    fn show_progress(&self) {
+        while !self.bar.is_hidden() && !self.bar.is_finished() {
+            self.bar.set_message(self.progress());
             thread::park_timeout(PROGRESS_EVERY);
         }
     }
@@ -273,11 +282,6 @@ impl Console {
             human_bytes(bar.position()),
             human_bytes(bar.length().unwrap_or_default()),
         )
-    }
-
-    /// Ends the progress, and takes it from the screen.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -63,7 +63,7 @@ impl Course<'_> {
     }
 
     /// Stops the run because of `failure`.
-    pub fn give_up(&self, failure: Failure) -> Failure {
+    pub fn stop_for(&self, failure: Failure) -> Failure {
         self.stop(failure.message.clone());
         Failure {
             cure: Cure::StopRun,
@@ -112,7 +112,7 @@ impl Course<'_> {
                 failure.message += &format!(" (tried {tries} times)");
             }
             return Err(match failure.cure {
-                Cure::StopRun => self.give_up(failure),
+                Cure::StopRun => self.stop_for(failure),
                 _ => failure,
             });
         }
@@ -181,13 +181,13 @@ impl Course<'_> {
     }
 
     /// A file is in the cloud, or has its link: what fails from now on is that file's own.
-    pub fn succeeded(&self) {
+    pub fn count_success(&self) {
         *self.beginning.lock().unwrap() = Beginning::Mixed;
     }
 
     /// A file failed for good. Where the first of the run all failed alike, the others would, too:
     /// then the run is stopped, and the failure is told once.
-    pub fn failed(&self, failure: Failure) -> Failure {
+    pub fn count_failure(&self, failure: Failure) -> Failure {
         if failure.kind == Kind::Local || failure.cure == Cure::StopRun {
             return failure;
         }
@@ -207,7 +207,7 @@ impl Course<'_> {
                 *files += 1;
                 match *files < ALIKE_TO_STOP {
                     true => failure,
-                    false => self.give_up(failure),
+                    false => self.stop_for(failure),
                 }
             }
         }

@@ -79,7 +79,6 @@ fn a_config_that_is_no_json_object_is_refused_with_its_line_named() {
         ),
         (b"{}\n{}", "line 2"),
         (b"{\n    \"upload_dir\": \"\xb8\xbd\xbc\xfe\"\n}", "line 2"), // GBK
-        (b"{\n    \"n\": 1e999\n}", "line 2"),
         (deep.as_bytes(), "line 1"),
         (b"[]", "object"),
         (b"null", "object"),
@@ -652,9 +651,10 @@ fn a_new_token_is_saved_before_it_is_used() {
 #[test]
 fn nothing_is_left_beside_the_config() {
     let world = world();
-    world.file("config.json.new", "what a run that was killed left");
+    world.file("config.json.new", "somebody's own");
     upload(&world).assert_success();
-    assert_eq!(entries(&world), ["a.txt", "config.json"]);
+    let own = ["a.txt", "config.json", "config.json.new"];
+    assert_eq!(entries(&world), own);
     assert_eq!(
         world.config()["access_token"],
         *world.stand_in.tokens_issued()[0]
@@ -668,23 +668,20 @@ fn a_config_that_cannot_be_written_is_a_warning_only() {
         for name in ["dir/a", "dir/b", "dir/c"] {
             world.file(name, name);
         }
-        // In the way, also for root, whom no permission stops.
-        world.file("config.json.new/in the way", "");
-        let before = config_text(&world);
-        let ran = world.run(["dir", if quiet { "-q" } else { "-j3" }]);
+        // Beside a name so long there is none for a new file, also for root, whom no permission
+        // stops.
+        let config = format!("{}.json", "c".repeat(250));
+        fs::rename(world.path("config.json"), world.path(&config)).unwrap();
+        let text = || fs::read_to_string(world.path(&config)).unwrap();
+        let before = text();
+        let quiet_or_not = if quiet { "-q" } else { "-j3" };
+        let ran = world.run(["-c", &config, "dir", quiet_or_not]);
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
         assert_eq!(world.keys().len(), 3);
-        assert_eq!(
-            (world.stand_in.tokens_issued().len(), config_text(&world)),
-            (1, before)
-        );
-        if quiet {
-            assert_eq!(ran.stderr, "");
-        } else {
-            assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-            assert!(ran.stderr.starts_with("warning: "), "{}", ran.stderr);
-            assert!(ran.stderr.contains("config.json"), "{}", ran.stderr);
-        }
+        assert_eq!((world.stand_in.tokens_issued().len(), text()), (1, before));
+        let lines = if quiet { 1 } else { 2 }; // a warning is never silenced
+        assert_eq!(ran.stderr.lines().count(), lines, "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("warning: ccc"), "{}", ran.stderr);
         world.assert_proper();
     }
 }
@@ -740,7 +737,7 @@ fn a_save_keeps_permissions() {
     for mode in [0o600, 0o640, 0o644, 0o400] {
         let world = world();
         fs::set_permissions(world.path("config.json"), fs::Permissions::from_mode(mode)).unwrap();
-        upload(&world).assert_success();
+        assert_eq!(upload(&world).status, Some(0));
         assert_eq!(
             world.config()["access_token"],
             *world.stand_in.tokens_issued()[0]

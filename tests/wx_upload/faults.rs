@@ -866,7 +866,7 @@ fn files_that_change_between_listing_and_sending_harm_no_other() {
         1,
         &[
             "b-gone: 上传文件失败: cannot be opened: ",
-            "c-folder: 上传文件失败: is no regular file",
+            "c-folder: 上传文件失败: cannot be opened: it is not a regular file",
         ],
     );
     assert!(

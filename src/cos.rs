@@ -1,0 +1,129 @@
+//! COS's "POST Object": a form with the file last, and what COS answers.
+//!
+//! Does not know where the fields come from.
+
+use std::io::{self, Read};
+
+use ureq::http::Response;
+use ureq::unversioned::multipart::{Form, Part};
+use ureq::{Agent, Body};
+
+use crate::api::{retry_after, status_failed};
+use crate::failure::{Cure, Failure, Stage, quote};
+use crate::file_body::FileBody;
+use crate::trouble::request_failed;
+use crate::url;
+
+const MAX_REPLY_BYTES: u64 = 64 << 10;
+
+/// What COS says of an object that it stored.
+pub struct StoredObject {
+    /// CRC-64/XZ in decimal, if COS tells.
+    pub crc64: Option<String>,
+}
+
+/// POSTs a form of `fields` and `file` to `url`.
+pub fn post_object(
+    agent: &Agent,
+    url: &str,
+    fields: &[(&str, &str)],
+    file: &mut FileBody,
+) -> Result<StoredObject, Failure> {
+    let url = url::encoded(url);
+    let sent = send(agent, &url, fields, file);
+    if let Some(failure) = file.failed() {
+        return Err(failure); // ureq would only say that reading failed
+    }
+    let mut reply = sent.map_err(|error| request_failed(agent, Stage::Upload, &url, error))?;
+    // Also that of a success: only then is the connection used again.
+    let mut xml = Vec::new();
+    let body = reply.body_mut().as_reader();
+    let _ = body.take(MAX_REPLY_BYTES).read_to_end(&mut xml); // the status has said what counts
+    if !reply.status().is_success() {
+        return Err(refused(&reply, &xml, fields));
+    }
+    let crc64 = reply.headers().get("x-cos-hash-crc64ecma");
+    let crc64 = crc64.map(|crc64| String::from_utf8_lossy(crc64.as_bytes()).into_owned());
+    Ok(StoredObject { crc64 })
+}
+
+fn send(
+    agent: &Agent,
+    url: &str,
+    fields: &[(&str, &str)],
+    file: &mut FileBody,
+) -> Result<Response<Body>, ureq::Error> {
+    // COS takes no chunked body, and a reader has no length: that of the form around it is measured.
+    let around = io::copy(&mut form(fields, &mut io::empty())?, &mut io::sink())?;
+    let request = agent
+        .post(url)
+        .header("Content-Length", around + file.size());
+    request.send(form(fields, file)?)
+}
+
+/// The form of an upload. Its `filename` is the one in the script's form; COS names the object by
+/// `key` alone, and so no name has to be escaped here.
+fn form<'a>(
+    fields: &[(&'a str, &'a str)],
+    file: &'a mut dyn Read,
+) -> Result<Form<'a>, ureq::Error> {
+    let mut form = Form::new();
+    for (name, value) in fields {
+        form = form.text(name, value);
+    }
+    // Some servers take a part without a type for a text field.
+    let part = Part::reader(file).file_name("file");
+    let part = part.mime_str("application/octet-stream")?;
+    Ok(form.part("file", part))
+}
+
+/// The type that COS stores, in a field of its own: it ignores the type that the `file` part
+/// states, and browsers download what is stored without one. Text needs its encoding, too, or they
+/// show its Chinese garbled.
+pub fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
+    let mime = mime_guess::from_path(path).first_raw()?;
+    let charset = match mime.starts_with("text/") && file.begins_as_utf8() {
+        true => "; charset=utf-8",
+        false => "",
+    };
+    Some(format!("{mime}{charset}"))
+}
+
+/// What COS's refusal of an upload means: a bad status, and as a rule its reason in XML.
+fn refused(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failure {
+    let xml = String::from_utf8_lossy(xml);
+    let mut secrets = Vec::new();
+    for (name, value) in fields {
+        if ["Signature", "x-cos-security-token"].contains(name) {
+            secrets.push(*value);
+        }
+    }
+    let told = quote(&cos_reason(&xml), &secrets);
+    let mut failure = status_failed(Stage::Upload, reply, &told);
+    if reply.status() == 403 {
+        failure.cure = Cure::NewSignature; // they live 15 minutes
+    } else if element(&xml, "Code") == Some("SlowDown") {
+        failure.cure = Cure::SlowDown(retry_after(reply));
+    }
+    failure
+}
+
+/// COS's own words for a refusal, with a colon before them; empty if there are none.
+fn cos_reason(xml: &str) -> String {
+    let message = element(xml, "Message").unwrap_or_default();
+    match element(xml, "Code") {
+        Some("RequestTimeTooSkewed") => {
+            let help = "see that this machine's clock is right";
+            format!(": RequestTimeTooSkewed: {help}: {message}")
+        }
+        None | Some("") => String::new(),
+        Some(code) => format!(": {code}: {message}"),
+    }
+}
+
+/// The text of an XML element that holds nothing else.
+fn element<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
+    let (_, after) = xml.split_once(&format!("<{tag}>"))?;
+    let (text, _) = after.split_once("</")?;
+    Some(text)
+}
