@@ -15,6 +15,8 @@ use crate::trouble::request_failed;
 
 /// 50 links are some 30 KiB.
 const MAX_LINKS_BYTES: u64 = 1 << 20;
+/// 50 links are some 250 values.
+const MAX_VALUES: usize = 2_000;
 /// Of any other reply.
 const MAX_REPLY_BYTES: u64 = 64 << 10;
 
@@ -84,11 +86,11 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
         let told = told_by(settings, call, &json.unwrap_or_default());
         return Err(status_failed(stage, &reply, &told));
     }
-    let Ok(reply) = serde_json::from_slice::<Value>(&json.map_err(broken)?) else {
+    let Some(reply) = parse(&json.map_err(broken)?) else {
         return Err(odd_reply(
             stage,
             Cure::Wait(Duration::ZERO),
-            "the reply is no JSON",
+            "the reply is not JSON",
         ));
     };
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
@@ -97,14 +99,24 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
         None => Err(odd_reply(
             stage,
             Cure::Nothing,
-            "the reply's `errcode` is no number",
+            "the reply's `errcode` is not a number",
         )),
     }
 }
 
+/// Reads JSON, unless it has so many values that it would take forty times its length in memory, and
+/// that in each thread.
+fn parse(json: &[u8]) -> Option<Value> {
+    let begins_value = |byte: &&u8| matches!(byte, b'{' | b'[' | b',');
+    if json.iter().filter(begins_value).count() > MAX_VALUES {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
 /// What the API says about a bad HTTP status, with a colon before it; empty if it says nothing.
 fn told_by(settings: &Settings, call: &Call, json: &[u8]) -> String {
-    let reply = serde_json::from_slice::<Value>(json).unwrap_or_default();
+    let reply = parse(json).unwrap_or_default();
     match text_in(&reply, "errmsg") {
         Some(errmsg) if reply["errcode"] != 0 => {
             format!(": {}", quote(errmsg, &secrets(settings, call, &reply)))

@@ -57,6 +57,10 @@ pub fn replace_file(path: &Path, bytes: &[u8], owner: Option<Owner>) -> io::Resu
     if owner != Some(Owner::in_(&old)) {
         return Err(io::Error::other("it belongs to somebody else now"));
     }
+    if has_other_names(&old) {
+        let why = "it has a second name (a hard link), which would keep the old secrets";
+        return Err(io::Error::other(why));
+    }
     let new_path = name_of_its_own(&path);
     let mut new = create_private(&new_path)?;
     let replaced = write_like(&mut new, bytes, &old).and_then(|()| rename(&new_path, &path));
@@ -64,6 +68,16 @@ pub fn replace_file(path: &Path, bytes: &[u8], owner: Option<Owner>) -> io::Resu
         let _ = fs::remove_file(&new_path); // the error that is told is the one before
     }
     replaced
+}
+
+#[cfg(unix)]
+fn has_other_names(metadata: &Metadata) -> bool {
+    metadata.nlink() > 1
+}
+
+#[cfg(not(unix))]
+fn has_other_names(_: &Metadata) -> bool {
+    false
 }
 
 /// A name beside `path` that no other run uses.

@@ -442,7 +442,7 @@ fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
             let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
             odd(&format!("status {status}: {told}"))
         }
-        (None, Some(_)) => odd("the reply's `status` is no number"),
+        (None, Some(_)) => odd("the reply's `status` is not a number"),
     }
 }
 

@@ -108,19 +108,16 @@ const TROUBLES: &[Trouble] = &[
     ("errcode -501002", &API, "errcode -501002 ", || {
         Fault::Errcode(-501002)
     }),
-    ("a reply that is no JSON", &API, "no JSON", || {
+    ("a reply that is no JSON", &API, "not JSON", || {
         Fault::Body(b"<html>log in to the hotel's network</html>".into())
     }),
-    (
-        "an empty reply",
-        &API,
-        "no JSON",
-        || Fault::Body(Vec::new()),
-    ),
-    ("deep arrays", &API, "no JSON", || {
+    ("an empty reply", &API, "not JSON", || {
+        Fault::Body(Vec::new())
+    }),
+    ("deep arrays", &API, "not JSON", || {
         Fault::Body(b"[".repeat(60_000))
     }),
-    ("deep objects", &API, "no JSON", || {
+    ("deep objects", &API, "not JSON", || {
         Fault::Body(br#"{"a":"#.repeat(10_000))
     }),
     ("64 MiB of JSON", &API, "its reply is longer than ", || {

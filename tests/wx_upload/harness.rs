@@ -116,6 +116,7 @@ impl World {
             "WX_APPID",
             "WX_SECRET",
             "WX_ENV",
+            "WX_API_BASE",
             "SSL_CERT_FILE",
             "NO_PROXY",
             "no_proxy",

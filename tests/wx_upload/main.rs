@@ -6,6 +6,8 @@ mod faults;
 mod harness;
 mod hostile;
 mod listing;
+#[cfg(unix)]
+mod machine;
 mod manifest;
 mod options;
 mod output;

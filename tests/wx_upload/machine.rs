@@ -1,0 +1,629 @@
+//! On the user's own machine: nothing is lost, given away or left hanging.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use stand_in::{Fault, SECRET, Step, When};
+
+use crate::harness::{PATIENCE, Ran, World};
+
+/// What only root can try: another user's files, limits that root does not have.
+fn is_root() -> bool {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    if !is_root {
+        eprintln!("skipped: this test needs root");
+    }
+    is_root
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn config_bytes(world: &World) -> Vec<u8> {
+    fs::read(world.path("config.json")).unwrap()
+}
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Waits until the program has asked for a token, whose reply is held back.
+fn start_and_hold_the_token(world: &World, arguments: &[&str]) -> std::process::Child {
+    world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
+    let child = world.start(arguments);
+    assert!(world.stand_in.wait_for(Step::Token, 1, PATIENCE));
+    child
+}
+
+// ---- The config ---------------------------------------------------------------------------------
+
+#[test]
+fn a_config_whose_owner_cannot_be_kept_is_left_alone() {
+    if !is_root() {
+        return;
+    }
+    for quiet in [&["a.txt"][..], &["-q", "a.txt"]] {
+        let world = World::with_files(&["a.txt"]);
+        set_mode(world.dir.path(), 0o777);
+        let config = world.path("config.json");
+        set_mode(&config, 0o660);
+        chown(&config, Some(1111), Some(5555)).unwrap();
+        let before = config_bytes(&world);
+        let mut command = world.command(quiet);
+        command.uid(2222).gid(5555);
+        let ran = world.finish(command);
+        ran.assert_failure(0, &["warning: ./config.json: ", "owner"]);
+        let after = fs::metadata(&config).unwrap();
+        let owner = (after.uid(), after.gid(), after.mode() & 0o777);
+        assert_eq!(owner, (1111, 5555, 0o660));
+        assert_eq!(config_bytes(&world), before);
+        assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn an_edit_that_is_made_while_a_token_is_fetched_stays() {
+    let world = World::with_files(&["a.txt"]);
+    let child = start_and_hold_the_token(&world, &["a.txt"]);
+    world.configure(json!({ "secret": "rotated", "note": "mine" }));
+    world.stand_in.open_gate();
+    world.wait(child).assert_success();
+    let config = world.config();
+    assert_eq!(
+        (&config["secret"], &config["note"]),
+        (&json!("rotated"), &json!("mine"))
+    );
+    assert_eq!(config["access_token"], *world.stand_in.tokens_issued()[0]);
+}
+
+#[test]
+fn nothing_is_written_into_what_has_become_somebody_elses_file() {
+    if !is_root() {
+        return;
+    }
+    let world = World::with_files(&["a.txt"]);
+    let child = start_and_hold_the_token(&world, &["a.txt"]);
+    let config = world.path("config.json");
+    chown(&config, Some(1111), Some(1111)).unwrap();
+    let before = config_bytes(&world);
+    world.stand_in.open_gate();
+    world
+        .wait(child)
+        .assert_failure(0, &["warning: ./config.json: ", "somebody else"]);
+    assert_eq!(config_bytes(&world), before);
+}
+
+#[test]
+fn numbers_of_any_length_survive_a_save() {
+    let world = World::with_files(&["a.txt"]);
+    let numbers = "18446744073709551616, 1.10, 123456789012345678901234567890.5, -0.0";
+    let text = String::from_utf8(config_bytes(&world)).unwrap();
+    let text = text.replacen('{', &format!("{{\n    \"numbers\": [{numbers}],"), 1);
+    world.file("config.json", text);
+    set_mode(&world.path("config.json"), 0o600);
+    world.run(["a.txt"]).assert_success();
+    let saved = String::from_utf8(config_bytes(&world)).unwrap();
+    let saved = saved.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(saved.contains(numbers), "{saved}");
+}
+
+#[test]
+fn all_that_is_missing_is_named_at_once() {
+    let world = World::with_files(&["a.txt"]);
+    world.configure(json!({ "appid": null, "secret": "", "env": null }));
+    let ran = world.run(["a.txt"]);
+    world.assert_refused(
+        &ran,
+        &["./config.json: ", "`appid`", "`secret`", "`env`", "missing"],
+    );
+}
+
+#[test]
+fn a_config_that_is_no_file_is_refused_and_not_waited_for() {
+    let world = World::with_files(&["a.txt"]);
+    make_fifo(&world.path("fifo"));
+    for config in ["fifo", "/dev/zero", "."] {
+        let ran = world.run(["-c", config, "a.txt"]);
+        world.assert_refused(&ran, &[config, "not a regular file"]);
+    }
+}
+
+#[test]
+fn a_secret_that_everybody_may_read_is_noted_with_what_mends_it() {
+    let world = World::with_files(&["a.txt"]);
+    let config = world.path("config.json");
+    set_mode(&config, 0o644);
+    let ran = world.run(["a.txt"]);
+    let mend = "chmod o-r './config.json'";
+    ran.assert_failure(0, &["note: ./config.json: everybody on this machine", mend]);
+    let mended = Command::new("sh")
+        .args(["-c", mend])
+        .current_dir(world.dir.path())
+        .status();
+    assert!(mended.unwrap().success());
+    world.run(["a.txt"]).assert_success();
+}
+
+// ---- Locks --------------------------------------------------------------------------------------
+
+#[test]
+fn a_wait_for_another_run_is_told_and_ends_with_it() {
+    for (locked, arguments) in [
+        ("config.json", &["a.txt"][..]),
+        ("manifest", &["--manifest", "manifest", "a.txt"]),
+    ] {
+        let world = World::with_files(&["a.txt"]);
+        world.file("manifest", "");
+        let lock = File::open(world.path(locked)).unwrap();
+        lock.lock().unwrap();
+        let mut child = world.start(arguments);
+        // It is told after a second, and nothing is asked for meanwhile.
+        thread::sleep(Duration::from_millis(1500));
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "{locked}: it did not wait"
+        );
+        assert_eq!(world.requests(), 0);
+        drop(lock);
+        let ran = world.wait(child);
+        ran.assert_failure(0, &["note: waiting for another run"]);
+        assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_dry_run_waits_for_nobody() {
+    let world = World::with_files(&["a.txt", "manifest"]);
+    world.file("manifest", "");
+    let locks = ["config.json", "manifest"].map(|name| File::open(world.path(name)).unwrap());
+    locks.iter().for_each(|lock| lock.lock().unwrap());
+    let ran = world.run(["-n", "--manifest", "manifest", "a.txt"]);
+    ran.assert_success();
+    assert!(ran.elapsed < Duration::from_secs(1), "{:?}", ran.elapsed);
+}
+
+#[test]
+fn what_lies_beside_the_config_is_neither_opened_nor_made() {
+    let world = World::with_files(&["a.txt"]);
+    make_fifo(&world.path("config.json.lock"));
+    symlink("nowhere", world.path("config.json.new")).unwrap();
+    world.run(["a.txt"]).assert_success();
+    assert!(!world.path("nowhere").exists());
+    assert_eq!(
+        world.config()["access_token"],
+        *world.stand_in.tokens_issued()[0]
+    );
+    assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 4);
+}
+
+/// Takes two minutes: `.ci/run` runs it.
+#[test]
+#[ignore = "takes two minutes"]
+fn a_lock_that_is_never_given_back_is_waited_for_for_two_minutes() {
+    let world = World::with_files(&["a.txt"]);
+    let lock = File::open(world.path("config.json")).unwrap();
+    lock.lock().unwrap();
+    let began = Instant::now();
+    let output = world.command(["a.txt"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        (119..150).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(world.keys(), ["temp3/a.txt"]);
+}
+
+/// Runs that all need a new token, at once and again and again, for `time`; `locks`: with locks
+/// that work. Somebody reads the config all the while, and it is whole each time.
+fn soak(time: Duration, locks: bool) {
+    const AT_ONCE: usize = 24;
+    let world = World::with_files(&["a.txt"]);
+    world.configure(json!({ "auth": "stable_token", "edited": "before" }));
+    // Where another config is locked, there is no lock on this one.
+    let reading = AtomicBool::new(true);
+    let until = Instant::now() + time;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while reading.load(Ordering::Relaxed) {
+                let config: Value = serde_json::from_slice(&config_bytes(&world)).expect("whole");
+                assert_eq!(config["secret"], SECRET);
+                assert_eq!(config["edited"], "before");
+            }
+        });
+        while Instant::now() < until {
+            let before = world.count(Step::Token);
+            let children: Vec<_> = (0..AT_ONCE).map(|_| world.start(["a.txt"])).collect();
+            for child in children {
+                assert_eq!(world.wait(child).status, Some(0));
+            }
+            if locks {
+                assert_eq!(world.count(Step::Token), before + 1, "one token for all");
+            }
+            let mut config = world.config();
+            config["access_token"] = Value::Null;
+            fs::write(world.path("next"), config.to_string()).unwrap();
+            set_mode(&world.path("next"), 0o600);
+            fs::rename(world.path("next"), world.path("config.json")).unwrap();
+        }
+        reading.store(false, Ordering::Relaxed);
+    });
+    let left: Vec<_> = fs::read_dir(world.dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn runs_at_once_share_one_token_and_never_tear_the_config() {
+    soak(Duration::from_secs(3), true);
+}
+
+/// Takes a minute: `.ci/run` runs it.
+#[test]
+#[ignore = "takes a minute"]
+fn for_a_minute_runs_at_once_share_tokens_and_never_tear_the_config() {
+    soak(Duration::from_secs(60), true);
+}
+
+// ---- Where the secret may go --------------------------------------------------------------------
+
+fn with_variables(world: &World, variables: &[(&str, &str)]) -> Ran {
+    let mut command = world.command(["--retries", "0", "a.txt"]);
+    command.envs(variables.iter().copied());
+    command.env("https_proxy", "http://127.0.0.1:1"); // nothing leaves this machine
+    world.finish(command)
+}
+
+#[test]
+fn over_http_the_secret_goes_to_this_machine_only() {
+    for auth in ["token", "stable_token"] {
+        let world = World::with_files(&["a.txt"]);
+        world.run(["a.txt"]).assert_success(); // the stand-in is here
+        for base in [
+            "http://api.weixin.qq.com",
+            "HTTP://192.0.2.1:80",
+            "http://localhost.example",
+        ] {
+            world.configure(json!({ "auth": auth, "api_base": base }));
+            let ran = with_variables(&world, &[]);
+            ran.assert_failure(2, &["error: ./config.json: `api_base` is ", "https"]);
+        }
+        for base in ["http://127.0.0.2:1", "http://[::1]:1", "http://localhost:1"] {
+            world.configure(json!({ "auth": auth, "api_base": base }));
+            with_variables(&world, &[]).assert_failure(1, &["获取access token失败"]);
+        }
+    }
+}
+
+#[test]
+fn a_secret_from_the_environment_goes_where_the_user_said() {
+    let elsewhere = "https://wx.example";
+    let world = World::with_files(&["a.txt"]);
+    let secret = ("WX_SECRET", SECRET);
+    let refused = |config: Value, variables: &[(&str, &str)]| {
+        world.configure(config);
+        let ran = with_variables(&world, variables);
+        match ran.status {
+            Some(2) => {
+                ran.assert_failure(2, &["error: ./config.json: ", "WX_SECRET", "WX_API_BASE"]);
+                true
+            }
+            _ => {
+                ran.assert_failure(1, &["获取access token失败", "through the proxy"]);
+                false
+            }
+        }
+    };
+    let without_secret = |base: Value| json!({ "secret": null, "api_base": base });
+    assert!(refused(without_secret(json!(elsewhere)), &[secret]));
+    assert!(!refused(without_secret(Value::Null), &[secret]));
+    assert!(!refused(
+        without_secret(Value::Null),
+        &[secret, ("WX_API_BASE", elsewhere)]
+    ));
+    let named = [secret, ("WX_API_BASE", "https://wx.example/")];
+    assert!(!refused(without_secret(json!(elsewhere)), &named));
+    let other = [secret, ("WX_API_BASE", "https://other.example")];
+    assert!(refused(without_secret(json!(elsewhere)), &other));
+    // The config's own secret belongs to the config's own base.
+    assert!(!refused(json!({ "api_base": elsewhere }), &[secret]));
+}
+
+#[test]
+fn the_environment_may_name_the_api() {
+    let world = World::with_files(&["a.txt"]);
+    let base = world.stand_in.base();
+    world.configure(json!({ "api_base": null }));
+    let mut command = world.command(["a.txt"]);
+    command.env("WX_API_BASE", base);
+    world.finish(command).assert_success();
+    assert_eq!(world.config()["api_base"], Value::Null);
+}
+
+// ---- What becomes public ------------------------------------------------------------------------
+
+#[test]
+fn the_config_is_not_uploaded_under_whatever_name() {
+    let world = World::with_files(&["good.txt", "sub/good.txt"]);
+    for backup in ["config.json.bak", "config.json~", "config.json.1a2b"] {
+        fs::copy(world.path("config.json"), world.path(backup)).unwrap();
+    }
+    for other in ["hard", "sub/hard"] {
+        fs::hard_link(world.path("config.json"), world.path(other)).unwrap();
+    }
+    symlink("../config.json~", world.path("sub/soft")).unwrap();
+    fs::write(world.path("manifest"), "").unwrap();
+    fs::hard_link(world.path("manifest"), world.path("sub/manifest-too")).unwrap();
+    let runs: [&[&str]; 3] = [
+        &["--manifest", "manifest", "."],
+        &["--manifest", "manifest", "-r", "."],
+        &[
+            "--manifest",
+            "manifest",
+            "hard",
+            "config.json~",
+            "sub/../config.json.bak",
+            "sub/soft",
+        ],
+    ];
+    for arguments in runs {
+        let ran = world.run(arguments);
+        assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("skipped: a file of wx-upload's own"),
+            "{}",
+            ran.stderr
+        );
+    }
+    assert_eq!(world.keys(), ["temp3/good.txt", "temp3/sub/good.txt"]);
+}
+
+#[test]
+fn a_tree_that_is_too_deep_is_not_descended() {
+    let world = World::with_files(&["dir/good.txt"]);
+    let deep = "d/".repeat(1900);
+    // The system takes no path so long at once.
+    let mut dir = world.path("dir");
+    for part in deep.as_bytes().chunks(1000) {
+        let part = str::from_utf8(part).unwrap();
+        let script = format!("mkdir -p '{part}' && cd '{part}' && pwd -P >/dev/null && echo x > f");
+        let made = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(&dir)
+            .status();
+        assert!(made.unwrap().success());
+        dir = dir.join(part);
+        if dir.as_os_str().len() > 3000 {
+            break;
+        }
+    }
+    let ran = world.run(["-r", "dir"]);
+    ran.assert_failure(
+        1,
+        &[
+            "the cloud name is longer than 850 bytes",
+            "1 uploaded",
+            "1 failed",
+        ],
+    );
+    assert!(ran.elapsed < Duration::from_secs(5), "{:?}", ran.elapsed);
+}
+
+// ---- Limits of the system, and hostile peers ----------------------------------------------------
+
+#[test]
+fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
+    if !is_root() {
+        return;
+    }
+    for limit in 1..=12 {
+        for jobs in ["4", "8"] {
+            let names: Vec<String> = (0..20).map(|n| format!("f{n:02}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let world = World::with_files(&names);
+            world.configure(
+                json!({ "api_base": world.stand_in.base().replace("127.0.0.1", "localhost") }),
+            );
+            set_mode(world.dir.path(), 0o777);
+            chown(world.path("config.json"), Some(50_000 + limit), None).unwrap();
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("ulimit -u {limit}; exec \"$0\" \"$@\"")]);
+            command
+                .arg(world.command([""; 0]).get_program())
+                .args(["-j", jobs])
+                .args(&names);
+            command
+                .current_dir(world.dir.path())
+                .uid(50_000 + limit)
+                .gid(50_000);
+            let ran = world.finish(command);
+            match ran.status {
+                Some(0) => assert_eq!(world.keys().len(), 20),
+                Some(1 | 2) => {
+                    let sentence = ran.stderr.lines().any(|line| line.starts_with("error: "));
+                    assert!(sentence, "{limit} {jobs}: {}", ran.stderr);
+                }
+                status => panic!("{limit} {jobs}: {status:?} {}", ran.stderr),
+            }
+        }
+    }
+}
+
+/// The most memory that the program had, in KiB.
+#[cfg(target_os = "linux")]
+fn peak_memory(world: &World, arguments: &[&str]) -> u64 {
+    let mut child = world
+        .command(arguments)
+        .stdout(File::create(world.path("stdout")).unwrap())
+        .stderr(File::create(world.path("stderr")).unwrap())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let began = Instant::now();
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it hangs");
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let now = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        peak = peak.max(now.unwrap_or(0));
+        thread::sleep(Duration::from_millis(1));
+    }
+    peak
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_server_sends_does_not_decide_about_memory() {
+    const MOST_KIB: u64 = 64 << 10;
+    let blown_up = |item: &str, bytes: usize| {
+        let items = vec![item; bytes / (item.len() + 1)].join(",");
+        format!("{{\"x\":[{items}]}}").into_bytes()
+    };
+    let long_id = |reply: &mut Value| {
+        reply["file_id"] = format!("cloud://{}", "x".repeat(50_000)).into();
+    };
+    let faults: [(&str, Step, Fault); 6] = [
+        (
+            "objects",
+            Step::Info,
+            Fault::Body(blown_up("{\"a\":0}", 60_000)),
+        ),
+        (
+            "too many objects",
+            Step::Info,
+            Fault::Body(blown_up("{\"a\":0}", 8 << 20)),
+        ),
+        (
+            "arrays of links",
+            Step::Link,
+            Fault::Body(blown_up("[]", 1_000_000)),
+        ),
+        (
+            "objects of links",
+            Step::Link,
+            Fault::Body(blown_up("{\"a\":0}", 1_000_000)),
+        ),
+        (
+            "too many links",
+            Step::Link,
+            Fault::Body(blown_up("0", 8 << 20)),
+        ),
+        ("long file_ids", Step::Info, Fault::edit(long_id)),
+    ];
+    for (what, step, fault) in faults {
+        let world = World::http();
+        for n in 0..500 {
+            world.file(format!("files/{n:03}"), "x");
+        }
+        world.stand_in.fault(step, When::Always, fault);
+        let peak = peak_memory(&world, &["-j", "64", "--retries", "0", "files"]);
+        assert!((1..=MOST_KIB).contains(&peak), "{what}: {peak} KiB");
+    }
+}
+
+#[test]
+fn a_file_id_of_a_manifest_is_one_or_is_passed_over() {
+    let world = World::with_files(&["a.txt", "b.txt", "c.txt"]);
+    let options = ["--manifest", "m", "a.txt", "b.txt", "c.txt"];
+    world.run(options).assert_success();
+    let text = fs::read_to_string(world.path("m")).unwrap();
+    let mut lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for line in &mut lines {
+        match line["key"].as_str().unwrap() {
+            "temp3/a.txt" => line["file_id"] = json!("not-a-file-id"),
+            "temp3/b.txt" => line["file_id"] = json!(format!("cloud://{}", "x".repeat(2048))),
+            _ => {}
+        }
+    }
+    let lines: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+    world.file("m", lines.concat());
+    let ran = world.run(options);
+    ran.assert_failure(0, &["2 uploaded", "1 skipped"]);
+}
+
+#[test]
+fn characters_that_hide_or_break_lines_are_shown() {
+    let hidden = "\u{2028}\u{2029}\u{200e}\u{200f}\u{feff}\u{200b}\u{2060}\u{61c}\u{202e}";
+    let name = format!("a{hidden}👩\u{200d}💻.txt");
+    let world = World::with_files(&[&name]);
+    for format in ["text", "markdown", "json"] {
+        let ran = world.run(["-f", format, &name]);
+        ran.assert_success();
+        assert!(
+            !ran.stdout.contains(|c| hidden.contains(c)),
+            "{:?}",
+            ran.stdout
+        );
+        let shown = r"a\u2028\u2029\u200e\u200f\ufeff\u200b\u2060\u061c\u202e";
+        assert!(ran.stdout.contains(shown), "{}", ran.stdout);
+        assert!(ran.stdout.contains("👩\u{200d}💻"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_name_is_no_html_and_no_markup_in_markdown() {
+    let name = "<img src=x onerror=alert(1)> *b* _i_ `c` [d].txt";
+    let world = World::with_files(&[name]);
+    let ran = world.run(["-f", "markdown", name]);
+    let shown = r"[\<img src=x onerror=alert(1)\> \*b\* \_i\_ \`c\` \[d\].txt](http";
+    assert!(ran.stdout.starts_with(shown), "{}", ran.stdout);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_written_is_told_once_also_where_it_is_quiet() {
+    if !is_root() {
+        return;
+    }
+    let world = World::with_files(&["a.txt", "b.txt", "c.txt"]);
+    set_mode(world.dir.path(), 0o777);
+    chown(world.path("config.json"), Some(2222), Some(2222)).unwrap();
+    world.file("m", "");
+    set_mode(&world.path("m"), 0o666);
+    // It is taken away while the first file is under way.
+    world
+        .stand_in
+        .fault(Step::Upload, When::Nth(1), Fault::Hold);
+    let mut command = world.command(["-q", "-j1", "--manifest", "m", "a.txt", "b.txt", "c.txt"]);
+    command.uid(2222).gid(2222);
+    command.stdin(std::process::Stdio::null());
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
+    set_mode(&world.path("m"), 0o400);
+    world.stand_in.open_gate();
+    let ran = world.wait(child);
+    assert_eq!(
+        (ran.status, ran.lines().len()),
+        (Some(0), 3),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr
+            .starts_with("warning: the manifest cannot be written: "),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+}
+
+#[test]
+fn an_init_that_made_nothing_does_not_ask_to_remove_anything() {
+    let world = World::with_files(&["a.txt"]);
+    let ran = world.run(["--init", "-c", "nodir/config.json"]);
+    world.assert_refused(&ran, &["nodir/config.json: cannot be written: "]);
+    assert!(!ran.stderr.contains("remove"), "{}", ran.stderr);
+}
