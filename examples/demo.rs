@@ -34,51 +34,25 @@ fn demo() -> Result<(), Error> {
     let temporary = tempfile::tempdir()?;
     let dir = temporary.path();
     let samples = samples();
-    fs::create_dir(dir.join(FIXED_DIR))?;
-    for sample in &samples {
-        fs::write(dir.join(FIXED_DIR).join(sample.name), &sample.bytes)?;
-    }
-    stand_in.config_json(dir);
-    stand_in.ca_file(dir);
+    prepare(dir, &stand_in, &samples)?;
 
     section("What there is");
-    println!(
-        "In place of the WeChat API and of COS: a stand-in, at {}",
-        stand_in.base()
-    );
-    println!("In {}:", dir.display());
-    println!("    config.json");
-    for sample in &samples {
-        println!(
-            "    {FIXED_DIR}/{}  ({} bytes)",
-            sample.name,
-            sample.bytes.len()
-        );
-    }
+    show_what_there_is(dir, &stand_in, &samples);
 
     section("The first run: name, link and file_id of each file");
     let output = run(&program, dir, &[])?;
 
     section("What the links lead to");
     compare(&stand_in, &samples, &output)?;
-    let count = |step| stand_in.count(step);
-    let (tokens, links) = (count(Step::Token), count(Step::Link));
-    println!(
-        "\nRequests: {tokens} for a token, {} for where to upload,",
-        count(Step::Info)
-    );
-    println!(
-        "{} uploads, {links} for the links, on {} connections.",
-        count(Step::Upload),
-        stand_in.connections()
-    );
+    show_requests(&stand_in);
+    let tokens = stand_in.count(Step::Token);
 
     section("config.json, which now holds the token");
     println!("{}", masked_config(dir)?);
 
     section("A second run, which needs no new token: the links as Markdown");
     run(&program, dir, &["--format", "markdown"])?;
-    if count(Step::Token) != tokens {
+    if stand_in.count(Step::Token) != tokens {
         return Err("the second run asked for a new token".into());
     }
     if let Some(complaint) = stand_in.complaints().first() {
@@ -86,12 +60,39 @@ fn demo() -> Result<(), Error> {
     }
 
     section("All well");
-    println!(
-        "{} files are in the cloud, and every byte is the same. The second run used",
-        samples.len()
-    );
+    let files = samples.len();
+    println!("{files} files are in the cloud, and every byte is the same. The second run used");
     println!("the token of the first. Nothing left this machine, and the directory is gone now.");
     Ok(())
+}
+
+/// Makes in `dir` what a user has there, and the certificate to trust.
+fn prepare(dir: &Path, stand_in: &StandIn, samples: &[Sample]) -> Result<(), Error> {
+    fs::create_dir(dir.join(FIXED_DIR))?;
+    for sample in samples {
+        fs::write(dir.join(FIXED_DIR).join(sample.name), &sample.bytes)?;
+    }
+    stand_in.config_json(dir);
+    stand_in.ca_file(dir);
+    Ok(())
+}
+
+fn show_what_there_is(dir: &Path, stand_in: &StandIn, samples: &[Sample]) {
+    let base = stand_in.base();
+    println!("In place of the WeChat API and of COS: a stand-in, at {base}");
+    println!("In {}:", dir.display());
+    println!("    config.json");
+    for Sample { name, bytes, .. } in samples {
+        println!("    {FIXED_DIR}/{name}  ({} bytes)", bytes.len());
+    }
+}
+
+fn show_requests(stand_in: &StandIn) {
+    let [tokens, infos, uploads, links] =
+        [Step::Token, Step::Info, Step::Upload, Step::Link].map(|step| stand_in.count(step));
+    let connections = stand_in.connections();
+    println!("\nRequests: {tokens} for a token, {infos} for where to upload,");
+    println!("{uploads} uploads, {links} for the links, on {connections} connections.");
 }
 
 fn section(title: &str) {
@@ -194,7 +195,7 @@ fn compare(stand_in: &StandIn, samples: &[Sample], output: &str) -> Result<(), E
             .into());
         }
         println!(
-            "the same {:>5} bytes, {content_type:<15} {name}",
+            "the same {:>5} bytes, {content_type:<25} {name}",
             bytes.len()
         );
     }
@@ -239,8 +240,12 @@ fn samples() -> Vec<Sample> {
         ),
         sample("🌞 sun.svg", "image/svg+xml", svg.into()),
         sample("说明书.pdf", "application/pdf", pdf("Hello from wx-upload")),
-        sample("价格 & 数量.csv", "text/csv", csv.into()),
-        sample("读我 100%.txt", "text/plain", "你好，世界！\n".into()),
+        sample("价格 & 数量.csv", "text/csv; charset=utf-8", csv.into()),
+        sample(
+            "读我 100%.txt",
+            "text/plain; charset=utf-8",
+            "你好，世界！\n".into(),
+        ),
     ]
 }
 

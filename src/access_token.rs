@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::failure::Failure;
 use crate::options::text_in;
 
 /// Seconds: a token that is about to expire is not used any more.
@@ -57,14 +58,14 @@ impl AccessToken {
 /// The token of the run, if it has one.
 pub struct SharedToken {
     current: Mutex<Option<AccessToken>>,
-    fetching: Mutex<()>,
+    fetching: Mutex<Option<Failure>>,
 }
 
 impl SharedToken {
     pub fn new(token: Option<AccessToken>) -> SharedToken {
         SharedToken {
             current: Mutex::new(token),
-            fetching: Mutex::new(()),
+            fetching: Mutex::new(None),
         }
     }
 
@@ -78,8 +79,8 @@ impl SharedToken {
     }
 
     /// To be held while a token is fetched: who needs one meanwhile waits here. (Who only uses one
-    /// does not.)
-    pub fn lock_for_fetching(&self) -> MutexGuard<'_, ()> {
+    /// does not.) What it holds is why none is to be had, once that is known.
+    pub fn lock_for_fetching(&self) -> MutexGuard<'_, Option<Failure>> {
         self.fetching.lock().unwrap()
     }
 

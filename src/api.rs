@@ -9,14 +9,14 @@ use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
+use crate::failure::{Cure, Failure, Kind, Stage, quote};
 use crate::network::request_failed;
 use crate::options::{Auth, Settings, text_in};
-use crate::retry::{Cure, Failure, Stage};
 
 /// 50 links are some 30 KiB.
-const MAX_REPLY_BYTES: u64 = 1 << 20;
-/// Of a server's own words in an error line.
-const MAX_QUOTE_CHARS: usize = 300;
+const MAX_LINKS_BYTES: u64 = 1 << 20;
+/// Of any other reply.
+const MAX_REPLY_BYTES: u64 = 64 << 10;
 
 /// A request of the API.
 pub struct Call<'a> {
@@ -72,27 +72,29 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
                 .send(body.to_string())
         }
     };
-    let mut reply = sent.map_err(|error| request_failed(agent, stage, base, error))?;
-    if !reply.status().is_success() {
-        return Err(status_failed(stage, &reply, ""));
+    let broken = |error| request_failed(agent, stage, base, error);
+    let mut reply = sent.map_err(broken)?;
+    let is_success = reply.status().is_success();
+    let limit = match (is_success, stage) {
+        (true, Stage::Link) => MAX_LINKS_BYTES,
+        _ => MAX_REPLY_BYTES,
+    };
+    let json = reply.body_mut().with_config().limit(limit).read_to_vec();
+    if !is_success {
+        let told = told_by(settings, call, &json.unwrap_or_default());
+        return Err(status_failed(stage, &reply, &told));
     }
-    let json = reply
-        .body_mut()
-        .with_config()
-        .limit(MAX_REPLY_BYTES)
-        .read_to_vec();
-    let json = json.map_err(|error| request_failed(agent, stage, base, error))?;
-    let Ok(reply) = serde_json::from_slice::<Value>(&json) else {
-        return Err(Failure::new(
+    let Ok(reply) = serde_json::from_slice::<Value>(&json.map_err(broken)?) else {
+        return Err(odd_reply(
             stage,
-            Cure::Wait(None),
+            Cure::Wait(Duration::ZERO),
             "the reply is no JSON",
         ));
     };
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
         Some(0) => Ok(reply),
         Some(errcode) => Err(refused(settings, call, errcode, &reply)),
-        None => Err(Failure::new(
+        None => Err(odd_reply(
             stage,
             Cure::Nothing,
             "the reply's `errcode` is no number",
@@ -100,24 +102,44 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
     }
 }
 
-/// What a reply with an `errcode` means.
-fn refused(settings: &Settings, call: &Call, errcode: i64, reply: &Value) -> Failure {
+/// What the API says about a bad HTTP status, with a colon before it; empty if it says nothing.
+fn told_by(settings: &Settings, call: &Call, json: &[u8]) -> String {
+    let reply = serde_json::from_slice::<Value>(json).unwrap_or_default();
+    match text_in(&reply, "errmsg") {
+        Some(errmsg) if reply["errcode"] != 0 => {
+            format!(": {}", quote(errmsg, &secrets(settings, call, &reply)))
+        }
+        _ => String::new(),
+    }
+}
+
+/// What a reply that is not what it should be means.
+pub fn odd_reply(stage: Stage, cure: Cure, why: &str) -> Failure {
+    Failure::new(stage, Kind::OddReply, cure, why)
+}
+
+/// What a reply to `call` may not be quoted with: what the request held, and what it holds itself.
+fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec<&'a str> {
     let mut secrets = Vec::new();
-    secrets.extend(["access_token", "authorization", "token"].map(|name| text_in(reply, name)));
-    secrets.push(settings.secret());
+    for name in ["access_token", "authorization", "token"] {
+        secrets.extend(text_in(reply, name));
+    }
+    secrets.extend(settings.secret());
     for (name, value) in call.query {
         if *name == "access_token" {
-            secrets.push(Some(value));
+            secrets.push(value);
         }
     }
-    let secrets: Vec<&str> = secrets.into_iter().flatten().collect();
-    let told = quote(text_in(reply, "errmsg").unwrap_or_default(), &secrets);
-    let Remedy { help, cure } = remedy(errcode, settings.auth);
-    Failure::new(
-        call.stage,
-        cure,
-        format!("errcode {errcode} ({told}): {help}"),
-    )
+    secrets
+}
+
+/// What a reply with an `errcode` means.
+fn refused(settings: &Settings, call: &Call, errcode: i64, reply: &Value) -> Failure {
+    let errmsg = text_in(reply, "errmsg").unwrap_or_default();
+    let told = quote(errmsg, &secrets(settings, call, reply));
+    let Remedy { help, cure } = remedy(errcode, call.stage, settings.auth);
+    let detail = format!("errcode {errcode} ({told}): {help}");
+    Failure::new(call.stage, Kind::Errcode(errcode), cure, detail)
 }
 
 /// What a user can do about an `errcode`, and what the program does.
@@ -126,26 +148,30 @@ struct Remedy {
     cure: Cure,
 }
 
-fn remedy(errcode: i64, auth: Auth) -> Remedy {
+/// The codes of the API itself (全局错误码), and the negative ones of the CloudBase behind it
+/// (云开发错误码).
+fn remedy(errcode: i64, stage: Stage, auth: Auth) -> Remedy {
+    let wait = Cure::Wait(Duration::ZERO);
+    let slow_down = Cure::SlowDown(Duration::ZERO);
     let (help, cure) = match errcode {
-        -1 | -1000 => ("the service is busy: try again later", Cure::Wait(None)),
-        45011 => (
-            "too many calls a minute: wait, or use fewer --jobs",
-            Cure::Wait(None),
+        -1 | -1000 | -501001 | -501002 => ("the service is busy: try again later", wait),
+        45011 => ("too many calls a minute", slow_down),
+        -501004 => ("too many calls at once", slow_down),
+        40001 if stage == Stage::Token => (
+            "check `secret`: it is wrong, or is not that of this `appid`",
+            Cure::Nothing,
         ),
-        40001 | 40014 | 41001 | 42001 if auth == Auth::None => (
-            "`auth` is none, which works in a container with 开放接口服务 switched on: see its \
-             settings",
-            Cure::StopRun,
-        ),
-        40001 | 40014 | 41001 | 42001 => (
-            "the access token is refused, and a new one did not help: check `appid`, and whether \
-             another program fetches tokens for it (`\"auth\": \"stable_token\"` keeps out of its \
-             way)",
-            Cure::NewToken,
-        ),
+        40001 | 40014 | 41001 | 42001 => token_refused(auth),
         45009 => (
             "the daily quota is used up: it returns at midnight, Beijing time",
+            Cure::StopRun,
+        ),
+        -501003 => (
+            "the quota of the environment's plan is used up: it returns with the plan's next period",
+            Cure::StopRun,
+        ),
+        48001 if auth == Auth::None => (
+            "add this path in the 云托管 console, 微信令牌权限配置",
             Cure::StopRun,
         ),
         48001 => (
@@ -156,36 +182,72 @@ fn remedy(errcode: i64, auth: Auth) -> Remedy {
             "CloudRun is not enabled: check that `env` and `appid` belong together",
             Cure::StopRun,
         ),
-        40013 => ("check `appid`", Cure::Nothing),
-        40125 => ("check `secret`", Cure::Nothing),
+        40013 | 41002 => ("check `appid`", Cure::Nothing),
+        40125 | 41004 => ("check `secret`", Cure::Nothing),
         40164 => (
-            "add this machine's address to the IP whitelist on mp.weixin.qq.com, 开发设置",
+            "add this machine's public address, which is named there, to the IP whitelist on \
+             mp.weixin.qq.com, 开发设置",
+            Cure::Nothing,
+        ),
+        89503 => (
+            "the administrator has to allow calls from this address: he is asked in WeChat",
             Cure::Nothing,
         ),
         40243 => (
             "the AppSecret is frozen: unfreeze it on mp.weixin.qq.com",
             Cure::Nothing,
         ),
-        40097 | 40101 | 47001 => ("check `env`, and the file's cloud path", Cure::Nothing),
-        43002 | 44002 => (
+        40097 | 40101 | 47001 | -501007 => {
+            ("check `env`, and the file's cloud path", Cure::Nothing)
+        }
+        -501005 => (
+            "check `env`, and its state in the 云托管 console",
+            Cure::Nothing,
+        ),
+        40002 | 43002 | 44002 => (
             "this is a bug of wx-upload: please report it",
             Cure::Nothing,
         ),
-        _ => ("not in the list of known errors", Cure::Nothing),
+        ..0 => (
+            "see 云开发错误码 on developers.weixin.qq.com",
+            Cure::Nothing,
+        ),
+        _ => ("see 全局错误码 on developers.weixin.qq.com", Cure::Nothing),
     };
     Remedy { help, cure }
 }
 
+/// What helps where the access token was refused.
+fn token_refused(auth: Auth) -> (&'static str, Cure) {
+    match auth {
+        Auth::None => (
+            "`auth` is none, which works in a container with 开放接口服务 switched on: see its \
+             settings",
+            Cure::StopRun,
+        ),
+        Auth::StableToken => (
+            "the access token is refused, and a new one did not help: check that `appid` is that \
+             of the account that `env` belongs to",
+            Cure::NewToken,
+        ),
+        Auth::Token => (
+            "the access token is refused, and a new one did not help: check `appid`, and whether \
+             another program fetches tokens for it (`\"auth\": \"stable_token\"` keeps out of its \
+             way)",
+            Cure::NewToken,
+        ),
+    }
+}
+
 /// What COS's refusal of an upload means: a bad status, and as a rule its reason in XML.
 pub fn upload_refused(reply: &Response<Body>, xml: &[u8], secrets: &[&str]) -> Failure {
-    let told = quote(&cos_reason(&String::from_utf8_lossy(xml)), secrets);
-    let failure = status_failed(Stage::Upload, reply, &told);
+    let xml = String::from_utf8_lossy(xml);
+    let told = quote(&cos_reason(&xml), secrets);
+    let mut failure = status_failed(Stage::Upload, reply, &told);
     if reply.status() == 403 {
-        // Signatures live 15 minutes.
-        return Failure {
-            cure: Cure::NewSignature,
-            ..failure
-        };
+        failure.cure = Cure::NewSignature; // they live 15 minutes
+    } else if element(&xml, "Code") == Some("SlowDown") {
+        failure.cure = Cure::SlowDown(retry_after(reply));
     }
     failure
 }
@@ -214,42 +276,23 @@ fn element<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
 fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
     let status = reply.status();
     let cure = match status.as_u16() {
-        408 | 429 | 500.. => Cure::Wait(retry_after(reply)),
+        429 => Cure::SlowDown(retry_after(reply)),
+        408 | 500.. => Cure::Wait(retry_after(reply)),
         _ => Cure::Nothing,
     };
     let why = match status.is_redirection() {
         true => ": redirects are not followed",
         false => "",
     };
-    Failure::new(stage, cure, format!("HTTP {status}{why}{told}"))
+    let detail = format!("HTTP {status}{why}{told}");
+    Failure::new(stage, Kind::Status(status.as_u16()), cure, detail)
 }
 
-/// How long a server asks to wait.
-fn retry_after(reply: &Response<Body>) -> Option<Duration> {
-    let seconds = reply.headers().get("retry-after")?.to_str().ok()?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// Quotes a server, cut to a readable length and without the `secrets` that it may have echoed.
-pub fn quote(told: &str, secrets: &[&str]) -> String {
-    let mut told = told.to_owned();
-    for secret in secrets {
-        told = without(told, secret);
-        // In XML and in a URL some characters are spelled otherwise: what is between them is looked
-        // for by itself, too.
-        for part in secret.split(|c: char| !c.is_alphanumeric()) {
-            told = without(told, part);
-        }
-    }
-    told.chars().take(MAX_QUOTE_CHARS).collect()
-}
-
-/// `told` without `secret`, unless that is too short to be one.
-fn without(told: String, secret: &str) -> String {
-    match secret.len() {
-        8.. => told.replace(secret, "***"),
-        _ => told,
-    }
+/// How long a server asks to wait; zero if it does not say.
+fn retry_after(reply: &Response<Body>) -> Duration {
+    let value = reply.headers().get("retry-after");
+    let seconds = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or_default())
 }
 
 /// The text that a reply must have under `name`.
@@ -258,7 +301,7 @@ pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Fai
         Some(text) => Ok(text.to_owned()),
         None => {
             let why = format!("the reply has no proper `{name}`");
-            Err(Failure::new(stage, Cure::Nothing, why))
+            Err(odd_reply(stage, Cure::Nothing, &why))
         }
     }
 }

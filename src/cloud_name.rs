@@ -1,7 +1,11 @@
-//! Names in the cloud: what they may look like.
+//! Names in the cloud, and `file_id`s: what they may look like.
 
 /// 官方文件名命名限制
 const MAX_BYTES: usize = 850;
+/// A cloud name, encoded or not, and what stands before it.
+const MAX_FILE_ID_BYTES: usize = 2 << 10;
+
+pub const TOO_LONG: &str = "the cloud name is longer than 850 bytes";
 
 /// The rule for names in the cloud (官方文件名命名限制, and no way up) that `key` breaks.
 pub fn broken_rule(key: &str) -> Option<&'static str> {
@@ -14,10 +18,19 @@ pub fn broken_rule(key: &str) -> Option<&'static str> {
     if key.split('/').any(|part| part == "." || part == "..") {
         return Some("a cloud name can't have `.` or `..` between slashes");
     }
-    if key.len() > MAX_BYTES {
-        return Some("the cloud name is longer than 850 bytes");
+    if key.contains("${filename}") {
+        return Some(
+            "a cloud name can't have `${filename}` in it: COS would put another name there",
+        );
+    }
+    if is_too_long(key) {
+        return Some(TOO_LONG);
     }
     None
+}
+
+pub fn is_too_long(key: &str) -> bool {
+    key.len() > MAX_BYTES
 }
 
 /// What stands before the names of files that go into the cloud folder `folder`: no `/` first, one
@@ -32,4 +45,10 @@ pub fn prefix(folder: &str) -> String {
         prefix.push('/');
     }
     prefix
+}
+
+/// Whether `file_id` is one. It is printed, so it must not be another field of a reply, a secret
+/// one; and what a server makes up must not fill the memory.
+pub fn is_file_id(file_id: &str) -> bool {
+    file_id.starts_with("cloud://") && file_id.len() <= MAX_FILE_ID_BYTES
 }

@@ -1,22 +1,63 @@
-//! Files that must not be lost or shown: replaced whole, locked, private from their first byte.
+//! Files that must not be lost, shown, or waited for: replaced whole, private, opened and locked with
+//! care.
 //!
 //! Does not know what is in them.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 #[cfg(unix)]
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Replaces the file at `path`: at any moment there is either the old one or the new one, whole.
-/// Its permissions and its owner stay, and a link to it stays a link.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// A wait for a lock is told after so long …
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+/// … and ends after so long.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const TRY_EVERY: Duration = Duration::from_millis(20);
+
+/// Who owns a file. (Only Unix tells.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    user: u32,
+    group: u32,
+}
+
+impl Owner {
+    /// The owner of the file at `path`, if there is one.
+    pub fn of(path: &Path) -> Option<Owner> {
+        fs::metadata(path)
+            .ok()
+            .map(|metadata| Owner::in_(&metadata))
+    }
+
+    #[cfg(unix)]
+    fn in_(metadata: &Metadata) -> Owner {
+        Owner {
+            user: metadata.uid(),
+            group: metadata.gid(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn in_(_: &Metadata) -> Owner {
+        Owner { user: 0, group: 0 }
+    }
+}
+
+/// Replaces the file at `path`, which must still be `owner`'s: at any moment there is either the old
+/// one or the new one, whole. Its owner and permissions stay, or else the file is left alone; a link
+/// to it stays a link.
+pub fn replace_file(path: &Path, bytes: &[u8], owner: Option<Owner>) -> io::Result<()> {
     let path = path.canonicalize()?;
     let old = fs::metadata(&path)?;
-    let new_path = path.with_added_extension("new");
-    let _ = fs::remove_file(&new_path); // a run that was killed may have left it
+    if owner != Some(Owner::in_(&old)) {
+        return Err(io::Error::other("it belongs to somebody else now"));
+    }
+    let new_path = name_of_its_own(&path);
     let mut new = create_private(&new_path)?;
     let replaced = write_like(&mut new, bytes, &old).and_then(|()| rename(&new_path, &path));
     if replaced.is_err() {
@@ -25,10 +66,19 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replaced
 }
 
-/// Writes `bytes` to the disk, into a file that gets the permissions and the owner of the `old`.
+/// A name beside `path` that no other run uses.
+fn name_of_its_own(path: &Path) -> PathBuf {
+    let random = RandomState::new().hash_one(process::id());
+    path.with_added_extension(format!("{random:016x}"))
+}
+
+/// Writes `bytes` to the disk, into a file that gets the owner and the permissions of the `old`.
 fn write_like(new: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
-    #[cfg(unix)] // only root can give it to its owner, and only root needs to
-    let _ = std::os::unix::fs::fchown(&*new, Some(old.uid()), Some(old.gid()));
+    #[cfg(unix)]
+    if Owner::in_(old) != Owner::in_(&new.metadata()?) {
+        std::os::unix::fs::fchown(&*new, Some(old.uid()), Some(old.gid()))
+            .map_err(|_| io::Error::other("its owner and group could not be kept"))?;
+    }
     new.write_all(bytes)?;
     new.set_permissions(old.permissions())?;
     new.sync_all()
@@ -52,17 +102,105 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.mode(0o600);
     options.open(path)
 }
 
-/// Takes an advisory lock for the file at `path`, until what is returned is dropped. It is held on
-/// a file of its own beside it, as the file itself may be replaced. `None` where there can be none.
-pub fn lock(path: &Path) -> Option<File> {
-    let path = path.canonicalize().ok()?.with_added_extension("lock");
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(&path);
-    let file = file.or_else(|_| File::open(&path)).ok()?; // another user's can be locked, too
-    file.lock().ok()?;
-    Some(file)
+/// Opens a regular file for reading, and nothing else.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    open_regular_with(OpenOptions::new().read(true), path)
+}
+
+/// Opens a regular file, and nothing else: to open a FIFO would wait for its other end, and to open
+/// a device may do anything.
+pub fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let odd = || io::Error::other("it is not a regular file");
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => return Err(odd()),
+        _ => {}
+    }
+    #[cfg(unix)]
+    options.custom_flags(libc::O_NONBLOCK); // it may have become a FIFO in between
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(odd()),
+    }
+}
+
+/// Whether everybody on this machine may read the file. (Only Unix tells.)
+pub fn is_public(path: &Path) -> bool {
+    #[cfg(unix)]
+    return fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0);
+    #[cfg(not(unix))]
+    return path.as_os_str().is_empty();
+}
+
+/// Takes the advisory lock for the file at `path`, until what is returned is dropped. Who waits for
+/// it is told so by `waits`. `None` where there can be none, or not for two minutes.
+///
+/// On Unix it is on the file itself, so that who can't read that can't hold it up. On Windows, where
+/// a lock keeps readers out, it is on a file beside it.
+pub fn lock(path: &Path, waits: impl Fn()) -> Option<File> {
+    let until = Instant::now() + LONGEST_WAIT;
+    loop {
+        let file = open_for_locking(path).ok()?;
+        if !lock_file(&file, &waits) {
+            return None;
+        }
+        if is_still_there(&file, path) || Instant::now() > until {
+            return Some(file);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn open_for_locking(path: &Path) -> io::Result<File> {
+    open_regular(path)
+}
+
+#[cfg(not(unix))]
+fn open_for_locking(path: &Path) -> io::Result<File> {
+    let path = path.canonicalize()?.with_added_extension("lock");
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+/// Whether the file that was locked is the one at `path`: who had the lock before has replaced it.
+#[cfg(unix)]
+fn is_still_there(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(locked), Ok(now)) => (locked.dev(), locked.ino()) == (now.dev(), now.ino()),
+        _ => true,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_still_there(_: &File, _: &Path) -> bool {
+    true
+}
+
+/// Takes the lock on an open file. Returns whether it has it: after two minutes it gives up.
+pub fn lock_file(file: &File, waits: impl Fn()) -> bool {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return true,
+            Err(TryLockError::Error(_)) => return false,
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let waited = began.elapsed();
+        if waited > LONGEST_WAIT {
+            return false;
+        }
+        if waited > TOLD_AFTER && !told {
+            waits();
+            told = true;
+        }
+        thread::sleep(TRY_EVERY);
+    }
 }

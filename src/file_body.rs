@@ -2,12 +2,18 @@
 //!
 //! Does not know where they go.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek};
 use std::path::Path;
+use std::time::Duration;
 
+use crate::disk;
+use crate::failure::{Cure, Failure, Kind, Stage};
 use crate::listing::{MAX_FILE_BYTES, TOO_LARGE};
 use crate::output::Console;
+
+/// So much of a text file tells its encoding.
+const BEGINNING: u64 = 64 << 10;
 
 /// An open file, to be read to the length that it had when it was opened.
 pub struct FileBody<'a> {
@@ -20,17 +26,12 @@ pub struct FileBody<'a> {
 }
 
 impl FileBody<'_> {
-    /// Opens a regular file. The error is a sentence about it. `console` is told of the bytes read.
-    pub fn open<'a>(path: &Path, console: &'a Console) -> Result<FileBody<'a>, String> {
-        let unreadable = |error: io::Error| format!("cannot be opened: {error}");
-        // Asked before it is opened: to open a FIFO would wait for its other end.
-        if !fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err("is no regular file any more".into());
-        }
-        let file = File::open(path).map_err(unreadable)?;
+    /// Opens a regular file. `console` is told of the bytes read.
+    pub fn open<'a>(path: &Path, console: &'a Console) -> Result<FileBody<'a>, Failure> {
+        let file = disk::open_regular(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.len() > MAX_FILE_BYTES {
-            return Err(TOO_LARGE.into());
+            return Err(unusable(TOO_LARGE));
         }
         Ok(FileBody {
             file,
@@ -58,8 +59,26 @@ impl FileBody<'_> {
     }
 
     /// Why the file could not be read to its end, if that is why a request failed.
-    pub fn failed(&self) -> Option<&str> {
-        self.failed.as_deref()
+    pub fn failed(&self) -> Option<Failure> {
+        self.failed.as_deref().map(unusable)
+    }
+
+    /// Whether what it begins with is UTF-8, a last character that is cut off included. To be asked
+    /// before it is read.
+    pub fn begins_as_utf8(&mut self) -> bool {
+        let mut beginning = Vec::new();
+        let read = self
+            .file
+            .by_ref()
+            .take(BEGINNING)
+            .read_to_end(&mut beginning);
+        if read.is_err() || self.file.rewind().is_err() {
+            return false; // the error shows again when the file is sent
+        }
+        match str::from_utf8(&beginning) {
+            Ok(_) => true,
+            Err(error) => error.error_len().is_none(),
+        }
     }
 
     /// Takes back what the console was told: these bytes have not arrived.
@@ -77,6 +96,28 @@ impl FileBody<'_> {
         }
         Ok(count)
     }
+}
+
+fn unusable(why: &str) -> Failure {
+    Failure::new(Stage::Upload, Kind::Local, Cure::Nothing, why)
+}
+
+fn unreadable(error: io::Error) -> Failure {
+    let failure = unusable(&format!("cannot be opened: {error}"));
+    match is_out_of_descriptors(&error) {
+        true => Failure {
+            cure: Cure::Wait(Duration::ZERO),
+            ..failure
+        },
+        false => failure,
+    }
+}
+
+/// Too many open files, here or in the system: that passes.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 impl Read for FileBody<'_> {

@@ -1,18 +1,22 @@
-//! Which files are uploaded, under which names in the cloud.
+//! Which files are uploaded, under which names in the cloud, by which rules.
 //!
 //! Looks at names, kinds and sizes; opens no file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::cloud_name::broken_rule;
+use crate::cloud_name::{self, TOO_LONG};
 use crate::options::Settings;
 
 /// The limit of COS's "POST Object".
 pub const MAX_FILE_BYTES: u64 = 5 << 30;
 pub const TOO_LARGE: &str = "it is larger than the 5 GiB that COS takes";
+const NOT_UTF8: &str = "its name is not UTF-8: rename it";
 
 /// A file to upload, as it was listed.
 pub struct LocalFile {
@@ -37,8 +41,7 @@ pub struct Listing {
 pub fn list_files(settings: &Settings) -> Result<Listing, String> {
     let mut lister = Lister {
         settings,
-        own: own_files(settings),
-        above: Vec::new(),
+        own: OwnFiles::of(settings),
         files: Vec::new(),
         notes: Vec::new(),
     };
@@ -55,48 +58,122 @@ pub fn list_files(settings: &Settings) -> Result<Listing, String> {
         })?;
     }
     let Lister { files, notes, .. } = lister;
-    check_keys(&files)?;
-    Ok(Listing { files, notes })
+    without_doubles(Listing { files, notes })
 }
 
-/// The program's own files, which are never uploaded: the config holds secrets.
-fn own_files(settings: &Settings) -> Vec<PathBuf> {
-    let config = settings.config.canonicalize().unwrap_or_default();
-    let mut own = vec![
-        config.with_added_extension("new"),
-        config.with_added_extension("lock"),
-        config,
-    ];
-    if let Some(manifest) = &settings.manifest {
-        own.extend(manifest.canonicalize().ok());
-    }
-    own
-}
-
-/// Two files that would become one in the cloud are an error before anything is sent.
-fn check_keys(files: &[LocalFile]) -> Result<(), String> {
+/// Leaves out what was met before. Two different files that would become one in the cloud are an
+/// error, before anything is sent.
+fn without_doubles(mut listing: Listing) -> Result<Listing, String> {
+    let mut doubles = BTreeSet::new();
     let mut taken: HashMap<&str, &Path> = HashMap::new();
-    for file in files.iter().filter(|file| file.problem.is_none()) {
+    for (index, file) in listing.files.iter().enumerate() {
+        if file.problem.is_some() {
+            continue;
+        }
         if let Some(other) = taken.insert(&file.key, &file.path) {
-            let (one, other) = (other.display(), file.path.display());
-            let key = &file.key;
-            return Err(format!(
-                "{one} and {other} would both become {key} in the cloud: nothing is sent"
-            ));
+            check_double(file, other)?;
+            let (path, other) = (file.path.display(), other.display());
+            listing
+                .notes
+                .push(format!("{path}: skipped: the same file as {other}"));
+            doubles.insert(index);
         }
     }
-    Ok(())
+    let mut index = 0..;
+    listing.files.retain(|_| match index.next() {
+        Some(index) => !doubles.contains(&index),
+        None => true,
+    });
+    Ok(listing)
+}
+
+/// Whether the file at `other`, which has the same cloud name, is the same file.
+fn check_double(file: &LocalFile, other: &Path) -> Result<(), String> {
+    let (one, two) = (real_path(other), real_path(&file.path));
+    if one == two {
+        return Ok(());
+    }
+    let (one, two, key) = (one.display(), two.display(), &file.key);
+    Err(format!(
+        "{one} and {two} would both become {key} in the cloud: rename one of them, or upload them \
+         one after the other with different -t"
+    ))
+}
+
+fn real_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// The program's own files, which are never uploaded, under whatever name: the config holds secrets.
+struct OwnFiles {
+    config: PathBuf,
+    /// Of the config and the manifest.
+    ids: Vec<FileId>,
+}
+
+impl OwnFiles {
+    fn of(settings: &Settings) -> OwnFiles {
+        let config = real_path(&settings.config);
+        let mut ids = Vec::new();
+        for own in [Some(&settings.config), settings.manifest.as_ref()] {
+            if let Some(own) = own.map(|own| real_path(own))
+                && let Ok(metadata) = fs::metadata(&own)
+            {
+                ids.push(file_id(&own, &metadata));
+            }
+        }
+        OwnFiles { config, ids }
+    }
+
+    /// Whether the file at the real path `real` is one of them, or one that lies beside the config
+    /// and begins with its name: a backup of it.
+    fn contain(&self, real: &Path, metadata: &Metadata) -> bool {
+        let begins_like_config = match (real.file_name(), self.config.file_name()) {
+            (Some(name), Some(config)) => begins_with(name, config),
+            _ => false,
+        };
+        let is_beside_config = begins_like_config && real.parent() == self.config.parent();
+        is_beside_config || self.ids.contains(&file_id(real, metadata))
+    }
+}
+
+fn begins_with(name: &OsStr, beginning: &OsStr) -> bool {
+    name.as_encoded_bytes()
+        .starts_with(beginning.as_encoded_bytes())
+}
+
+/// What makes a file the same under another name: device and inode, where the system tells.
+#[cfg(unix)]
+type FileId = (u64, u64);
+
+#[cfg(unix)]
+fn file_id(_: &Path, metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+type FileId = PathBuf;
+
+#[cfg(not(unix))]
+fn file_id(real: &Path, _: &Metadata) -> FileId {
+    real.to_owned()
 }
 
 /// What is known while directories are walked.
 struct Lister<'a> {
     settings: &'a Settings,
-    own: Vec<PathBuf>,
-    /// The real paths of the directories that led here: a link back to one would lead round and
-    /// round.
-    above: Vec<PathBuf>,
+    own: OwnFiles,
     files: Vec<LocalFile>,
     notes: Vec<String>,
+}
+
+/// A directory that is walked.
+struct Directory<'a> {
+    path: &'a Path,
+    /// Where it really is.
+    real: &'a Path,
+    /// What is put before the names of its files: empty, or with a last `/`.
+    below: &'a str,
 }
 
 impl Lister<'_> {
@@ -105,80 +182,110 @@ impl Lister<'_> {
         let real = path.canonicalize()?;
         let metadata = fs::metadata(&real)?;
         if metadata.is_dir() {
-            self.add_directory(path, real, "")
+            let real = &real;
+            let below = "";
+            self.add_directory(&Directory { path, real, below })
         } else {
             self.add_file(path, &real, &metadata, "");
             Ok(())
         }
     }
 
-    /// Adds the files in a directory, sorted by name. `below` is put before their names; `real` is
-    /// the directory's real path.
-    fn add_directory(&mut self, path: &Path, real: PathBuf, below: &str) -> io::Result<()> {
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(path)? {
-            paths.push(entry?.path());
+    /// Adds the files in a directory, sorted by name.
+    fn add_directory(&mut self, directory: &Directory) -> io::Result<()> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory.path)? {
+            names.push(entry?.file_name());
         }
-        paths.sort();
-        self.above.push(real);
-        for path in paths {
-            if let Err(error) = self.add_entry(&path, below) {
-                let name = format!("{below}{}", file_name(&path));
-                self.push(path, name, 0, Some(error.to_string()));
+        names.sort();
+        for name in names {
+            let path = directory.path.join(&name);
+            if let Err(error) = self.add_entry(directory, &path, &name) {
+                self.add_problem(directory, &path, &error.to_string());
             }
         }
-        self.above.pop();
         Ok(())
     }
 
-    /// Adds what stands in a directory. As in the script, a link is followed.
-    fn add_entry(&mut self, path: &Path, below: &str) -> io::Result<()> {
-        let real = path.canonicalize()?;
-        let metadata = fs::metadata(&real)?;
+    /// Adds what stands in a directory under `name`. As in the script, a link to a file is followed.
+    fn add_entry(&mut self, directory: &Directory, path: &Path, name: &OsStr) -> io::Result<()> {
+        if self.settings.recursive && begins_with(name, OsStr::new(".")) {
+            self.skip(path, "its name begins with a dot (name it to upload it)");
+            return Ok(());
+        }
+        let mut metadata = fs::symlink_metadata(path)?;
+        let mut real = directory.real.join(name);
+        let is_link = metadata.is_symlink();
+        if is_link {
+            real = path.canonicalize()?;
+            metadata = fs::metadata(&real)?;
+        }
         if !metadata.is_dir() {
-            self.add_file(path, &real, &metadata, below);
+            self.add_file(path, &real, &metadata, directory.below);
         } else if !self.settings.recursive {
             self.skip(path, "a directory (-r takes what is in it)");
-        } else if self.above.contains(&real) {
-            self.skip(path, "a link to a directory above it");
-        } else if path.file_name().is_some_and(|name| name.to_str().is_none()) {
-            let name = format!("{below}{}", file_name(path));
-            self.push(path.into(), name, metadata.len(), Some(NOT_UTF8.into()));
+        } else if is_link {
+            self.skip(
+                path,
+                "a link to a directory (name it to upload what is in it)",
+            );
+        } else if let Some(name) = name.to_str() {
+            self.add_subdirectory(directory, path, &real, name)?;
         } else {
-            let below = format!("{below}{}/", file_name(path));
-            self.add_directory(path, real, &below)?;
+            self.add_problem(directory, path, NOT_UTF8);
         }
         Ok(())
+    }
+
+    fn add_subdirectory(
+        &mut self,
+        directory: &Directory,
+        path: &Path,
+        real: &Path,
+        name: &str,
+    ) -> io::Result<()> {
+        let below = &format!("{}{name}/", directory.below);
+        if cloud_name::is_too_long(&format!("{}{below}x", self.settings.prefix)) {
+            self.add_problem(directory, path, TOO_LONG); // as would be all that is below it
+            return Ok(());
+        }
+        self.add_directory(&Directory { path, real, below })
     }
 
     /// Adds what is no directory. Its name is that of the file that it really is, as in the script.
     fn add_file(&mut self, path: &Path, real: &Path, metadata: &Metadata, below: &str) {
-        if self.own.iter().any(|own| own == real) {
+        if self.own.contain(real, metadata) {
             return self.skip(path, "a file of wx-upload's own");
         }
         if !metadata.is_file() {
-            return self.skip(path, "no regular file");
+            return self.skip(path, "not a regular file");
         }
-        let name = format!("{below}{}", file_name(real));
-        let problem = if real.file_name().is_some_and(|name| name.to_str().is_none()) {
+        let own_name = real.file_name().unwrap_or_default();
+        let name = format!("{below}{}", own_name.to_string_lossy());
+        let problem = if own_name.to_str().is_none() {
             Some(NOT_UTF8)
         } else if metadata.len() > MAX_FILE_BYTES {
             Some(TOO_LARGE)
         } else {
-            broken_rule(&format!("{}{name}", self.settings.prefix))
+            cloud_name::broken_rule(&format!("{}{name}", self.settings.prefix))
         };
-        let problem = problem.map(str::to_owned);
-        self.push(path.into(), name, metadata.len(), problem);
+        self.push(path, name, metadata.len(), problem);
     }
 
-    fn push(&mut self, path: PathBuf, name: String, size: u64, problem: Option<String>) {
-        let key = format!("{}{name}", self.settings.prefix);
+    /// Adds something in a directory that cannot be uploaded.
+    fn add_problem(&mut self, directory: &Directory, path: &Path, problem: &str) {
+        let own_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{}{own_name}", directory.below);
+        self.push(path, name, 0, Some(problem));
+    }
+
+    fn push(&mut self, path: &Path, name: String, size: u64, problem: Option<&str>) {
         self.files.push(LocalFile {
-            path,
+            path: path.to_owned(),
+            key: format!("{}{name}", self.settings.prefix),
             name,
-            key,
             size,
-            problem,
+            problem: problem.map(str::to_owned),
         });
     }
 
@@ -186,14 +293,4 @@ impl Lister<'_> {
         self.notes
             .push(format!("{}: skipped: {why}", path.display()));
     }
-}
-
-const NOT_UTF8: &str = "its name is not UTF-8: rename it";
-
-/// The last part of a path, as far as it is UTF-8.
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
 }

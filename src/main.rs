@@ -15,28 +15,34 @@ mod access_token;
 mod api;
 mod cloud_name;
 mod disk;
+mod failure;
 mod file_body;
 mod listing;
 mod manifest;
 mod network;
 mod options;
 mod output;
+mod pace;
 mod pipeline;
 mod retry;
+mod url;
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::unversioned::multipart::{Form, Part};
 
 use access_token::{AccessToken, SharedToken, unix_seconds};
-use api::{Call, call_api, quote, text_field, upload_refused};
+use api::{Call, call_api, odd_reply, text_field, upload_refused};
+use cloud_name::is_file_id;
+use disk::Owner;
+use failure::{Cure, Failure, Kind, Stage, quote};
 use file_body::FileBody;
 use listing::{Listing, LocalFile, list_files};
 use manifest::Manifest;
@@ -44,7 +50,7 @@ use network::{http_agent, request_failed};
 use options::{Auth, Command, Format, Options, Settings, parse_options, text_in};
 use output::{Console, complain, failed_line, human_bytes, linked_line, listed_line, print};
 use pipeline::{Outcome, Stored};
-use retry::{Course, Cure, Failure, Stage};
+use retry::Course;
 
 const EXAMPLE_CONFIG: &str = include_str!("../config.example.json");
 
@@ -70,27 +76,30 @@ fn try_main() -> Result<ExitCode, String> {
         Command::Upload(options) => options,
     };
     let config = load_config(&options.config)?;
-    let settings = Settings::new(options, &config)?;
-    let Listing { files, notes } = list_files(&settings)?;
-    let manifest = Manifest::open(&settings, &files)?;
     let token = AccessToken::saved_in(&config);
-    let must_fetch_token = settings.auth != Auth::None && token.is_none();
-    if must_fetch_token && !settings.dry_run {
-        settings.account()?;
-    }
+    let settings = Settings::new(options, &config, token.is_none())?;
+    let Listing { files, notes } = list_files(&settings)?;
+    let console = Console::new(&settings, &files);
+    let manifest = Manifest::open(&settings, &files, &console)?;
     let run = Run {
         agent: http_agent(&settings)?,
-        console: Console::new(&settings, &files),
-        course: Course::new(settings.retries),
+        course: Course::new(settings.retries, &console),
+        console: &console,
         token: SharedToken::new(token),
         settings,
         manifest,
     };
+    if text_in(&config, "secret").is_some() && disk::is_public(&run.settings.config) {
+        let shown = run.settings.config.display();
+        console.note(&format!(
+            "note: {shown}: everybody on this machine can read its `secret`: chmod o-r '{shown}'"
+        ));
+    }
     for note in &notes {
-        run.console.note(&format!("note: {note}"));
+        console.note(&format!("note: {note}"));
     }
     if files.is_empty() {
-        run.console.note("note: there is no file to upload");
+        console.note("note: there is no file to upload");
     }
     Ok(match run.settings.dry_run {
         true => dry_run(&run, &files, notes.len()),
@@ -99,12 +108,12 @@ fn try_main() -> Result<ExitCode, String> {
 }
 
 /// What all threads share.
-struct Run {
+struct Run<'a> {
     settings: Settings,
     agent: Agent,
-    console: Console,
-    course: Course,
-    manifest: Manifest,
+    console: &'a Console,
+    course: Course<'a>,
+    manifest: Manifest<'a>,
     token: SharedToken,
 }
 
@@ -125,7 +134,9 @@ fn show(text: &str) -> ExitCode {
 /// is wrong with it is said in a sentence that names the file, the key or line, and what to do.
 fn load_config(path: &Path) -> Result<Value, String> {
     let shown = path.display();
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
+    let mut bytes = Vec::new();
+    let read = disk::open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             format!("{shown}: no such file: `wx-upload --init` writes a config to fill in")
         }
@@ -134,7 +145,7 @@ fn load_config(path: &Path) -> Result<Value, String> {
     // Windows Notepad's byte-order mark
     let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let config: Value = serde_json::from_slice(json).map_err(|error| {
-        format!("{shown}: is no JSON in UTF-8 (which has no comments either): {error}")
+        format!("{shown}: is not valid JSON: {error} (no // comments; save it as UTF-8)")
     })?;
     if !config.is_object() {
         let example = "{ \"appid\": \"wx…\", … }";
@@ -158,26 +169,29 @@ fn load_config(path: &Path) -> Result<Value, String> {
     Ok(config)
 }
 
-/// Replaces the config file whole. Four spaces of indentation, as the script wrote it.
-fn save_config(config: &Value, path: &Path) -> io::Result<()> {
+/// Replaces the config file whole, if it still is `owner`'s. Four spaces of indentation, as the
+/// script wrote it.
+fn save_config(config: &Value, path: &Path, owner: Option<Owner>) -> io::Result<()> {
     let mut json = String::new();
     // serde_json indents by two, and its strings hold no raw newline.
     for line in format!("{config:#}").lines() {
         let indent = line.len() - line.trim_start().len();
         json += &format!("{:indent$}{line}\n", "");
     }
-    disk::replace_file(path, json.as_bytes())
+    disk::replace_file(path, json.as_bytes(), owner)
 }
 
 /// Writes the config to fill in, for `--init`.
 fn init_config(options: &Options) -> Result<ExitCode, String> {
     let shown = options.config.display();
-    let created = disk::create_private(&options.config);
-    let written = created.and_then(|mut file| file.write_all(EXAMPLE_CONFIG.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => format!("{shown}: is there already, and stays as it is"),
-        _ => format!("{shown}: cannot be written whole: {error}: remove it"),
+    let mut file = disk::create_private(&options.config).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{shown} already exists: nothing was changed"),
+        _ => format!("{shown}: cannot be written: {error}"),
     })?;
+    if let Err(error) = file.write_all(EXAMPLE_CONFIG.as_bytes()) {
+        let _ = fs::remove_file(&options.config); // half a config would be in the way
+        return Err(format!("{shown}: cannot be written: {error}"));
+    }
     if !options.quiet {
         complain(&format!(
             "{shown} is written: fill in `appid`, `secret` and `env`"
@@ -199,49 +213,57 @@ fn get_access_token(run: &Run, refused: Option<&str>) -> Result<String, Failure>
     if let Some(token) = run.token.usable(refused) {
         return Ok(token);
     }
-    let _fetching = run.token.lock_for_fetching();
+    let mut no_token = run.token.lock_for_fetching();
     if let Some(token) = run.token.usable(refused) {
         return Ok(token); // another thread has fetched it
     }
-    if let Some(why) = run.course.stopped() {
-        return Err(Failure {
-            cure: Cure::StopRun,
-            message: why.to_owned(),
-        });
+    if let Some(failure) = &*no_token {
+        return Err(failure.clone());
     }
     let path = &run.settings.config;
-    let _lock = disk::lock(path); // runs side by side share one token; where there is no lock, not
-    let config = load_config(path);
-    if let Ok(config) = &config
-        && let Some(saved) = AccessToken::saved_in(config)
+    let waits = || {
+        run.console
+            .note("note: waiting for another run, which fetches a token")
+    };
+    let _lock = disk::lock(path, waits); // runs side by side share one token
+    if let Ok(config) = load_config(path)
+        && let Some(saved) = AccessToken::saved_in(&config)
         && saved.is_usable(refused)
     {
         return Ok(run.token.replace(saved)); // another run has fetched it
     }
-    let fetched = run.course.with_retries(|| fetch_token(run));
-    let NewToken { text, expires_in } = fetched.map_err(|failure| run.course.give_up(failure))?;
-    if let Err(why) = save_token(config, path, &text, expires_in) {
+    let owner = Owner::of(path);
+    let fetched = run.course.with_retries(Stage::Token, || fetch_token(run));
+    let NewToken { text, expires_in } = match fetched {
+        Ok(fetched) => fetched,
+        Err(failure) => {
+            *no_token = Some(run.course.give_up(failure.clone()));
+            return Err(run.course.give_up(failure));
+        }
+    };
+    if let Err(why) = save_token(path, owner, &text, expires_in) {
         let shown = path.display();
-        run.console.note(&format!(
-            "warning: {shown}: cannot be written, so the next run needs a new token: {why}"
+        run.console.warn(&format!(
+            "{shown}: the new token could not be saved, so the next run will fetch another: {why}"
         ));
     }
     let token = AccessToken::new(text, expires_in, refused.is_some());
     Ok(run.token.replace(token))
 }
 
-/// Puts a new token into `config`, and saves that. The error is a sentence.
+/// Saves a new token in the config, which is read again: it may have been edited meanwhile. The
+/// error is a sentence.
 fn save_token(
-    config: Result<Value, String>,
     path: &Path,
+    owner: Option<Owner>,
     token: &str,
     expires_in: i64,
 ) -> Result<(), String> {
-    let mut config = config?; // one that cannot be read is perhaps being edited: it is left alone
+    let mut config = load_config(path)?;
     config["create_time"] = unix_seconds().into();
     config["expires_in"] = expires_in.into();
     config["access_token"] = token.into();
-    save_config(&config, path).map_err(|error| error.to_string())
+    save_config(&config, path, owner).map_err(|error| error.to_string())
 }
 
 /// What the API gives for `appid` and `secret`.
@@ -255,7 +277,7 @@ struct NewToken {
 fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
     let stage = Stage::Token;
     let account = run.settings.account();
-    let account = account.map_err(|why| Failure::new(stage, Cure::Nothing, why))?;
+    let account = account.map_err(|why| Failure::new(stage, Kind::Local, Cure::Nothing, why))?;
     let reply = if run.settings.auth == Auth::StableToken {
         let body = json!({
             "grant_type": "client_credential",
@@ -264,7 +286,8 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
             "force_refresh": false,
         });
         let call = Call::post(stage, "/cgi-bin/stable_token", &[], &body);
-        call_api(&run.agent, &run.settings, &call)?
+        run.course
+            .paced(stage, || call_api(&run.agent, &run.settings, &call))?
     } else {
         let query = [
             ("grant_type", "client_credential"),
@@ -272,15 +295,17 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
             ("secret", account.secret),
         ];
         let call = Call::get(stage, "/cgi-bin/token", &query);
-        call_api(&run.agent, &run.settings, &call)?
+        run.course
+            .paced(stage, || call_api(&run.agent, &run.settings, &call))?
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
         Some(expires_in @ 1..) => Ok(NewToken { text, expires_in }),
-        _ => {
-            let why = "the reply has no proper `expires_in`";
-            Err(Failure::new(stage, Cure::Nothing, why))
-        }
+        _ => Err(odd_reply(
+            stage,
+            Cure::Nothing,
+            "the reply has no proper `expires_in`",
+        )),
     }
 }
 
@@ -298,7 +323,10 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
             Auth::Token | Auth::StableToken => &access_token,
         };
         let call = Call::post(stage, path, query, body);
-        match call_api(&run.agent, &run.settings, &call) {
+        match run
+            .course
+            .paced(stage, || call_api(&run.agent, &run.settings, &call))
+        {
             Ok(reply) => {
                 run.token.worked(&token);
                 return Ok(reply);
@@ -339,10 +367,9 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
         file_id: text("file_id")?,
         cos_file_id: text("cos_file_id")?,
     };
-    if !info.file_id.starts_with("cloud://") {
-        // It will be printed, so it must not be one of the secrets beside it.
+    if !is_file_id(&info.file_id) {
         let why = "the reply has no proper `file_id`";
-        return Err(Failure::new(Stage::Info, Cure::Nothing, why));
+        return Err(odd_reply(Stage::Info, Cure::Nothing, why));
     }
     Ok(info)
 }
@@ -358,49 +385,54 @@ fn upload_file(
     request_path: &str,
     file: &mut FileBody,
 ) -> Result<(), Failure> {
-    let failed = |cure, why: &str| Err(Failure::new(Stage::Upload, cure, why));
+    let content_type = content_type(request_path, file);
     let mut form = vec![
         ("key", request_path),
         ("Signature", &info.authorization),
         ("x-cos-security-token", &info.token),
         ("x-cos-meta-fileid", &info.cos_file_id),
     ];
-    // COS ignores the type that the `file` part states, and browsers download what is stored
-    // without one.
-    if let Some(mime) = mime_guess::from_path(request_path).first_raw() {
-        form.push(("Content-Type", mime));
+    if let Some(content_type) = &content_type {
+        form.push(("Content-Type", content_type));
     }
-    // COS takes no chunked body, and a reader has no length: that of the form around it is measured.
+    // COS takes no chunked body, and a reader has no length: that of the form around it is
+    // measured.
     let around = io::copy(&mut cos_form(&form, &mut io::empty()), &mut io::sink());
     let length = around.unwrap_or_default() + file.size();
-    let request = run.agent.post(&info.url).header("Content-Length", length);
+    let url = url::encoded(&info.url);
+    let request = run.agent.post(&url).header("Content-Length", length);
     let sent = request.send(cos_form(&form, file));
-    if let Some(why) = file.failed() {
-        return failed(Cure::Nothing, why);
+    if let Some(failure) = file.failed() {
+        return Err(failure);
     }
-    let mut reply =
-        sent.map_err(|error| request_failed(&run.agent, Stage::Upload, &info.url, error))?;
+    let mut reply = sent.map_err(|error| request_failed(&run.agent, Stage::Upload, &url, error))?;
     // Also that of a success, so that the connection can be used again.
     let mut xml = Vec::new();
-    let _ = reply
-        .body_mut()
-        .as_reader()
-        .take(MAX_COS_REPLY_BYTES)
-        .read_to_end(&mut xml);
+    let body = reply.body_mut().as_reader();
+    let _ = body.take(MAX_COS_REPLY_BYTES).read_to_end(&mut xml);
     if !reply.status().is_success() {
-        return Err(upload_refused(
-            &reply,
-            &xml,
-            &[&info.authorization, &info.token],
-        ));
+        let secrets = [info.authorization.as_str(), &info.token];
+        return Err(upload_refused(&reply, &xml, &secrets));
     }
     match reply.headers().get("x-cos-hash-crc64ecma") {
         Some(stored) if stored != &file.crc64().to_string() => {
             let why = "COS stored other bytes than were sent: its CRC-64 differs";
-            failed(Cure::Wait(None), why)
+            Err(odd_reply(Stage::Upload, Cure::Wait(Duration::ZERO), why))
         }
         _ => Ok(()),
     }
+}
+
+/// The type that COS stores, in a field of its own: it ignores the type that the `file` part
+/// states, and browsers download what is stored without one. Text needs its encoding, too, or they
+/// show its Chinese garbled.
+fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
+    let mime = mime_guess::from_path(path).first_raw()?;
+    let charset = match mime.starts_with("text/") && file.begins_as_utf8() {
+        true => "; charset=utf-8",
+        false => "",
+    };
+    Some(format!("{mime}{charset}"))
 }
 
 /// The form of an upload: the fields, the file last. Its `filename` is the one in the script's
@@ -410,52 +442,63 @@ fn cos_form<'a>(fields: &[(&'a str, &'a str)], file: &'a mut dyn Read) -> Form<'
     for (name, value) in fields {
         form = form.text(name, value);
     }
-    form.part("file", Part::reader(file).file_name("file"))
+    let part = Part::reader(file).file_name("file");
+    // Some servers take a part without a type for a text field.
+    match part.mime_str("application/octet-stream") {
+        Ok(part) => form.part("file", part),
+        Err(_) => unreachable!("application/octet-stream is a type"),
+    }
 }
 
 // ---- Step 4: the links ------------------------------------------------------------------------
 
-/// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `file_ids`, in
-/// their order.
+/// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `file_ids`,
+/// in their order.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/download.html>
 fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure>> {
     let mut file_list = Vec::new();
     for file_id in file_ids {
-        file_list.push(json!({ "fileid": file_id }));
+        file_list.push(match run.settings.max_age {
+            Some(max_age) => json!({ "fileid": file_id, "max_age": max_age }),
+            None => json!({ "fileid": file_id }),
+        });
     }
     let body = json!({ "env": run.settings.env, "file_list": file_list });
-    let path = "/tcb/batchdownloadfile";
-    match run
-        .course
-        .with_retries(|| post_json(run, Stage::Link, path, &body))
-    {
-        Ok(reply) => file_ids
-            .iter()
-            .map(|file_id| link_in(run, &reply, file_id))
-            .collect(),
+    let ask = || post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body);
+    match run.course.with_retries(Stage::Link, ask) {
+        Ok(reply) => {
+            let link = |file_id: &&str| link_in(run, &reply, file_id);
+            file_ids.iter().map(link).collect()
+        }
         Err(failure) => vec![Err(failure); file_ids.len()],
     }
 }
 
 /// The link of one file in the reply.
 fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
-    let failed = |cure, why: &str| Err(Failure::new(Stage::Link, cure, why));
+    let odd = |why| Err(odd_reply(Stage::Link, Cure::Nothing, why));
     let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
     let Some(entry) = entries.iter().find(|entry| entry["fileid"] == *file_id) else {
-        return failed(Cure::Nothing, "the reply has no link for it");
+        return odd("the reply has no link for it");
     };
     match entry.get("status").map_or(Some(0), Value::as_i64) {
-        Some(0) => text_field(Stage::Link, entry, "download_url"),
-        Some(1) => failed(
-            Cure::UploadAgain,
-            "it is not in the cloud (STORAGE_FILE_NONEXIST)",
-        ),
+        Some(0) => {
+            let url = text_field(Stage::Link, entry, "download_url")?;
+            run.course.succeeded();
+            Ok(url::encoded(&url))
+        }
+        Some(1) => {
+            let why = "COS took the file, but the API does not find it (STORAGE_FILE_NONEXIST): \
+                       run again";
+            Err(odd_reply(Stage::Link, Cure::UploadAgain, why))
+        }
         Some(status) => {
             let token = run.token.usable(None).unwrap_or_default();
-            let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &[&token]);
-            failed(Cure::Nothing, &format!("status {status}: {told}"))
+            let secrets = [&token, run.settings.secret().unwrap_or_default()];
+            let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
+            odd(&format!("status {status}: {told}"))
         }
-        None => failed(Cure::Nothing, "the reply's `status` is no number"),
+        None => odd("the reply's `status` is no number"),
     }
 }
 
@@ -464,9 +507,13 @@ fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
 /// Uploads one file: steps 1 to 3, and again from there where that can help. Its link is asked for
 /// together with others'. What the manifest knows is not sent, unless `again`.
 fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
-    let unusable = |why: String| Failure::new(Stage::Upload, Cure::Nothing, why);
     if let Some(problem) = &file.problem {
-        return Err(unusable(problem.clone()));
+        return Err(Failure::new(
+            Stage::Upload,
+            Kind::Local,
+            Cure::Nothing,
+            problem,
+        ));
     }
     if again {
         run.console.put_back(file.size);
@@ -478,20 +525,22 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
             unchanged: true,
         });
     }
-    run.course.with_retries(|| {
-        let mut body = FileBody::open(&file.path, &run.console).map_err(unusable)?;
+    run.course.with_retries(Stage::Upload, || {
+        let mut body = FileBody::open(&file.path, run.console)?;
         let info = get_upload_file_info(run, &file.key)?;
-        if let Err(failure) = upload_file(run, &info, &file.key, &mut body) {
+        let upload = || upload_file(run, &info, &file.key, &mut body);
+        if let Err(failure) = run.course.paced(Stage::Upload, upload) {
             body.uncount();
             return Err(failure);
         }
+        run.course.succeeded();
         let file_id = info.file_id;
         let recorded = run
             .manifest
             .record(&file.key, body.metadata(), body.crc64(), &file_id);
         if let Err(error) = recorded {
             run.console
-                .note(&format!("warning: the manifest cannot be written: {error}"));
+                .warn(&format!("the manifest cannot be written: {error}"));
         }
         Ok(Stored {
             file_id,
@@ -533,12 +582,12 @@ impl Tally {
 fn upload_all(run: &Run, files: &[LocalFile], notes: usize) -> ExitCode {
     let started = Instant::now();
     let mut tally = Tally::default();
-    let upload = |file: &LocalFile, again| {
-        let result = wx_upload_file(run, file, again);
-        if result.is_err() {
+    let upload = |file: &LocalFile, again| match wx_upload_file(run, file, again) {
+        Ok(stored) => Ok(stored),
+        Err(failure) => {
             run.console.leave_out(file.size);
+            Err(run.course.failed(failure))
         }
-        result
     };
     let get_links = |file_ids: &[&str]| get_download_link(run, file_ids);
     let report = |file: &LocalFile, outcome| report(run, file, outcome, &mut tally);
@@ -601,10 +650,13 @@ fn report(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
         }
         Outcome::Linkless { file_id, why } => {
             tally.failed += 1;
+            let named = match why.cure {
+                Cure::UploadAgain => "its file_id is",
+                _ => "the file is uploaded, as",
+            };
             let why = why.message;
-            run.console.complain(&format!(
-                "error: {path}: {why}; the file is uploaded, as {file_id}"
-            ));
+            run.console
+                .complain(&format!("error: {path}: {why}; {named} {file_id}"));
         }
         Outcome::Failed { why } => {
             tally.failed += 1;
@@ -639,7 +691,7 @@ fn dry_run(run: &Run, files: &[LocalFile], notes: usize) -> ExitCode {
     for file in files {
         let line = if let Some(problem) = &file.problem {
             failed += 1;
-            let why = Failure::new(Stage::Upload, Cure::Nothing, problem).message;
+            let why = format!("{}: {problem}", Stage::Upload);
             complain(&format!("error: {}: {why}", file.path.display()));
             failed_line(run.settings.format, file, &why, None)
         } else if run.manifest.unchanged(file).is_some() {

@@ -10,8 +10,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::cloud_name::is_file_id;
+use crate::disk::{lock_file, open_regular_with};
 use crate::listing::LocalFile;
 use crate::options::Settings;
+use crate::output::Console;
 
 /// A line is some 300 bytes. What has longer ones is something else.
 const MAX_LINE: u64 = 64 << 10;
@@ -19,7 +22,8 @@ const MAX_LINE: u64 = 64 << 10;
 const BEGINNING: &[u8] = b"{\"key\":\"";
 
 /// The manifest of a run; without `--manifest`, one that knows nothing.
-pub struct Manifest {
+pub struct Manifest<'a> {
+    console: &'a Console,
     path: Option<PathBuf>,
     env: String,
     /// By key.
@@ -33,12 +37,17 @@ struct Upload {
     file_id: String,
 }
 
-impl Manifest {
+impl Manifest<'_> {
     /// Opens the manifest, or begins it, and reads what it knows of `files`. A last line that a
-    /// power cut tore is cut off. Something else than a manifest is refused and stays as it is. In a
-    /// dry run nothing is changed.
-    pub fn open(settings: &Settings, files: &[LocalFile]) -> Result<Manifest, String> {
+    /// power cut tore is cut off. Something else than a manifest is refused and stays as it is. In
+    /// a dry run nothing is changed.
+    pub fn open<'a>(
+        settings: &Settings,
+        files: &[LocalFile],
+        console: &'a Console,
+    ) -> Result<Manifest<'a>, String> {
         let mut manifest = Manifest {
+            console,
             path: None,
             env: settings.env.clone(),
             known: HashMap::new(),
@@ -57,23 +66,28 @@ impl Manifest {
     }
 
     fn read(&mut self, path: &Path, writable: bool, keys: &HashSet<&str>) -> io::Result<()> {
-        if path.exists() && !path.is_file() {
-            return Err(no_manifest()); // to open a FIFO would wait for its other end
-        }
         let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(writable)
-            .create(writable)
-            .open(path)?;
-        // Another run may be writing. Where there are no locks, let there be one run at a time.
-        let _ = file.lock();
+        options.read(true).write(writable).create(writable);
+        let file = open_regular_with(&mut options, path)?;
+        if writable {
+            self.lock(&file, path);
+        }
         let size = file.metadata()?.len();
         let whole = self.read_lines(&file, size, keys)?;
         if writable && whole < size {
             file.set_len(whole)?;
         }
         Ok(())
+    }
+
+    /// Locks the manifest. Where that can't be, let there be one run at a time.
+    fn lock(&self, file: &File, path: &Path) {
+        let path = path.display();
+        let waits = || {
+            self.console
+                .note(&format!("note: waiting for another run: it has {path}"))
+        };
+        lock_file(file, waits);
     }
 
     /// Reads the lines of a file of `size` bytes. Returns the length of those that are whole. What
@@ -116,6 +130,7 @@ impl Manifest {
         if let Some(size) = entry["size"].as_u64()
             && let Some(mtime) = entry["mtime"].as_i64()
             && let Some(file_id) = entry["file_id"].as_str()
+            && is_file_id(file_id)
         {
             let file_id = file_id.to_owned();
             let upload = Upload {
@@ -154,12 +169,10 @@ impl Manifest {
             "crc64": crc64.to_string(), // too long for the numbers of jq and JavaScript
             "file_id": file_id,
         });
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)?;
-        let _ = file.lock(); // till it is closed: other threads, and other runs, write, too
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        let mut file = open_regular_with(&mut options, path)?;
+        self.lock(&file, path); // till it is closed: other threads, and other runs, write, too
         let mut last = [b'\n'];
         if file.seek(SeekFrom::End(-1)).is_ok() {
             file.read_exact(&mut last)?;

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -193,46 +194,36 @@ pub struct Settings {
 
     appid: Option<String>,
     secret: Option<String>,
+    secret_may_be_sent: bool,
     pub env: String,
     /// Stands before each cloud name: empty, or with a last `/`.
     pub prefix: String,
     pub auth: Auth,
     /// Where the API is, without a last `/`.
     pub api_base: String,
+    /// Seconds that a link is to live.
+    pub max_age: Option<u64>,
 }
 
 impl Settings {
-    /// Puts together and checks what was asked for. The error is a sentence that names the key.
-    pub fn new(options: Options, config: &Value) -> Result<Settings, String> {
+    /// Puts together and checks what was asked for. `needs_account`: as there is no token, one will
+    /// have to be fetched. The error is a sentence that names the keys.
+    pub fn new(options: Options, config: &Value, needs_account: bool) -> Result<Settings, String> {
         let shown = options.config.display();
-        let auth = match text_in(config, "auth") {
-            Some("token") | None => Auth::Token,
-            Some("stable_token") => Auth::StableToken,
-            Some("none") => Auth::None,
-            Some(_) => {
-                return Err(format!(
-                    "{shown}: `auth` must be token, stable_token or none"
-                ));
-            }
-        };
-        let Some(api_base) = api_base(config, auth) else {
-            return Err(format!(
-                "{shown}: `api_base` must be like https://api.weixin.qq.com"
-            ));
-        };
+        let auth = auth(config).map_err(|why| format!("{shown}: {why}"))?;
+        let max_age = max_age(config).map_err(|why| format!("{shown}: {why}"))?;
         let prefix = prefix(&options, config)?;
-        let Some(env) = text_or_variable(config, "env", "WX_ENV") else {
-            let hint = "the id of the 云托管 environment, like prod-…";
-            return Err(format!("{shown}: `env` is missing: {hint}"));
-        };
-        Ok(Settings {
+        let base = Base::of(config, auth).map_err(|why| format!("{shown}: {why}"))?;
+        let settings = Settings {
             upload_dir: text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR).into(),
             appid: text_or_variable(config, "appid", "WX_APPID"),
             secret: text_or_variable(config, "secret", "WX_SECRET"),
-            env,
+            secret_may_be_sent: text_in(config, "secret").is_some() || base.is_trusted,
+            env: text_or_variable(config, "env", "WX_ENV").unwrap_or_default(),
             prefix,
             auth,
-            api_base,
+            api_base: base.url,
+            max_age,
             config: options.config,
             paths: options.paths,
             recursive: options.recursive,
@@ -243,19 +234,52 @@ impl Settings {
             timeout: options.timeout,
             dry_run: options.dry_run,
             quiet: options.quiet,
-        })
+        };
+        let needs_account = needs_account && auth != Auth::None && !settings.dry_run;
+        settings.check_complete(needs_account)?;
+        Ok(settings)
     }
 
-    /// `appid` and `secret`, or what to say where they are needed and missing.
-    pub fn account(&self) -> Result<Account<'_>, String> {
-        let missing = |key| {
-            let shown = self.config.display();
-            format!("{shown}: `{key}` is missing: see mp.weixin.qq.com, 开发设置")
+    /// Whether all is there that will be needed. The error names everything that is missing.
+    fn check_complete(&self, needs_account: bool) -> Result<(), String> {
+        let mut missing = Vec::new();
+        if needs_account {
+            missing.extend(self.appid.is_none().then_some("`appid`"));
+            missing.extend(self.secret.is_none().then_some("`secret`"));
+        }
+        missing.extend(self.env.is_empty().then_some("`env`"));
+        if missing.is_empty() && needs_account {
+            return self.account().map(|_| ());
+        }
+        let (are, them) = match missing.len() {
+            0 => return Ok(()),
+            1 => ("is", "it"),
+            _ => ("are", "them"),
         };
-        Ok(Account {
-            appid: self.appid.as_deref().ok_or_else(|| missing("appid"))?,
-            secret: self.secret.as_deref().ok_or_else(|| missing("secret"))?,
-        })
+        let missing = missing.join(" and ");
+        Err(format!(
+            "{}: {missing} {are} missing: fill {them} in (`appid` and `secret` are on \
+             mp.weixin.qq.com, 开发设置; `env` is the id of the 云托管 environment, like prod-…)",
+            self.config.display()
+        ))
+    }
+
+    /// What a token is asked for with, or why it cannot be.
+    pub fn account(&self) -> Result<Account<'_>, String> {
+        let shown = self.config.display();
+        let (Some(appid), Some(secret)) = (&self.appid, &self.secret) else {
+            return Err(format!(
+                "{shown}: `appid` or `secret` is missing: see mp.weixin.qq.com, 开发设置"
+            ));
+        };
+        if !self.secret_may_be_sent {
+            let base = &self.api_base;
+            return Err(format!(
+                "{shown}: `api_base` is {base}, and the WX_SECRET of the environment is not sent \
+                 there: set WX_API_BASE={base}, too, if that is where it belongs"
+            ));
+        }
+        Ok(Account { appid, secret })
     }
 
     /// The AppSecret, which no output may show.
@@ -265,29 +289,85 @@ impl Settings {
 
     /// Whether plain http is refused: unless the API itself is asked that way.
     pub fn https_only(&self) -> bool {
-        self.api_base
-            .parse::<Uri>()
-            .unwrap_or_default()
-            .scheme_str()
-            != Some("http")
+        let base: Uri = self.api_base.parse().unwrap_or_default();
+        base.scheme_str() != Some("http")
     }
 }
 
-/// Where the API is, without a last `/`; `None` if the config names something else than a host.
-fn api_base(config: &Value, auth: Auth) -> Option<String> {
-    // In a container the platform itself signs the calls, for which it must be able to read them.
-    let default = match auth {
-        Auth::None => "http://api.weixin.qq.com",
-        _ => "https://api.weixin.qq.com",
-    };
-    let base = text_in(config, "api_base").unwrap_or(default);
-    let base = base.trim_end_matches('/');
-    let uri: Uri = base.parse().ok()?;
+fn auth(config: &Value) -> Result<Auth, String> {
+    match text_in(config, "auth") {
+        Some("token") | None => Ok(Auth::Token),
+        Some("stable_token") => Ok(Auth::StableToken),
+        Some("none") => Ok(Auth::None),
+        Some(_) => Err("`auth` must be token, stable_token or none".into()),
+    }
+}
+
+fn max_age(config: &Value) -> Result<Option<u64>, String> {
+    let max_age = &config["max_age"];
+    match max_age.as_u64() {
+        Some(seconds @ 1..) => Ok(Some(seconds)),
+        None if max_age.is_null() => Ok(None),
+        _ => Err("`max_age` must be a whole number of seconds, from 1".into()),
+    }
+}
+
+/// Where the API is.
+struct Base {
+    /// Without a last `/`.
+    url: String,
+    /// A secret from the environment may be sent there, whatever the config says.
+    is_trusted: bool,
+}
+
+impl Base {
+    fn of(config: &Value, auth: Auth) -> Result<Base, String> {
+        let official = "https://api.weixin.qq.com";
+        // In a container the platform itself signs the calls, for which it must be able to read
+        // them.
+        let default = match auth {
+            Auth::None => "http://api.weixin.qq.com",
+            Auth::Token | Auth::StableToken => official,
+        };
+        let from_environment = variable("WX_API_BASE");
+        let url = match (text_in(config, "api_base"), &from_environment) {
+            (Some(url), _) => url,
+            (None, Some(url)) => url,
+            (None, None) => default,
+        };
+        let url = url.trim_end_matches('/').to_owned();
+        let Some(uri) = base_uri(&url) else {
+            return Err("`api_base` must be like https://api.weixin.qq.com".into());
+        };
+        let is_here = is_this_machine(uri.host().unwrap_or_default());
+        if uri.scheme_str() == Some("http") && auth != Auth::None && !is_here {
+            return Err(format!(
+                "`api_base` is {url}: over http everybody on the way could read the secret: it \
+                 must be https"
+            ));
+        }
+        let named = from_environment.is_some_and(|named| named.trim_end_matches('/') == url);
+        let is_trusted = url == official || named || is_here;
+        Ok(Base { url, is_trusted })
+    }
+}
+
+/// A URL that names a host, by http or https, and perhaps a path on it.
+fn base_uri(url: &str) -> Option<Uri> {
+    let uri: Uri = url.parse().ok()?;
     let authority = uri.authority()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     let is_host = authority == authority.host() || authority.port().is_some();
-    let is_bare = !base.contains(['?', '#', '@']);
-    (is_http && is_host && is_bare).then(|| base.to_owned())
+    let is_bare = !url.contains(['?', '#', '@']);
+    (is_http && is_host && is_bare).then_some(uri)
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
 }
 
 /// The prefix of all cloud names: from `--to`, else from the config.

@@ -5,6 +5,8 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -96,19 +98,19 @@ fn markdown(name: &str, url: &str) -> String {
     let mime = mime_guess::from_path(name).first();
     let is_image = mime.is_some_and(|mime| mime.type_() == "image");
     let mark = if is_image { "!" } else { "" };
-    let name = name
-        .replace('\\', "\\\\")
-        .replace('[', "\\[")
-        .replace(']', "\\]");
-    let url = url
-        .replace(' ', "%20")
-        .replace('(', "%28")
-        .replace(')', "%29");
-    format!("{mark}[{name}]({url})")
+    let mut text = String::new();
+    for c in name.chars() {
+        if r"\[]<>*_`".contains(c) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    let url = url.replace('(', "%28").replace(')', "%29");
+    format!("{mark}[{text}]({url})")
 }
 
-/// Makes text safe for a terminal: control characters, and those that turn the direction of
-/// writing, are spelled `\u001b`, which JSON understands, too.
+/// Makes text safe for a terminal: control characters, and those that turn the direction of writing,
+/// break lines or hide, are spelled `\u001b`, which JSON understands, too.
 fn escape(text: &str) -> String {
     if !text.contains(is_unsafe) {
         return text.to_owned();
@@ -116,7 +118,9 @@ fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         if is_unsafe(c) {
-            escaped += &format!("\\u{:04x}", u32::from(c));
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped += &format!("\\u{unit:04x}");
+            }
         } else {
             escaped.push(c);
         }
@@ -125,7 +129,11 @@ fn escape(text: &str) -> String {
 }
 
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let breaks = matches!(c, '\u{2028}' | '\u{2029}');
+    // U+200D, which joins emoji, stays.
+    let hides = matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{200c}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || turns || breaks || hides
 }
 
 /// A number of bytes, as people read it.
@@ -146,6 +154,8 @@ pub struct Console {
     quiet: bool,
     bar: ProgressBar,
     files: usize,
+    holds_back: AtomicBool,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Console {
@@ -167,6 +177,8 @@ impl Console {
             quiet: settings.quiet,
             bar,
             files: files.len(),
+            holds_back: AtomicBool::new(false),
+            warnings: Mutex::default(),
         }
     }
 
@@ -175,7 +187,16 @@ impl Console {
         self.bar.suspend(|| complain(line));
     }
 
-    /// The same, unless quiet.
+    /// A warning, also where it is quiet. What was said before is not said again.
+    pub fn warn(&self, warning: &str) {
+        let mut warnings = self.warnings.lock().unwrap();
+        if !warnings.iter().any(|said| said == warning) {
+            self.complain(&format!("warning: {warning}"));
+            warnings.push(warning.to_owned());
+        }
+    }
+
+    /// A line above the progress, unless quiet.
     pub fn note(&self, line: &str) {
         if !self.quiet {
             self.complain(line);
@@ -187,7 +208,8 @@ impl Console {
         if io::stdout().is_terminal() {
             return self.bar.suspend(|| print(line));
         }
-        print(line) // may take its time, in which progress, and so the workers, must not stand still
+        // It may take its time, in which progress, and so the workers, must not stand still.
+        print(line)
     }
 
     /// So many bytes more were sent.
@@ -215,6 +237,11 @@ impl Console {
         self.bar.set_prefix(files.to_string());
     }
 
+    /// Whether the run waits, as a service asks it to slow down.
+    pub fn hold_back(&self, holds_back: bool) {
+        self.holds_back.store(holds_back, Ordering::Relaxed);
+    }
+
     /// Shows progress until it is finished: in a thread of its own, which `finish` lets end when it
     /// is unparked.
     pub fn show_progress(&self) {
@@ -228,17 +255,23 @@ impl Console {
     fn progress(&self) -> String {
         let bar = &self.bar;
         let rate = bar.per_sec() as u64;
-        let left = match rate {
-            0 => String::new(),
-            _ => format!(", {:#} left", HumanDuration(bar.eta())),
+        let pace = if self.holds_back.load(Ordering::Relaxed) {
+            "waiting, as the service asks to slow down".to_owned()
+        } else if rate == 0 {
+            format!("{}/s", human_bytes(rate))
+        } else {
+            format!(
+                "{}/s, {:#} left",
+                human_bytes(rate),
+                HumanDuration(bar.eta())
+            )
         };
         format!(
-            "{}/{} files, {}/{}, {}/s{left}",
+            "{}/{} files, {}/{}, {pace}",
             bar.prefix(),
             self.files,
             human_bytes(bar.position()),
             human_bytes(bar.length().unwrap_or_default()),
-            human_bytes(rate),
         )
     }
 

@@ -9,8 +9,9 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::failure::{Cure, Failure};
 use crate::listing::LocalFile;
-use crate::retry::{Course, Cure, Failure};
+use crate::retry::Course;
 
 /// The limit of batchdownloadfile.
 const LINKS_PER_CALL: usize = 50;
@@ -18,7 +19,7 @@ const LINKS_PER_CALL: usize = 50;
 const SIDE_BY_SIDE: Duration = Duration::from_millis(5);
 /// Files that may be handed out before the first unfinished one is: bounds what waits to be
 /// reported.
-const MAX_AHEAD: usize = 10_000;
+const MAX_AHEAD: usize = 1_000;
 
 /// A file that is in the cloud.
 pub struct Stored {
@@ -154,8 +155,8 @@ impl UnderWay<'_> {
         self.reported == self.files.len()
     }
 
-    /// Lets the workers end with what they have in hand. What was uploaded still gets its link; what
-    /// was there before the run can wait for the next one.
+    /// Lets the workers end with what they have in hand. What was uploaded still gets its link;
+    /// what was there before the run can wait for the next one.
     fn begin_no_more(&mut self) {
         self.queue = None;
         self.linkless.retain(|_, stored| !stored.unchanged);
@@ -177,8 +178,8 @@ impl UnderWay<'_> {
         self.handed_out = end.max(self.handed_out);
     }
 
-    /// Takes in what the workers have finished; waits for it if there is nothing else to do. Returns
-    /// whether anything can still come.
+    /// Takes in what the workers have finished; waits for it if there is nothing else to do.
+    /// Returns whether anything can still come.
     fn take_in(&mut self, finished: &Receiver<Finished>) -> bool {
         if self.linkless.is_empty() {
             let Ok(first) = finished.recv() else {

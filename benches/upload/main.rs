@@ -62,65 +62,60 @@ fn main() {
 
 /// Many small files, with and without a network between.
 fn files(table: &mut Table) {
-    struct Run {
-        wall: f64,
-        connections: usize,
-        link_calls: usize,
-    }
-    let run = |round_trip, jobs: usize| {
-        let world = World::new();
-        for n in 0..FILES {
-            fs::write(
-                world.path(&format!("upload/图片 {n:03}.jpg")),
-                vec![n as u8; FILE_BYTES],
-            )
-            .expect("a file");
-        }
-        world.put_relay_between(round_trip);
-        let wall = world
-            .watch(world.upload(&["--jobs", &jobs.to_string()]))
-            .wall;
-        world.check(FILES);
-        Run {
-            wall,
-            connections: world.stand_in.connections(),
-            link_calls: world.stand_in.count(Step::Link),
-        }
-    };
     for round_trip in [Duration::ZERO, ROUND_TRIP] {
         for jobs in [1, 8, 16] {
-            let mut runs = [(); 3].map(|()| run(round_trip, jobs));
+            let mut runs = [(); 3].map(|()| upload_files(round_trip, jobs));
             runs.sort_by(|one, other| one.wall.total_cmp(&other.wall));
-            let [
-                _,
-                Run {
-                    wall,
-                    connections,
-                    link_calls,
-                },
-                _,
-            ] = &runs;
-            let (measured, limit) = (wall * 1000.0 / FILES as f64, limit(round_trip, jobs));
-            let (kb, ms, s) = (
-                FILE_BYTES / 1000,
-                round_trip.as_millis(),
-                if jobs == 1 { "" } else { "s" },
-            );
-            let (beside, ratio) = match limit {
-                0.0 => (String::new(), String::new()),
-                _ => (
-                    format!("limit {limit:.2} ms"),
-                    format!("{:.2} of the limit, ", limit / measured),
-                ),
-            };
-            table.row(
-                format!("{FILES} files of {kb} kB, round trip {ms} ms, {jobs} job{s}"),
-                format!("{measured:.2} ms a file"),
-                beside,
-                format!("{ratio}{connections} connections, {link_calls} link calls"),
-            );
+            let [_, median, _] = &runs;
+            files_row(table, round_trip, jobs, median);
         }
     }
+}
+
+/// What [`upload_files`] measured.
+struct FilesRun {
+    /// In seconds.
+    wall: f64,
+    connections: usize,
+    link_calls: usize,
+}
+
+fn upload_files(round_trip: Duration, jobs: usize) -> FilesRun {
+    let world = World::new();
+    for n in 0..FILES {
+        let path = world.path(&format!("upload/图片 {n:03}.jpg"));
+        fs::write(path, vec![n as u8; FILE_BYTES]).expect("a file");
+    }
+    world.put_relay_between(round_trip);
+    let ran = world.watch(world.upload(&["--jobs", &jobs.to_string()]));
+    world.check(FILES);
+    FilesRun {
+        wall: ran.wall,
+        connections: world.stand_in.connections(),
+        link_calls: world.stand_in.count(Step::Link),
+    }
+}
+
+fn files_row(table: &mut Table, round_trip: Duration, jobs: usize, run: &FilesRun) {
+    let measured = run.wall * 1000.0 / FILES as f64;
+    let limit = limit(round_trip, jobs);
+    let (beside, ratio) = match limit {
+        0.0 => (String::new(), String::new()),
+        _ => (
+            format!("limit {limit:.2} ms"),
+            format!("{:.2} of the limit, ", limit / measured),
+        ),
+    };
+    let kb = FILE_BYTES / 1000;
+    let ms = round_trip.as_millis();
+    let s = if jobs == 1 { "" } else { "s" };
+    let (connections, link_calls) = (run.connections, run.link_calls);
+    table.row(
+        format!("{FILES} files of {kb} kB, round trip {ms} ms, {jobs} job{s}"),
+        format!("{measured:.2} ms a file"),
+        beside,
+        format!("{ratio}{connections} connections, {link_calls} link calls"),
+    );
 }
 
 /// The milliseconds a file that no client can go below that has `jobs` uploads under way at once:

@@ -9,7 +9,9 @@ mod listing;
 mod manifest;
 mod options;
 mod output;
+mod pace;
 mod recipes;
+mod services;
 #[cfg(target_os = "linux")]
 mod static_binary;
 #[cfg(unix)]

@@ -495,12 +495,12 @@ fn what_a_server_says_about_a_failure_is_shown_escaped() {
 }
 
 #[test]
-fn a_link_or_file_id_with_control_characters_is_printed_escaped_in_its_column() {
+fn control_characters_are_encoded_in_a_link_and_escaped_in_a_file_id() {
     let nasty_id = "cloud://x\t\u{1b}[31m\u{202e}";
     let nasty_url = "https://x.example/\t\n\u{1b}]0;title\u{7}";
     let (shown_id, shown_url) = (
         r"cloud://x\u0009\u001b[31m\u202e",
-        r"https://x.example/\u0009\u000a\u001b]0;title\u0007",
+        "https://x.example/%09%0A%1B%5D0;title%07",
     );
     for format in ["text", "url", "markdown", "json"] {
         let world = World::with_files(&["a.txt"]);
@@ -525,7 +525,7 @@ fn a_link_or_file_id_with_control_characters_is_printed_escaped_in_its_column() 
                 assert_eq!(lines.len(), 1);
                 assert_eq!(
                     [&ran.json()[0]["file_id"], &ran.json()[0]["url"]],
-                    [nasty_id, nasty_url]
+                    [nasty_id, shown_url]
                 );
             }
         }
@@ -691,8 +691,8 @@ fn known_extensions_have_a_type_and_unknown_ones_none() {
         ("a.webp", Some("image/webp")),
         ("a.svg", Some("image/svg+xml")),
         ("a.pdf", Some("application/pdf")),
-        ("a.txt", Some("text/plain")),
-        ("a.html", Some("text/html")),
+        ("a.txt", Some("text/plain; charset=utf-8")),
+        ("a.html", Some("text/html; charset=utf-8")),
         ("a.mp4", Some("video/mp4")),
         ("a.zip", Some("application/zip")),
         ("a.tar.unknown", None),

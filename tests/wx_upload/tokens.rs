@@ -422,34 +422,43 @@ fn a_config_that_is_a_link_is_locked_and_replaced_where_it_really_is() {
 // ---- What stops the run -------------------------------------------------------------------------
 
 /// What helps, by errcode: words of the table in `wechat-api.md`.
-const HINTS: [(i64, &[&str]); 19] = [
+const HINTS: &[(i64, &[&str])] = &[
     (-1, &["busy", "try again"]),
     (-1000, &["busy", "try again"]),
-    (40001, &["token", "new one"]),
+    (-501001, &["busy", "try again"]),
+    (-501002, &["busy", "try again"]),
     (40014, &["token", "new one"]),
     (41001, &["token", "new one"]),
     (42001, &["token", "new one"]),
     (40013, &["`appid`"]),
+    (41002, &["`appid`"]),
     (40125, &["`secret`"]),
+    (41004, &["`secret`"]),
     (
         40164,
         &[
-            "this machine's address",
+            "public address",
             "whitelist",
             "mp.weixin.qq.com",
             "开发设置",
         ],
     ),
+    (89503, &["administrator", "WeChat"]),
     (40243, &["frozen", "unfreeze", "mp.weixin.qq.com"]),
     (40097, &["`env`", "path"]),
     (40101, &["`env`", "path"]),
     (47001, &["`env`", "path"]),
+    (-501007, &["`env`", "path"]),
+    (-501005, &["`env`", "console"]),
+    (40002, &["bug"]),
     (43002, &["bug"]),
     (44002, &["bug"]),
-    (45011, &["too many calls", "a minute", "wait"]),
     (45009, &["quota", "midnight", "Beijing"]),
+    (-501003, &["quota", "plan"]),
     (48001, &["account", "permissions"]),
     (85088, &["CloudRun", "`env`", "`appid`"]),
+    (99_999, &["全局错误码", "developers.weixin.qq.com"]),
+    (-99_999, &["云开发错误码", "developers.weixin.qq.com"]),
 ];
 
 #[test]
@@ -679,4 +688,133 @@ fn a_token_of_a_short_life_serves_more_than_one_call() {
     world.stand_in.set_expires_in(45);
     world.run(["files"]).assert_success();
     assert_eq!(world.count(Step::Token), 1);
+}
+
+#[test]
+fn a_secret_that_is_wrong_is_told_without_a_word_of_tokens() {
+    for auth in ["token", "stable_token"] {
+        let world = with_files(1);
+        world.configure(json!({ "auth": auth, "secret": "wrong" }));
+        let ran = world.run(["files"]);
+        let help = "check `secret`: it is wrong, or is not that of this `appid`";
+        ran.assert_failure(1, &["error: 获取access token失败: errcode 40001 ", help]);
+        assert!(!ran.stderr.contains("stable_token"), "{}", ran.stderr);
+        assert_eq!(world.requests(), 1);
+    }
+}
+
+#[test]
+fn who_uses_stable_tokens_is_not_advised_to() {
+    let world = with_files(1);
+    world.configure(json!({ "auth": "stable_token" }));
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::Errcode(40001));
+    let ran = world.run(["files"]);
+    ran.assert_failure(1, &["errcode 40001 ", "a new one did not help", "`appid`"]);
+    assert!(!ran.stderr.contains("stable_token"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_a_container_may_not_call_is_allowed_in_the_console() {
+    let world = with_files(1);
+    world.configure(json!({ "auth": "none" }));
+    world.stand_in.auth_none(true);
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::Errcode(48001));
+    let ran = world.run(["files"]);
+    ran.assert_failure(1, &["errcode 48001 ", "云托管", "微信令牌权限配置"]);
+}
+
+#[test]
+fn a_4xx_with_an_errmsg_tells_it_without_secrets() {
+    for step in [Step::Token, Step::Info, Step::Link] {
+        let world = with_files(1);
+        let refuse = move |request: &Request| {
+            let errmsg = format!("no such route: {}", request.target);
+            let body = json!({ "errcode": 7, "errmsg": errmsg }).to_string();
+            Some(Fault::status(404, &[], &body))
+        };
+        world
+            .stand_in
+            .fault(step, When::Always, Fault::custom(refuse));
+        let ran = world.run(["files"]);
+        ran.assert_failure(1, &["HTTP 404 Not Found: no such route: /", "***"]);
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_asks_for_links_with_all_its_tries() {
+    let world = with_files(30);
+    let infos = Mutex::new(0);
+    let refuse = move |_: &Request| {
+        *infos.lock().unwrap() += 1;
+        (*infos.lock().unwrap() > 29).then_some(Fault::Errcode(45009))
+    };
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::custom(refuse));
+    // All but the first are asked for when the run has been stopped, and fail at first.
+    world.stand_in.fault(Step::Link, When::Nth(1), Fault::Hold);
+    for nth in [2, 3] {
+        let busy = Fault::status(503, &[], "");
+        world.stand_in.fault(Step::Link, When::Nth(nth), busy);
+    }
+    let child = world.start(["-j", "1", "files"]);
+    assert!(world.stand_in.wait_for(Step::Info, 30, PATIENCE));
+    world.stand_in.open_gate();
+    let ran = world.wait(child);
+    ran.assert_failure(1, &["errcode 45009 ", "29 uploaded (29 B), 0 failed"]);
+    assert_eq!(ran.lines().len(), 29);
+}
+
+#[test]
+fn max_age_goes_with_each_file_whose_link_is_asked_for() {
+    for (max_age, sent) in [(json!(null), json!(null)), (json!(86_400), json!(86_400))] {
+        let world = with_files(2);
+        world.configure(json!({ "max_age": max_age }));
+        world.run(["files"]).assert_success();
+        for request in world.stand_in.requests(Step::Link) {
+            for entry in request.json()["file_list"].as_array().unwrap() {
+                assert_eq!(entry["max_age"], sent, "{entry}");
+            }
+        }
+        world.assert_proper();
+    }
+    for odd in [json!(0), json!(-1), json!(1.5), json!("7200"), json!([])] {
+        let world = with_files(1);
+        world.configure(json!({ "max_age": odd }));
+        let ran = world.run(["files"]);
+        world.assert_refused(&ran, &["config.json: `max_age` must be a whole number"]);
+    }
+}
+
+#[test]
+fn a_file_that_the_api_does_not_find_after_its_upload_is_told_with_its_file_id() {
+    let world = with_files(1);
+    let lose = |reply: &mut Value| reply["file_list"][0]["status"] = json!(1);
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::edit(lose));
+    let ran = world.run(["files"]);
+    let error = "error: files/000: 获取下载链接失败: COS took the file, but the API does not find it \
+                 (STORAGE_FILE_NONEXIST): run again; its file_id is cloud://";
+    ran.assert_failure(1, &[error, "/temp3/000\n"]);
+    assert_eq!(world.count(Step::Upload), 1);
+}
+
+#[test]
+fn what_a_link_says_hides_the_secret_too() {
+    let world = with_files(1);
+    let tell = |reply: &mut Value| {
+        reply["file_list"][0]["status"] = json!(7);
+        reply["file_list"][0]["errmsg"] = json!(format!("it was {SECRET}"));
+    };
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::edit(tell));
+    world
+        .run(["files"])
+        .assert_failure(1, &["status 7: it was ***"]);
 }

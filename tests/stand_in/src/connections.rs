@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConnection, StreamOwned};
 use socket2::SockRef;
 
-use crate::faults::{Fault, instead};
-use crate::forms::{Body, CHUNK, FormError, MAX_STORED, read_form};
+use crate::faults::{Fault, edit_reply, instead};
+use crate::forms::{Body, CHUNK, FormError, Keep, MAX_STORED, read_form};
 use crate::io::{Io, Socket, shrink_receive_buffer};
-use crate::reply::Reply;
+use crate::reply::{Answer, Ending, Reply};
 use crate::request::{Request, Step};
 use crate::services::BUCKET;
 use crate::state::Shared;
@@ -37,7 +37,7 @@ pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
-pub(crate) fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
+fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let control = tcp.try_clone()?;
     let registered = tcp.try_clone()?;
@@ -78,23 +78,15 @@ pub(crate) fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()
     ended
 }
 
-/// How a connection ends.
-pub(crate) enum Ending {
-    Close,
-    Reset,
-    /// Say nothing until the peer leaves.
-    Silence,
-    /// Say nothing and read nothing until the stand-in ends.
-    StopReading,
+/// Whether RFC 3986 allows a byte in a URL's path or query.
+fn belongs_in_a_url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?@!$&'()*+,;=%".contains(&byte)
 }
 
-/// Either the reply to a request, or the end of the connection without one.
-pub(crate) type Answer = Result<Reply, Ending>;
-
-pub(crate) struct Connection {
-    pub(crate) io: BufReader<Io>,
-    pub(crate) control: TcpStream,
-    pub(crate) number: usize,
+struct Connection {
+    io: BufReader<Io>,
+    control: TcpStream,
+    number: usize,
 }
 
 impl Connection {
@@ -118,9 +110,8 @@ impl Connection {
         Ok(Ending::Close)
     }
 
-    /// The head of the next request; none at the end of the connection, or if it is no request for
-    /// us.
-    fn read_head(&mut self, shared: &Shared) -> io::Result<Option<Request>> {
+    /// The lines of the next head; none at the end of the connection.
+    fn read_head_lines(&mut self, shared: &Shared) -> io::Result<Option<Vec<u8>>> {
         let mut head = Vec::new();
         let mut limited = (&mut self.io).take(MAX_HEAD);
         while !head.ends_with(b"\r\n\r\n") {
@@ -131,6 +122,15 @@ impl Connection {
                 return Ok(None);
             }
         }
+        Ok(Some(head))
+    }
+
+    /// The head of the next request; none at the end of the connection, or if it is no request for
+    /// us.
+    fn read_head(&mut self, shared: &Shared) -> io::Result<Option<Request>> {
+        let Some(head) = self.read_head_lines(shared)? else {
+            return Ok(None);
+        };
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Request::new(&mut headers);
         let (Ok(httparse::Status::Complete(_)), Some(method), Some(target)) =
@@ -146,25 +146,18 @@ impl Connection {
             .headers
             .iter()
             .map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into()));
-        let path = target.split_once('?').map_or(target, |(path, _)| path);
-        let (step, key) = match path {
-            "/cgi-bin/token" | "/cgi-bin/stable_token" => (Step::Token, None),
-            "/tcb/uploadfile" => (Step::Info, None),
-            "/tcb/batchdownloadfile" => (Step::Link, None),
-            _ => match (
-                path.strip_prefix(&format!("/cos/{BUCKET}/")),
-                path.strip_prefix("/download/"),
-            ) {
-                (Some(key), _) => (Step::Upload, Some(percent_decode(key))),
-                (_, Some(key)) => (Step::Download, Some(percent_decode(key))),
-                _ => {
-                    shared.complain(format!("{method} {target}: there is no such thing"));
-                    self.io
-                        .get_mut()
-                        .write_all(&Reply::empty(404).closing().bytes())?;
-                    return Ok(None);
-                }
-            },
+        if !target.bytes().all(belongs_in_a_url) {
+            // As haproxy, envoy, node, Tomcat and PHP do.
+            shared.complain(format!("{method} {target}: raw bytes in the request line"));
+            let reply = Reply::empty(400).closing();
+            self.io.get_mut().write_all(&reply.bytes())?;
+            return Ok(None);
+        }
+        let Some((step, key)) = route(target) else {
+            shared.complain(format!("{method} {target}: there is no such thing"));
+            let reply = Reply::empty(404).closing();
+            self.io.get_mut().write_all(&reply.bytes())?;
+            return Ok(None);
         };
         let request = Request {
             step,
@@ -173,6 +166,7 @@ impl Connection {
             headers: headers.collect(),
             body: Vec::new(),
             fields: Vec::new(),
+            file_type: None,
             file_size: 0,
             key,
             connection: self.number,
@@ -186,50 +180,42 @@ impl Connection {
 
     /// Reads the rest of a request and replies; says how the connection ends, if it does.
     fn answer(&mut self, shared: &Shared, request: &mut Request) -> io::Result<Option<Ending>> {
-        let length = request
-            .header("Content-Length")
-            .and_then(|length| length.parse().ok());
-        let length_is_clear = length.is_some() || request.method == "GET";
-        let readable = request.header("Transfer-Encoding").is_none() && length_is_clear;
-        let length: u64 = length.unwrap_or(0);
-        if readable && request.step != Step::Upload {
+        let length = body_length(request);
+        if let Some(length) = length
+            && request.step != Step::Upload
+        {
             if length > MAX_API_BODY {
                 shared.complain(format!("{}: a body of {length} bytes", request.path()));
                 return Ok(Some(Ending::Close));
             }
-            self.expect_body(request)?;
-            request.body = Body::new(&mut self.io, length).read(length as usize)?;
-            if request.step == Step::Info {
-                request.key = request.json()["path"].as_str().map(Into::into);
-            }
+            self.read_api_body(request, length)?;
         }
-
         let (index, nth) = shared.change(|state| {
             state.requests.push(request.clone());
             (state.requests.len() - 1, state.count(request.step))
         });
         let fault = shared.strike(request, nth);
-        let answer = if !readable {
-            shared.complain(format!("{}: chunked, or no Content-Length", request.path()));
-            Ok(Reply::xml(
-                411,
-                "MissingContentLength",
-                "You must provide the Content-Length HTTP header.",
-            )
-            .closing())
-        } else if let Some(Fault::EarlyStatus {
-            code,
-            headers,
-            body,
-        }) = &fault
-        {
-            Ok(Reply::new(*code, headers.clone(), body.clone()).closing())
-        } else if let Some(Fault::ResetBeforeReply) = fault {
-            Err(Ending::Reset)
-        } else if request.step == Step::Upload {
-            self.receive_upload(shared, request, index, length, fault.as_ref())?
-        } else {
-            instead(fault.as_ref(), request).unwrap_or_else(|| Ok(shared.serve_api(request)))
+        let answer = match (length, &fault) {
+            (None, _) => {
+                shared.complain(format!("{}: chunked, or no Content-Length", request.path()));
+                let message = "You must provide the Content-Length HTTP header.";
+                Ok(Reply::xml(411, "MissingContentLength", message).closing())
+            }
+            (
+                _,
+                Some(Fault::EarlyStatus {
+                    code,
+                    headers,
+                    body,
+                }),
+            ) => Ok(Reply::new(*code, headers.clone(), body.clone()).closing()),
+            (_, Some(Fault::ResetBeforeReply)) => Err(Ending::Reset),
+            (Some(length), fault) if request.step == Step::Upload => {
+                self.receive_upload(shared, request, index, length, fault.as_ref())?
+            }
+            (Some(_), fault) => {
+                instead(fault.as_ref(), request).unwrap_or_else(|| Ok(shared.serve_api(request)))
+            }
         };
         match answer {
             Ok(reply) => self.reply(shared, request.step, fault, reply),
@@ -237,6 +223,16 @@ impl Connection {
         }
     }
 
+    fn read_api_body(&mut self, request: &mut Request, length: u64) -> io::Result<()> {
+        self.expect_body(request)?;
+        request.body = Body::new(&mut self.io, length).read(length as usize)?;
+        if request.step == Step::Info {
+            request.key = request.json()["path"].as_str().map(Into::into);
+        }
+        Ok(())
+    }
+
+    /// Reads the form, whose request is logged at `index`, and answers as the fault or COS does.
     fn receive_upload(
         &mut self,
         shared: &Shared,
@@ -256,14 +252,14 @@ impl Connection {
             Some(Fault::Slow { chunk, pause }) => body.pace = Some((*chunk, *pause)),
             _ => {}
         }
-        let (check_crc, store) = {
+        let keep = {
             let state = shared.lock();
-            (
-                state.check_crc,
-                state.store && length < MAX_STORED + MAX_HEAD,
-            )
+            Keep {
+                checksum: state.check_crc,
+                bytes: state.store && length < MAX_STORED + MAX_HEAD,
+            }
         };
-        let form = futures_executor::block_on(read_form(&mut body, request, check_crc, store));
+        let form = futures_executor::block_on(read_form(&mut body, request, keep));
         if body.stop_at < length {
             return Ok(Err(match fault {
                 Some(Fault::StopReading) => Ending::StopReading,
@@ -272,26 +268,11 @@ impl Connection {
         }
         shared.change(|state| state.requests[index].clone_from(request));
         match form {
-            Ok(form) => {
+            Ok(file) => {
                 Ok(instead(fault, request)
-                    .unwrap_or_else(|| Ok(shared.store_object(request, form))))
+                    .unwrap_or_else(|| Ok(shared.store_object(request, file))))
             }
-            Err(FormError::Io(error)) => Err(error),
-            Err(FormError::Malformed(complaint)) => {
-                while !body.read(CHUNK)?.is_empty() {}
-                let reply = Reply::xml(400, "MalformedPOSTRequest", &complaint).closing();
-                shared.complain(format!("{}: {complaint}", request.path()));
-                Ok(Ok(reply))
-            }
-            Err(FormError::TooLarge) => {
-                shared.complain(format!("{}: over 5 GiB", request.path()));
-                Ok(Ok(Reply::xml(
-                    400,
-                    "EntityTooLarge",
-                    "Your proposed upload exceeds the maximum",
-                )
-                .closing()))
-            }
+            Err(error) => refuse_form(shared, request, &mut body, error),
         }
     }
 
@@ -314,23 +295,10 @@ impl Connection {
         mut reply: Reply,
     ) -> io::Result<Option<Ending>> {
         match &fault {
-            Some(Fault::Edit(edit)) => {
-                if let Ok(mut value) = serde_json::from_slice(&reply.body) {
-                    edit(&mut value);
-                    reply.body = value.to_string().into();
-                }
-            }
-            Some(Fault::Headers(changes)) => {
-                for (name, value) in changes {
-                    reply.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
-                    reply
-                        .headers
-                        .extend(value.clone().map(|value| (name.clone(), value)));
-                }
-            }
             Some(Fault::Delay(delay)) => shared.wait(*delay, |_| false),
             Some(Fault::Hold) => shared.wait(Duration::MAX, |state| state.gate_is_open),
-            _ => {}
+            Some(fault) => edit_reply(fault, &mut reply),
+            None => {}
         }
         let mut bytes = reply.bytes();
         let io = self.io.get_mut();
@@ -354,4 +322,54 @@ impl Connection {
         }
         Ok(reply.close.then_some(Ending::Close))
     }
+}
+
+/// What a request is for, by its target, and the cloud key that its URL names; none if there is no
+/// such thing.
+fn route(target: &str) -> Option<(Step, Option<String>)> {
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    match path {
+        "/cgi-bin/token" | "/cgi-bin/stable_token" => return Some((Step::Token, None)),
+        "/tcb/uploadfile" => return Some((Step::Info, None)),
+        "/tcb/batchdownloadfile" => return Some((Step::Link, None)),
+        _ => {}
+    }
+    if let Some(key) = path.strip_prefix(&format!("/cos/{BUCKET}/")) {
+        return Some((Step::Upload, Some(percent_decode(key))));
+    }
+    let key = path.strip_prefix("/download/")?;
+    Some((Step::Download, Some(percent_decode(key))))
+}
+
+/// The length of a request's body; none if it is chunked, or nothing states it.
+fn body_length(request: &Request) -> Option<u64> {
+    if request.header("Transfer-Encoding").is_some() {
+        return None;
+    }
+    let stated = request.header("Content-Length");
+    let length = stated.and_then(|length| length.parse().ok());
+    length.or((request.method == "GET").then_some(0))
+}
+
+/// COS's answer to a form that it cannot take.
+fn refuse_form(
+    shared: &Shared,
+    request: &Request,
+    body: &mut Body,
+    error: FormError,
+) -> io::Result<Answer> {
+    let reply = match error {
+        FormError::Io(error) => return Err(error),
+        FormError::Malformed(complaint) => {
+            while !body.read(CHUNK)?.is_empty() {}
+            shared.complain(format!("{}: {complaint}", request.path()));
+            Reply::xml(400, "MalformedPOSTRequest", &complaint)
+        }
+        FormError::TooLarge => {
+            shared.complain(format!("{}: over 5 GiB", request.path()));
+            let message = "Your proposed upload exceeds the maximum";
+            Reply::xml(400, "EntityTooLarge", message)
+        }
+    };
+    Ok(Ok(reply.closing()))
 }

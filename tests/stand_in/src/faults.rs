@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::connections::{Answer, Ending};
-use crate::reply::{Headers, Refusal, Reply};
+use crate::reply::{Answer, Ending, Headers, Refusal, Reply};
 use crate::request::{Request, Step};
 use crate::text::{owned, percent_decode};
 
@@ -170,4 +169,24 @@ pub(crate) fn instead(fault: Option<&Fault>, request: &Request) -> Option<Answer
         Fault::Silence | Fault::StopReading => Err(Ending::Silence),
         _ => return None,
     })
+}
+
+/// Changes a reply that is proper otherwise.
+pub(crate) fn edit_reply(fault: &Fault, reply: &mut Reply) {
+    match fault {
+        Fault::Edit(edit) => {
+            if let Ok(mut value) = serde_json::from_slice(&reply.body) {
+                edit(&mut value);
+                reply.body = value.to_string().into();
+            }
+        }
+        Fault::Headers(changes) => {
+            for (name, value) in changes {
+                reply.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
+                let header = value.clone().map(|value| (name.clone(), value));
+                reply.headers.extend(header);
+            }
+        }
+        _ => {}
+    }
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::stream;
-use multer::Multipart;
+use multer::{Field, Multipart};
 
 use crate::io::Io;
 use crate::request::Request;
@@ -21,7 +21,7 @@ static CRC64: crc::Crc<u64, crc::Table<16>> = crc::Crc::<u64, crc::Table<16>>::n
 
 /// A request's body, in chunks.
 pub(crate) struct Body<'a> {
-    pub(crate) io: &'a mut BufReader<Io>,
+    io: &'a mut BufReader<Io>,
     pub(crate) done: u64,
     pub(crate) length: u64,
     /// Reading past it is an error; `length`, unless a fault wants the middle.
@@ -90,12 +90,18 @@ pub(crate) struct FormFile {
     pub(crate) bytes: Option<Vec<u8>>,
 }
 
+/// What is done with the bytes of `file`, beside counting them.
+#[derive(Clone, Copy)]
+pub(crate) struct Keep {
+    pub(crate) checksum: bool,
+    pub(crate) bytes: bool,
+}
+
 /// Reads an upload's form, noting its fields in the request.
 pub(crate) async fn read_form(
     body: &mut Body<'_>,
     request: &mut Request,
-    check_crc: bool,
-    store: bool,
+    keep: Keep,
 ) -> Result<FormFile, FormError> {
     let boundary = multer::parse_boundary(request.header("Content-Type").unwrap_or_default())?;
     let mut file = None;
@@ -115,36 +121,16 @@ pub(crate) async fn read_form(
         )
     });
     let mut form = Multipart::new(chunks, &boundary);
-    while let Some(mut field) = form.next_field().await? {
+    while let Some(field) = form.next_field().await? {
         let name = field.name().unwrap_or_default().to_owned();
-        if name != "file" {
-            let value = String::from_utf8(field.bytes().await?.into());
-            let value = value
-                .map_err(|_| FormError::Malformed(format!("the field {name} is not UTF-8")))?;
-            request.fields.push((name, value));
+        if name == "file" {
+            file = Some(read_file(field, request, keep).await?);
             continue;
         }
-        let file_name = field.file_name().unwrap_or_default().to_owned();
-        request.fields.push((name, file_name));
-        let mut digest = CRC64.digest();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = field.chunk().await? {
-            request.file_size += chunk.len() as u64;
-            if request.file_size > MAX_UPLOAD {
-                return Err(FormError::TooLarge);
-            }
-            if check_crc {
-                digest.update(&chunk);
-            }
-            if store {
-                bytes.extend_from_slice(&chunk);
-            }
-        }
-        let bytes = (store && request.file_size <= MAX_STORED).then_some(bytes);
-        file = Some(FormFile {
-            crc64: if check_crc { digest.finalize() } else { 0 },
-            bytes,
-        });
+        let value = String::from_utf8(field.bytes().await?.into());
+        let value =
+            value.map_err(|_| FormError::Malformed(format!("the field {name} is not UTF-8")))?;
+        request.fields.push((name, value));
     }
     drop(form);
     let end = format!("--{boundary}--");
@@ -155,4 +141,31 @@ pub(crate) async fn read_form(
         ));
     }
     file.ok_or_else(|| FormError::Malformed("the form has no file".into()))
+}
+
+async fn read_file(
+    mut field: Field<'_>,
+    request: &mut Request,
+    keep: Keep,
+) -> Result<FormFile, FormError> {
+    let file_name = field.file_name().unwrap_or_default().to_owned();
+    request.file_type = field.content_type().map(ToString::to_string);
+    request.fields.push(("file".to_owned(), file_name));
+    let mut digest = CRC64.digest();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await? {
+        request.file_size += chunk.len() as u64;
+        if request.file_size > MAX_UPLOAD {
+            return Err(FormError::TooLarge);
+        }
+        if keep.checksum {
+            digest.update(&chunk);
+        }
+        if keep.bytes {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    let crc64 = if keep.checksum { digest.finalize() } else { 0 };
+    let bytes = (keep.bytes && request.file_size <= MAX_STORED).then_some(bytes);
+    Ok(FormFile { crc64, bytes })
 }

@@ -10,6 +10,7 @@ mod connections;
 mod faults;
 mod forms;
 mod io;
+mod limits;
 mod reply;
 mod request;
 mod services;
@@ -20,6 +21,8 @@ mod tls;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Shutdown, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -32,6 +35,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate as PemCertificate, RootCerts, TlsConfig};
 
 pub use faults::{Fault, When};
+pub use limits::Limit;
 pub use request::{Request, Step};
 pub use services::file_id_of;
 pub use state::Object;
@@ -113,6 +117,11 @@ impl StandIn {
         self.shared.lock().upload_origin = Some(origin.to_owned());
     }
 
+    /// Whether URLs in replies are raw: the key as it is, with nothing percent-encoded.
+    pub fn raw_urls(&self, on: bool) {
+        self.shared.lock().raw_urls = on;
+    }
+
     /// Writes `config.json` as the script had it, and `api_base`, into `dir`.
     pub fn config_json(&self, dir: &Path) -> PathBuf {
         self.config_json_with(dir, json!({}))
@@ -133,8 +142,10 @@ impl StandIn {
             .map(|(key, value)| format!("    {}: {value}", json!(key)))
             .collect();
         let path = dir.join("config.json");
-        fs::write(&path, format!("{{\n{}\n}}", lines.join(",\n")))
-            .expect("a config that can be written");
+        let text = format!("{{\n{}\n}}", lines.join(",\n"));
+        fs::write(&path, text).expect("a config that can be written");
+        #[cfg(unix)] // as the program writes it: it holds a secret
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("our own file");
         path
     }
 

@@ -94,3 +94,16 @@ impl From<Refusal> for Reply {
         Reply::json(&json!({ "errcode": errcode, "errmsg": format!("{errmsg} rid: {rid}") }))
     }
 }
+
+/// How a connection ends.
+pub(crate) enum Ending {
+    Close,
+    Reset,
+    /// Say nothing until the peer leaves.
+    Silence,
+    /// Say nothing and read nothing until the stand-in ends.
+    StopReading,
+}
+
+/// Either the reply to a request, or the end of the connection without one.
+pub(crate) type Answer = Result<Reply, Ending>;

@@ -35,6 +35,8 @@ pub struct Request {
     /// An upload's fields in the order sent; the value of `file` is the file name that its part
     /// states.
     pub fields: Vec<(String, String)>,
+    /// The type that an upload's `file` part states.
+    pub file_type: Option<String>,
     /// Bytes in an upload's `file`.
     pub file_size: u64,
     /// The cloud key: what [`Step::Info`] asks for, what the URL of an upload or download names.

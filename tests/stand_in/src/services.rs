@@ -119,7 +119,8 @@ impl State {
             return Err(self.offence(request, 40013, "invalid appid"));
         }
         if account["secret"] != SECRET {
-            return Err(self.offence(request, 40125, "invalid appsecret"));
+            // AppSecret错误或者AppSecret不属于这个小程序
+            return Err(self.offence(request, 40001, "invalid credential, secret is wrong"));
         }
         Ok(())
     }
@@ -231,7 +232,7 @@ impl State {
         let reply = json!({
             "errcode": 0,
             "errmsg": "ok",
-            "url": format!("{origin}/cos/{BUCKET}/{}", percent_encode(key)),
+            "url": format!("{origin}/cos/{BUCKET}/{}", self.in_url(key)),
             "token": permit.token,
             "authorization": authorization,
             "file_id": permit.file_id,
@@ -265,13 +266,21 @@ impl State {
         let object = key.and_then(|key| self.objects.get_key_value(key));
         let (url, status, errmsg) = match object {
             Some((key, object)) if object.linkable => (
-                format!("{}/download/{}", self.base, percent_encode(key)),
+                format!("{}/download/{}", self.base, self.in_url(key)),
                 0,
                 "ok",
             ),
             _ => (String::new(), 1, "STORAGE_FILE_NONEXIST"),
         };
         json!({ "fileid": file_id, "download_url": url, "status": status, "errmsg": errmsg })
+    }
+
+    /// How a URL spells a key.
+    fn in_url(&self, key: &str) -> String {
+        match self.raw_urls {
+            true => key.to_owned(),
+            false => percent_encode(key),
+        }
     }
 
     fn download(&self, request: &Request) -> Reply {
@@ -306,54 +315,28 @@ impl State {
                 "The specified method is not allowed.",
             );
         }
-        let names: Vec<_> = request
-            .fields
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
-        let expected = FORM_FIELDS
-            .into_iter()
-            .filter(|name| *name != "Content-Type" || names.contains(name));
-        if !expected.eq(names.iter().copied()) {
-            self.complaints
-                .push(format!("{path}: form fields {names:?}"));
-        }
-        let signature = request.field("Signature").unwrap_or_default();
-        let Some(permit) = self.permits.get(signature) else {
-            self.complain(format!("{path}: a Signature that was never given"));
-            let message = format!("The Signature you specified is invalid: {signature}");
-            return Reply::xml(403, "SignatureDoesNotMatch", &message);
+        self.check_fields(request);
+        let permit = match self.permit(request) {
+            Ok(permit) => permit,
+            Err(refusal) => return refusal,
         };
-        if permit.expires <= Instant::now() {
-            return Reply::xml(
-                403,
-                "AccessDenied",
-                &format!("Request has expired: {signature}"),
-            );
-        }
-        let refused = if request.field("key") != Some(&permit.key)
-            || request.key.as_ref() != Some(&permit.key)
-        {
-            Some("the Signature is for another key")
-        } else if request.field("x-cos-security-token") != Some(&permit.token) {
-            Some("the x-cos-security-token is not the Signature's")
-        } else {
-            None
-        };
-        if let Some(refused) = refused {
-            self.complain(format!("{path}: {refused}"));
-            return Reply::xml(403, "AccessDenied", &format!("{refused}: {signature}"));
-        }
         let file_id_is_right = request.field("x-cos-meta-fileid") == Some(&permit.cos_file_id);
         let object = Object {
             size: request.file_size,
             bytes: file.bytes,
             crc64: file.crc64,
             content_type: request.field("Content-Type").map(Into::into),
-            file_id: permit.file_id.clone(),
+            file_id: permit.file_id,
             linkable: file_id_is_right && !permit.escaped,
         };
-        self.objects.insert(permit.key.clone(), object);
+        // COS puts the name that the part states there.
+        let file_name = request.fields.last().map_or("", |(_, name)| name);
+        let key = permit.key.replace("${filename}", file_name);
+        self.objects.insert(key, object);
+        if request.file_type.is_none() {
+            // COS does not mind, but some parsers take such a part for a text field.
+            self.complain(format!("{path}: the file part states no type"));
+        }
         if !file_id_is_right {
             self.complain(format!("{path}: x-cos-meta-fileid is wrong or missing"));
         }
@@ -367,10 +350,47 @@ impl State {
         }
         Reply::new(204, headers, Vec::new())
     }
+
+    fn check_fields(&mut self, request: &Request) {
+        let fields = request.fields.iter();
+        let names: Vec<_> = fields.map(|(name, _)| name.as_str()).collect();
+        let expected = FORM_FIELDS
+            .into_iter()
+            .filter(|name| *name != "Content-Type" || names.contains(name));
+        if !expected.eq(names.iter().copied()) {
+            self.complain(format!("{}: form fields {names:?}", request.path()));
+        }
+    }
+
+    /// What the form's Signature permits, or COS's refusal of the form.
+    fn permit(&mut self, request: &Request) -> Result<Permit, Reply> {
+        let path = request.path();
+        let signature = request.field("Signature").unwrap_or_default();
+        let Some(permit) = self.permits.get(signature).cloned() else {
+            self.complain(format!("{path}: a Signature that was never given"));
+            let message = format!("The Signature you specified is invalid: {signature}");
+            return Err(Reply::xml(403, "SignatureDoesNotMatch", &message));
+        };
+        if permit.expires <= Instant::now() {
+            let message = format!("Request has expired: {signature}");
+            return Err(Reply::xml(403, "AccessDenied", &message));
+        }
+        let key = Some(permit.key.as_str());
+        let refusal = if request.field("key") != key || request.key.as_deref() != key {
+            "the Signature is for another key"
+        } else if request.field("x-cos-security-token") != Some(&permit.token) {
+            "the x-cos-security-token is not the Signature's"
+        } else {
+            return Ok(permit);
+        };
+        self.complain(format!("{path}: {refusal}"));
+        let message = format!("{refusal}: {signature}");
+        Err(Reply::xml(403, "AccessDenied", &message))
+    }
 }
 
 /// The official naming rules (官方文件名命名限制).
-pub(crate) fn is_valid_key(key: &str) -> bool {
+fn is_valid_key(key: &str) -> bool {
     let has_bounds = !key.is_empty() && key.len() <= MAX_KEY_BYTES;
     has_bounds && !key.starts_with('/') && !key.contains("//") && !key.contains(char::is_control)
 }
@@ -381,7 +401,7 @@ pub fn file_id_of(key: &str) -> String {
 }
 
 /// Whether JSON text has a `\u` escape. An escaped backslash before a `u` is none.
-pub(crate) fn has_unicode_escape(json: &[u8]) -> bool {
+fn has_unicode_escape(json: &[u8]) -> bool {
     let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {
         if *byte == b'\\' && bytes.next() == Some(&b'u') {

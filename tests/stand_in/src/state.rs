@@ -55,6 +55,7 @@ impl Token {
 }
 
 /// What one reply of `/tcb/uploadfile` permits; kept under its `authorization`.
+#[derive(Clone)]
 pub(crate) struct Permit {
     pub(crate) key: String,
     pub(crate) token: String,
@@ -73,6 +74,7 @@ pub(crate) struct State {
     pub(crate) expires_in: u64,
     pub(crate) token_grace: Duration,
     pub(crate) signature_lifetime: Duration,
+    pub(crate) raw_urls: bool,
     pub(crate) check_crc: bool,
     pub(crate) store: bool,
 
@@ -162,16 +164,19 @@ impl Shared {
 
     /// The fault for the `nth` request of its step.
     pub(crate) fn strike(&self, request: &Request, nth: usize) -> Option<Fault> {
-        self.lock_rules()
-            .iter_mut()
-            .filter(|rule| rule.concerns(request, nth))
-            .find_map(|rule| {
-                let fault = match &rule.fault {
-                    Fault::Custom(choose) => choose(request)?,
-                    fault => fault.clone(),
-                };
+        for rule in self.lock_rules().iter_mut() {
+            if !rule.concerns(request, nth) {
+                continue;
+            }
+            let fault = match &rule.fault {
+                Fault::Custom(choose) => choose(request),
+                fault => Some(fault.clone()),
+            };
+            if fault.is_some() {
                 rule.strikes += 1;
-                Some(fault)
-            })
+                return fault;
+            }
+        }
+        None
     }
 }

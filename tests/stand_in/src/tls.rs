@@ -6,6 +6,8 @@ use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
+use crate::text::{ALPHANUMERIC, random};
+
 /// What is wrong with the certificate of [`StandIn::https_with`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
@@ -65,9 +67,10 @@ pub(crate) fn new_authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "stand-in authority");
+    params.distinguished_name.push(
+        rcgen::DnType::CommonName,
+        format!("stand-in authority {}", random(8, ALPHANUMERIC)),
+    );
     let key = KeyPair::generate().expect("a key pair");
     CertifiedIssuer::self_signed(params, key).expect("a self-signed certificate")
 }

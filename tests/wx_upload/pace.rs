@@ -1,0 +1,178 @@
+//! Services that limit their callers: that costs time, and no file.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use stand_in::{Fault, Limit, Request, Step, When};
+
+use crate::harness::{Ran, World, side_by_side};
+
+const FILES: usize = 600;
+
+/// How a service asks to slow down: at which step, and with which words.
+type Refusal = (Step, &'static str, fn() -> Fault);
+
+const REFUSALS: [Refusal; 6] = [
+    (Step::Info, "errcode 45011 ", || Fault::Errcode(45011)),
+    (Step::Info, "errcode -501004 ", || Fault::Errcode(-501004)),
+    (Step::Info, "HTTP 429 ", || Fault::status(429, &[], "")),
+    (Step::Link, "errcode 45011 ", || Fault::Errcode(45011)),
+    (Step::Link, "HTTP 429 ", || Fault::status(429, &[], "")),
+    (Step::Upload, "SlowDown", || {
+        Fault::cos_error(503, "SlowDown")
+    }),
+];
+
+fn world(files: usize) -> World {
+    let world = World::http();
+    for n in 0..files {
+        world.file(format!("files/{n:03}"), "x");
+    }
+    world
+}
+
+/// All went well, and the first refusal was told, once.
+fn assert_slowed_down<'a>(ran: &'a Ran, files: usize, words: &str) -> &'a Ran {
+    let summary = format!("{files} uploaded ({files} B), 0 failed, 0 skipped, 0 not attempted");
+    ran.assert_failure(0, &[&summary, "note: ", words, "the run slows down"]);
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    assert_eq!(ran.lines().len(), files);
+    ran
+}
+
+#[test]
+fn whatever_the_limit_and_the_jobs_no_file_fails() {
+    let bucket = Limit::Bucket {
+        calls: 60.0,
+        per_second: 80.0,
+    };
+    let window = Limit::Window {
+        calls: 150,
+        length: Duration::from_secs(2),
+    };
+    let mut cases = Vec::new();
+    for limit in [bucket, window] {
+        for refusal in REFUSALS {
+            for jobs in ["1", "8", "64"] {
+                let name = format!("{limit:?} {:?} {} {jobs} jobs", refusal.0, refusal.1);
+                cases.push((name, (limit, refusal, jobs)));
+            }
+        }
+    }
+    side_by_side(cases, |(limit, (step, words, refusal), jobs)| {
+        let limit = match (step, limit) {
+            // Links are asked for together.
+            (Step::Link, Limit::Bucket { .. }) => Limit::Bucket {
+                calls: 2.0,
+                per_second: 5.0,
+            },
+            (Step::Link, Limit::Window { length, .. }) => Limit::Window { calls: 2, length },
+            _ => limit,
+        };
+        let world = world(FILES);
+        world
+            .stand_in
+            .fault(step, When::Always, limit.refuse_with(refusal()));
+        let ran = world.run(["--retries", "0", "-j", jobs, "files"]);
+        match jobs {
+            "1" if !ran.stderr.contains("note: ") => ran.assert_success(), // it was slow by itself
+            _ => assert_slowed_down(&ran, FILES, words),
+        };
+        assert_eq!(world.keys().len(), FILES);
+        world.assert_proper();
+    });
+}
+
+#[test]
+fn a_refusal_costs_no_try() {
+    let world = world(1);
+    world
+        .stand_in
+        .fault(Step::Info, When::Times(4), Fault::Errcode(45011));
+    let ran = world.run(["--retries", "0", "files"]);
+    assert_slowed_down(&ran, 1, "errcode 45011 ");
+    assert_eq!(world.count(Step::Info), 5);
+}
+
+#[test]
+fn all_hold_back_together_and_one_at_a_time_tries() {
+    let world = world(64);
+    let began = Instant::now();
+    let refuse = move |_: &Request| {
+        (began.elapsed() < Duration::from_secs(3)).then_some(Fault::Errcode(45011))
+    };
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::custom(refuse));
+    let ran = world.run(["-j", "64", "files"]);
+    assert_slowed_down(&ran, 64, "errcode 45011 ");
+    // The first burst is refused as one; then there is half a second between the calls.
+    let requests = world.stand_in.requests(Step::Info);
+    let burst = requests[0].at;
+    let slow = requests
+        .iter()
+        .skip_while(|request| request.at - burst < Duration::from_millis(400))
+        .take(4);
+    let times: Vec<_> = slow.map(|request| request.at).collect();
+    for pair in times.windows(2) {
+        assert!(pair[1] - pair[0] >= Duration::from_millis(400), "{times:?}");
+    }
+}
+
+#[test]
+fn a_longer_retry_after_is_obeyed() {
+    let world = world(1);
+    world.stand_in.fault(
+        Step::Info,
+        When::Once,
+        Fault::status(429, &[("Retry-After", "2")], ""),
+    );
+    assert_slowed_down(&world.run(["files"]), 1, "HTTP 429 ");
+    let requests = world.stand_in.requests(Step::Info);
+    let waited = (requests[1].at - requests[0].at).as_secs_f64();
+    assert!((2.0..3.0).contains(&waited), "{waited}");
+}
+
+#[test]
+fn quiet_says_nothing_of_the_pace() {
+    let world = world(1);
+    world
+        .stand_in
+        .fault(Step::Info, When::Once, Fault::Errcode(45011));
+    let ran = world.run(["-q", "files"]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_token_that_is_asked_for_too_often_is_waited_for() {
+    let world = world(1);
+    world
+        .stand_in
+        .fault(Step::Token, When::Times(2), Fault::Errcode(45011));
+    let ran = world.run(["--retries", "0", "files"]);
+    assert_slowed_down(&ran, 1, "获取access token失败: errcode 45011 ");
+}
+
+/// Takes three minutes: `.ci/run` runs it.
+#[test]
+#[ignore = "takes three minutes"]
+fn where_nothing_gets_through_for_three_minutes_the_run_is_stopped() {
+    let world = world(100);
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::Errcode(45011));
+    let mut command = world.command(["files"]);
+    let stderr = File::create(world.path("stderr")).unwrap();
+    let status = command.stderr(stderr).status().unwrap();
+    let stderr = std::fs::read_to_string(world.path("stderr")).unwrap();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    let words = [
+        "error: 获取文件上传链接失败: errcode 45011 ",
+        "nothing got through for 3 minutes",
+        "0 uploaded (0 B), 0 failed, 0 skipped, 100 not attempted in 1",
+    ];
+    for words in words {
+        assert!(stderr.contains(words), "{words}: {stderr}");
+    }
+    assert_eq!(stderr.lines().count(), 3, "{stderr}");
+}

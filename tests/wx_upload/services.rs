@@ -1,0 +1,397 @@
+//! The services as they are documented, and what stands between: URLs as they come, names that COS
+//! understands in its own way, networks and proxies that let nothing through.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use stand_in::{Fault, Request, Step, When};
+
+use crate::harness::{World, key, side_by_side};
+
+const BUCKET_PATH: &str = "/cos/7072-prod-1g2h3j4k5l-1300000000/temp3/";
+
+/// Names, and what `requests` 2.34 with urllib3 2.7, which the script uses, makes of them where the
+/// URL came raw.
+const URLS: [(&str, &str); 12] = [
+    ("图片 1.jpg", "%E5%9B%BE%E7%89%87%201.jpg"),
+    ("a b.txt", "a%20b.txt"),
+    ("a<b>.txt", "a%3Cb%3E.txt"),
+    ("`tick`.txt", "%60tick%60.txt"),
+    ("{x}|^.txt", "%7Bx%7D%7C%5E.txt"),
+    ("[1].txt", "%5B1%5D.txt"),
+    ("\"q\".txt", "%22q%22.txt"),
+    ("100%.txt", "100%25.txt"),
+    ("a+b&c=d.txt", "a+b&c=d.txt"),
+    ("it's (1)!.txt", "it's%20(1)!.txt"),
+    ("é~-_.txt", "%C3%A9~-_.txt"),
+    ("😀.png", "%F0%9F%98%80.png"),
+];
+
+#[test]
+fn raw_urls_are_encoded_as_the_script_did() {
+    let world = World::with_files(&URLS.map(|(name, _)| name));
+    world.stand_in.raw_urls(true);
+    let names = URLS.map(|(name, _)| name);
+    let ran = world.run(["-f", "json"].iter().chain(&names));
+    ran.assert_success();
+    for (name, encoded) in URLS {
+        let requests = world.stand_in.requests(Step::Upload);
+        let target = format!("{BUCKET_PATH}{encoded}");
+        assert!(
+            requests.iter().any(|request| request.target == target),
+            "{name}: {target}"
+        );
+        let result = ran.json().into_iter().find(|result| result["name"] == name);
+        let url = result.unwrap()["url"].as_str().unwrap().to_owned();
+        assert_eq!(
+            url,
+            format!("{}/download/temp3/{encoded}", world.stand_in.base())
+        );
+    }
+    world.assert_proper();
+}
+
+#[test]
+fn encoded_urls_stay_as_they_are() {
+    let names = URLS.map(|(name, _)| name);
+    let world = World::with_files(&names);
+    let asked = world.run(names);
+    asked.assert_success();
+    for request in world.stand_in.requests(Step::Upload) {
+        let sent = request.target.strip_prefix(BUCKET_PATH).unwrap();
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+        assert!(sent.bytes().all(unreserved), "{sent}"); // as the stand-in encodes
+    }
+    world.assert_proper();
+}
+
+#[test]
+fn a_cloud_name_that_cos_would_change_is_refused() {
+    let world = World::with_files(&["${filename}.txt", "file.txt"]);
+    let ran = world.run(["${filename}.txt", "file.txt"]);
+    ran.assert_failure(
+        1,
+        &[
+            "error: ${filename}.txt: 上传文件失败: ",
+            "1 uploaded",
+            "1 failed",
+        ],
+    );
+    assert_eq!(world.keys(), ["temp3/file.txt"]);
+    assert_eq!(world.count(Step::Info), 1);
+    let world = World::with_files(&["a.txt"]);
+    let ran = world.run(["-t", "x${filename}", "a.txt"]);
+    world.assert_refused(&ran, &["--to", "${filename}"]);
+}
+
+#[test]
+fn the_file_part_states_a_type_of_its_own() {
+    let world = World::with_files(&["a.txt"]);
+    world.run(["a.txt"]).assert_success();
+    let request = &world.stand_in.requests(Step::Upload)[0];
+    assert_eq!(
+        request.file_type.as_deref(),
+        Some("application/octet-stream")
+    );
+    assert_eq!(
+        request.field("Content-Type"),
+        Some("text/plain; charset=utf-8")
+    );
+}
+
+#[test]
+fn text_that_begins_as_utf8_is_stored_with_its_charset() {
+    let long = "中".repeat(100_000); // the 64 KiB that are looked at end within a character
+    let gbk = b"\xd6\xd0\xce\xc4".to_vec();
+    let files: [(&str, Vec<u8>, &str); 7] = [
+        ("ascii.txt", b"plain".to_vec(), "text/plain; charset=utf-8"),
+        ("empty.txt", Vec::new(), "text/plain; charset=utf-8"),
+        (
+            "long.md",
+            long.clone().into(),
+            "text/markdown; charset=utf-8",
+        ),
+        (
+            "bom.csv",
+            "\u{feff}名称,数量".into(),
+            "text/csv; charset=utf-8",
+        ),
+        ("gbk.txt", gbk, "text/plain"),
+        ("cut.html", long.as_bytes()[1..].to_vec(), "text/html"),
+        ("a.json", b"{}".to_vec(), "application/json"),
+    ];
+    let world = World::http();
+    for (name, bytes, _) in &files {
+        world.file(format!("files/{name}"), bytes);
+    }
+    world.run(["files"]).assert_success();
+    let objects = world.stand_in.objects();
+    for (name, bytes, content_type) in files {
+        let stored = &objects[&format!("temp3/{name}")];
+        assert_eq!(stored.content_type.as_deref(), Some(content_type), "{name}");
+        assert_eq!(stored.bytes.as_ref(), Some(&bytes), "{name}");
+    }
+}
+
+/// A saved token, so that the first request is one for a file.
+fn with_token(world: &World, api_base: &str) {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    world.stand_in.accept_token("the-token");
+    world.configure(json!({
+        "access_token": "the-token", "create_time": now, "expires_in": 7200, "api_base": api_base,
+    }));
+}
+
+fn many_files(count: usize) -> World {
+    let world = World::http();
+    for n in 0..count {
+        world.file(format!("files/{n:04}"), "x");
+    }
+    world
+}
+
+#[test]
+fn a_dead_network_is_told_once() {
+    let world = many_files(1000);
+    with_token(&world, "http://127.0.0.1:1");
+    let ran = world.run(["files"]);
+    ran.assert_failure(
+        1,
+        &["error: 获取文件上传链接失败: 127.0.0.1: ", "0 uploaded"],
+    );
+    assert!(ran.stderr.lines().count() <= 10, "{}", ran.stderr);
+    assert!(ran.elapsed < Duration::from_secs(15), "{:?}", ran.elapsed);
+}
+
+#[test]
+fn a_wrong_env_is_told_once() {
+    for jobs in ["1", "8", "64"] {
+        let world = many_files(100);
+        world.configure(json!({ "env": "prod-wrong" }));
+        let ran = world.run(["-j", jobs, "files"]);
+        ran.assert_failure(
+            1,
+            &[
+                "\nerror: 获取文件上传链接失败: errcode 40097 ",
+                "not attempted",
+            ],
+        );
+        assert!(ran.stderr.lines().count() <= 10, "{}", ran.stderr);
+        assert!(
+            world.count(Step::Info) <= 8 + 64,
+            "{}",
+            world.count(Step::Info)
+        );
+    }
+}
+
+#[test]
+fn files_that_fail_in_their_own_ways_stop_nothing() {
+    let world = many_files(30);
+    // The first eight fail, one of them in another way.
+    for n in 0..8 {
+        let errcode = if n == 4 { 40097 } else { 99_999 };
+        world
+            .stand_in
+            .fault(Step::Info, key(format!("{n:04}")), Fault::Errcode(errcode));
+    }
+    let ran = world.run(["-j", "1", "files"]);
+    ran.assert_failure(
+        1,
+        &["22 uploaded (22 B), 8 failed, 0 skipped, 0 not attempted"],
+    );
+}
+
+#[test]
+fn after_a_success_any_number_of_files_may_fail_alike() {
+    let world = many_files(30);
+    let refuse = |request: &Request| {
+        (request.key.as_deref() != Some("temp3/0000")).then_some(Fault::Errcode(99_999))
+    };
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::custom(refuse));
+    let ran = world.run(["-j", "1", "files"]);
+    ran.assert_failure(
+        1,
+        &["1 uploaded (1 B), 29 failed, 0 skipped, 0 not attempted"],
+    );
+}
+
+#[test]
+fn bad_names_say_nothing_about_the_network() {
+    let world = many_files(0);
+    for n in 0..10 {
+        world.file(format!("files/{n}\u{1}"), "x");
+    }
+    world.file("files/good", "x");
+    let ran = world.run(["files"]);
+    ran.assert_failure(1, &["1 uploaded (1 B), 10 failed"]);
+}
+
+/// A proxy that answers each CONNECT with this, and counts them.
+fn proxy(
+    answer: fn(&mut std::net::TcpStream),
+) -> (String, std::sync::Arc<std::sync::Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://user:pa55w0rd@{}", listener.local_addr().unwrap());
+    let count = std::sync::Arc::new(std::sync::Mutex::new(0));
+    let seen = std::sync::Arc::clone(&count);
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let seen = std::sync::Arc::clone(&seen);
+            thread::spawn(move || {
+                let mut head = [0; 4096];
+                if client.read(&mut head).is_ok_and(|count| count > 0) {
+                    *seen.lock().unwrap() += 1;
+                    answer(&mut client);
+                }
+            });
+        }
+    });
+    (url, count)
+}
+
+fn run_through(url: &str, files: usize, arguments: &[&str]) -> crate::harness::Ran {
+    let world = many_files(files);
+    with_token(&world, "https://localhost:1");
+    let mut command = world.command(arguments);
+    command.env("https_proxy", url);
+    world.finish(command)
+}
+
+#[test]
+fn a_proxy_that_wants_another_password_is_asked_once() {
+    let (url, asked) = proxy(|client| {
+        client
+            .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+            .ok();
+    });
+    let ran = run_through(&url, 10, &["files"]);
+    let help = "HTTPS_PROXY must be like http://USER:PASSWORD@HOST:PORT";
+    ran.assert_failure(
+        1,
+        &[
+            "through the proxy ",
+            "407",
+            help,
+            "0 failed, 0 skipped, 10 not",
+        ],
+    );
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    assert_eq!(*asked.lock().unwrap(), 1);
+}
+
+#[test]
+fn another_refusal_of_a_proxy_is_not_tried_again_but_a_5xx_is() {
+    let (url, asked) = proxy(|client| {
+        client.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").ok();
+    });
+    let ran = run_through(&url, 1, &["files"]);
+    ran.assert_failure(1, &["through the proxy ", "HTTP 403"]);
+    assert_eq!(*asked.lock().unwrap(), 1);
+    let (url, asked) = proxy(|client| {
+        client.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").ok();
+    });
+    let ran = run_through(&url, 1, &["--retries", "1", "files"]);
+    ran.assert_failure(1, &["through the proxy ", "HTTP 502", "(tried 2 times)"]);
+    assert_eq!(*asked.lock().unwrap(), 2);
+}
+
+#[test]
+fn a_proxys_reply_that_drips_ends_with_the_time_for_connecting() {
+    let (url, _) = proxy(|client| {
+        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: "
+            .iter()
+            .chain([b'a'; 60].iter())
+        {
+            if client.write_all(&[*byte]).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+    });
+    let ran = run_through(&url, 1, &["--retries", "0", "files"]);
+    ran.assert_failure(1, &["through the proxy ", "no connection within 10 s"]);
+    assert!(ran.elapsed < Duration::from_secs(20), "{:?}", ran.elapsed);
+}
+
+#[test]
+fn small_letters_win_among_the_proxy_variables() {
+    let (good, asked) = proxy(|client| {
+        client.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").ok();
+    });
+    let bad = "http://127.0.0.1:1";
+    let cases: [&[(&str, &str)]; 3] = [
+        &[("https_proxy", &good), ("HTTPS_PROXY", bad)],
+        &[("all_proxy", &good), ("ALL_PROXY", bad)],
+        &[
+            ("HTTPS_PROXY", &good),
+            ("no_proxy", "x.example"),
+            ("NO_PROXY", "localhost"),
+        ],
+    ];
+    for (n, variables) in cases.into_iter().enumerate() {
+        let world = many_files(1);
+        with_token(&world, "https://localhost:1");
+        let mut command = world.command(["files"]);
+        command.envs(variables.iter().copied());
+        world.finish(command).assert_failure(1, &["HTTP 403"]);
+        assert_eq!(*asked.lock().unwrap(), n + 1, "{variables:?}");
+    }
+}
+
+/// How many bytes the program has read at its end, of files above all.
+#[cfg(target_os = "linux")]
+fn bytes_read(mut child: std::process::Child) -> u64 {
+    let io = format!("/proc/{}/io", child.id());
+    let started = Instant::now();
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it hangs");
+        let text = std::fs::read_to_string(&io).unwrap_or_default();
+        let read = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+        most = most.max(read.and_then(|read| read.parse().ok()).unwrap_or(0));
+        thread::sleep(Duration::from_millis(1));
+    }
+    most
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_sent_on_a_broken_connection_is_not_even_read() {
+    const SIZE: u64 = 1 << 30;
+    let worlds = [("http", World::http()), ("https", World::https())];
+    side_by_side(
+        worlds.map(|(name, world)| (name.to_owned(), world)),
+        |world| {
+            let file = std::fs::File::create(world.path("large.bin")).unwrap();
+            file.set_len(SIZE).unwrap();
+            world
+                .stand_in
+                .fault(Step::Upload, When::Always, Fault::ResetAt(20 << 20));
+            let child = world.start(["--retries", "0", "large.bin"]);
+            let read = bytes_read(child);
+            assert!(
+                (20 << 20..SIZE / 2).contains(&read),
+                "{read} bytes were read"
+            );
+        },
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn too_many_open_files_can_pass() {
+    let world = many_files(100);
+    let mut command = std::process::Command::new("sh");
+    let limited = "ulimit -n 16; exec \"$0\" -j 8 --retries 6 files";
+    let program = world.command([""; 0]);
+    command.args(["-c", limited]).arg(program.get_program());
+    command.current_dir(world.dir.path());
+    let ran = world.finish(command);
+    ran.assert_failure(0, &["100 uploaded (100 B), 0 failed"]);
+}
