@@ -2,6 +2,7 @@
 //! reached the stand-in, or what the user saw.
 
 mod config;
+mod elsewhere;
 mod faults;
 mod harness;
 mod hostile;
