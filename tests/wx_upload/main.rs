@@ -13,6 +13,8 @@ mod manifest;
 mod options;
 mod output;
 mod pace;
+#[cfg(unix)]
+mod readme;
 mod recipes;
 mod services;
 #[cfg(target_os = "linux")]
