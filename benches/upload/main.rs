@@ -1,7 +1,7 @@
 //! The figures that the README quotes: `cargo bench`, or one part of them: `cargo bench -- memory`
 //!
-//! The parts are `files`, `large`, `memory` and `start`; all of them take some three minutes. Each
-//! runs the release binary over TLS against a stand-in of the services in this process. Where a
+//! The parts are `files`, `pace`, `cpu`, `large`, `memory` and `start`; all of them take some four
+//! minutes. Each runs the release binary over TLS against a stand-in of the services in this process. Where a
 //! round trip is to take time, there is a relay between them, so that the least time that an upload
 //! can take is known: see [`limit`].
 //!
@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use stand_in::{ENV, Fault, StandIn, Step, When};
+use stand_in::{ENV, Fault, Limit, StandIn, Step, When};
 use tempfile::TempDir;
 
 use relay::{lateness, start_relay};
@@ -49,13 +49,16 @@ fn main() {
         }
     };
     part("files", files);
+    part("pace", pace);
+    part("cpu", cpu);
     part("large", large);
     part("memory", memory);
     part("start", start);
-    println!(
-        "{}; everything over TLS; the access token is in the config\n\n{table}",
-        machine()
-    );
+    let binary = binary();
+    let size = fs::metadata(&binary).map_or(0, |metadata| metadata.len());
+    let binary = binary.display();
+    println!("{}; {binary}, {size} bytes", machine());
+    println!("everything over TLS; the access token is in the config\n\n{table}");
 }
 
 // ---- The parts ----------------------------------------------------------------------------------
@@ -82,10 +85,7 @@ struct FilesRun {
 
 fn upload_files(round_trip: Duration, jobs: usize) -> FilesRun {
     let world = World::new();
-    for n in 0..FILES {
-        let path = world.path(&format!("upload/图片 {n:03}.jpg"));
-        fs::write(path, vec![n as u8; FILE_BYTES]).expect("a file");
-    }
+    world.small_files(FILES, FILE_BYTES);
     world.put_relay_between(round_trip);
     let ran = world.watch(world.upload(&["--jobs", &jobs.to_string()]));
     world.check(FILES);
@@ -122,6 +122,93 @@ fn files_row(table: &mut Table, round_trip: Duration, jobs: usize, run: &FilesRu
 /// one round trip to ask where to upload, and one to upload.
 fn limit(round_trip: Duration, jobs: usize) -> f64 {
     2.0 * round_trip.as_secs_f64() * 1000.0 / jobs as f64
+}
+
+/// The rate that is reached beside the one that an API with limits admits.
+fn pace(table: &mut Table) {
+    let bucket = Limit::Bucket {
+        calls: 60.0,
+        per_second: 20.0,
+    };
+    let window = Limit::Window {
+        calls: 100,
+        length: Duration::from_secs(10),
+    };
+    // The first calls are admitted at once; the least time is what the others have to wait for.
+    let cases = [
+        ("60 calls at once, 20 a second", bucket, 360, 300.0 / 20.0),
+        ("100 calls each 10 s", window, 500, 40.0),
+    ];
+    thread::scope(|scope| {
+        let mut runs = Vec::new();
+        for (what, limit, files, least) in cases {
+            for jobs in [8, 64] {
+                runs.push((
+                    what,
+                    least,
+                    jobs,
+                    scope.spawn(move || pace_of(limit, files, jobs)),
+                ));
+            }
+        }
+        for (what, least, jobs, run) in runs {
+            let Paced { wall, refused } = run.join().expect("a run that ends");
+            table.row(
+                format!("an API that admits {what}; {jobs} jobs"),
+                format!("{wall:.1} s"),
+                format!("least {least:.1} s"),
+                format!(
+                    "{:.2} of the admitted rate, {refused} calls refused",
+                    least / wall
+                ),
+            );
+        }
+    });
+}
+
+/// A run against a limit.
+struct Paced {
+    wall: f64,
+    refused: usize,
+}
+
+fn pace_of(limit: Limit, files: usize, jobs: usize) -> Paced {
+    let world = World::new();
+    world.small_files(files, 1000);
+    let refusal = limit.refuse_with(Fault::Errcode(45011));
+    world.stand_in.fault(Step::Info, When::Always, refusal);
+    let ran = world.watch(world.upload(&["--jobs", &jobs.to_string()]));
+    world.check(files);
+    Paced {
+        wall: ran.wall,
+        refused: world.stand_in.count(Step::Info) - files,
+    }
+}
+
+/// CPU time a file, of many tiny ones, where nothing has to be waited for.
+fn cpu(table: &mut Table) {
+    const FILES: usize = 1000;
+    let mut at_8_jobs = None;
+    for jobs in [1, 8, 64] {
+        let run = || {
+            let world = World::new();
+            world.small_files(FILES, 1000);
+            let timed = world.timed(&world.upload(&["--jobs", &jobs.to_string()]));
+            world.check(FILES);
+            timed.map(|timed| timed.cpu * 1000.0 / FILES as f64)
+        };
+        let Some(cpu) = median((0..3).filter_map(|_| run()).collect()) else {
+            return; // no bash to time it
+        };
+        if jobs == 8 {
+            at_8_jobs = Some(cpu);
+        }
+        let note = at_8_jobs.map_or(String::new(), |at_8| {
+            format!("{:.2} of that at 8 jobs", cpu / at_8)
+        });
+        let what = format!("{FILES} files of 1 kB, CPU time, {jobs} jobs");
+        table.row(what, format!("{cpu:.2} ms a file"), String::new(), note);
+    }
 }
 
 /// One large file, beside curl sending the same form to the same server.
@@ -278,6 +365,14 @@ impl World {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// So many files of so many bytes.
+    fn small_files(&self, count: usize, bytes: usize) {
+        for n in 0..count {
+            let path = self.path(&format!("upload/图片 {n:04}.jpg"));
+            fs::write(path, vec![n as u8; bytes]).expect("a file");
+        }
     }
 
     fn write_config(&self) {
