@@ -14,10 +14,14 @@ mod options;
 mod output;
 mod pace;
 mod recipes;
+#[cfg(unix)]
+mod saving;
 mod services;
 #[cfg(target_os = "linux")]
 mod static_binary;
 #[cfg(unix)]
 mod terminal;
 mod tokens;
+#[cfg(unix)]
+mod unix;
 mod upload;
