@@ -6,6 +6,8 @@ mod elsewhere;
 mod faults;
 mod harness;
 mod hostile;
+#[cfg(unix)]
+mod limits;
 mod listing;
 #[cfg(unix)]
 mod machine;
@@ -16,6 +18,8 @@ mod pace;
 mod recipes;
 #[cfg(unix)]
 mod saving;
+#[cfg(unix)]
+mod secrecy;
 mod services;
 #[cfg(target_os = "linux")]
 mod static_binary;
