@@ -202,7 +202,7 @@ fn remedy(errcode: i64, stage: Stage, auth: Auth) -> Remedy {
             Cure::Nothing,
         ),
         89503 => (
-            "the administrator has to allow calls from this address: he is asked in WeChat",
+            "the administrator has to confirm calls from this address, in WeChat",
             Cure::Nothing,
         ),
         40243 => (
@@ -279,7 +279,7 @@ pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Fai
     match text_in(reply, name) {
         Some(text) => Ok(text.to_owned()),
         None => {
-            let why = format!("the reply has no proper `{name}`");
+            let why = format!("the reply lacks a usable `{name}`");
             Err(odd_reply(stage, Cure::Nothing, &why))
         }
     }

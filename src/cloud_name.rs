@@ -10,18 +10,16 @@ pub const TOO_LONG: &str = "the cloud name is longer than 850 bytes";
 /// The rule for names in the cloud (官方文件名命名限制, and no way up) that `key` breaks.
 pub fn broken_rule(key: &str) -> Option<&'static str> {
     if key.chars().any(char::is_control) {
-        return Some("a cloud name can't have control characters");
+        return Some("a cloud name cannot contain control characters");
     }
     if key.starts_with('/') || key.contains("//") {
-        return Some("a cloud name can't begin with `/` or have `//` in it");
+        return Some("a cloud name cannot begin with `/` or contain `//`");
     }
     if key.split('/').any(|part| part == "." || part == "..") {
-        return Some("a cloud name can't have `.` or `..` between slashes");
+        return Some("a cloud name cannot contain `.` or `..` between slashes");
     }
     if key.contains("${filename}") {
-        return Some(
-            "a cloud name can't have `${filename}` in it: COS would put another name there",
-        );
+        return Some("a cloud name cannot contain `${filename}`: COS would put another name there");
     }
     if is_too_long(key) {
         return Some(TOO_LONG);

@@ -143,7 +143,7 @@ fn load_config(path: &Path) -> Result<Value, String> {
     if !config.is_object() {
         let example = "{ \"appid\": \"wx…\", … }";
         return Err(format!(
-            "{shown}: is no JSON object: it must be like {example}"
+            "{shown}: is not a JSON object: it must look like {example}"
         ));
     }
     for key in [
@@ -156,7 +156,7 @@ fn load_config(path: &Path) -> Result<Value, String> {
         "api_base",
     ] {
         if !config[key].is_null() && !config[key].is_string() {
-            return Err(format!("{shown}: `{key}` must be a text in quotes"));
+            return Err(format!("{shown}: `{key}` must be text in quotes"));
         }
     }
     Ok(config)
@@ -187,7 +187,7 @@ fn init_config(options: &Options) -> Result<ExitCode, String> {
     }
     if !options.quiet {
         complain(&format!(
-            "{shown} is written: fill in `appid`, `secret` and `env`"
+            "{shown} was written: fill in `appid`, `secret` and `env`"
         ));
     }
     Ok(ExitCode::SUCCESS)
@@ -281,7 +281,7 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
         _ => Err(odd_reply(
             stage,
             Cure::Nothing,
-            "the reply has no proper `expires_in`",
+            "the reply lacks a usable `expires_in`",
         )),
     }
 }
@@ -353,7 +353,7 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
         cos_file_id: text("cos_file_id")?,
     };
     if !is_file_id(&info.file_id) {
-        let why = "the reply has no proper `file_id`";
+        let why = "the reply lacks a usable `file_id`";
         return Err(odd_reply(Stage::Info, Cure::Nothing, why));
     }
     Ok(info)
@@ -500,6 +500,8 @@ struct Tally {
     bytes: u64,
     failed: usize,
     unchanged: usize,
+    /// Why links could not be had, as it was told last.
+    told_of_links: Option<String>,
 }
 
 impl Tally {
@@ -592,7 +594,7 @@ fn report_file(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally)
             if printed.is_err() {
                 let file_id = stored.file_id;
                 run.console.complain(&format!(
-                    "error: {path}: is uploaded, as {file_id}, but could not be printed"
+                    "error: {path}: uploaded as {file_id}, but its line could not be printed"
                 ));
             }
         }
@@ -602,9 +604,15 @@ fn report_file(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally)
                 Cure::UploadAgain => "its file_id is",
                 _ => "the file is uploaded, as",
             };
-            let why = why.message;
+            // What is the same for every file is said once.
+            let is_known = tally.told_of_links.as_ref() == Some(&why.message);
+            let what = match is_known {
+                true => format!("{}: as above", Stage::Link),
+                false => why.message.clone(),
+            };
             run.console
-                .complain(&format!("error: {path}: {why}; {named} {file_id}"));
+                .complain(&format!("error: {path}: {what}; {named} {file_id}"));
+            tally.told_of_links = Some(why.message);
         }
         Outcome::Failed { why } => {
             tally.failed += 1;

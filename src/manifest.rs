@@ -178,7 +178,7 @@ impl Manifest<'_> {
 }
 
 fn no_manifest() -> io::Error {
-    io::Error::other("is no manifest, and stays as it is")
+    io::Error::other("is not a manifest: nothing was changed")
 }
 
 /// Whether a line, which may be torn anywhere, begins as those do that `record` writes.

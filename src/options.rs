@@ -128,7 +128,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
 
 fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
     if name.is_empty() {
-        return Err(format!("{option} is empty, and names no file").into());
+        return Err(format!("{option} needs the name of a file, not an empty text").into());
     }
     Ok(name.into())
 }

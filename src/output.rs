@@ -265,7 +265,7 @@ impl Console {
         let bar = &self.bar;
         let rate = bar.per_sec() as u64;
         let pace = if self.holds_back.load(Ordering::Relaxed) {
-            "waiting, as the service asks to slow down".to_owned()
+            "waiting: the service asked to slow down".to_owned()
         } else if rate == 0 {
             format!("{}/s", human_bytes(rate))
         } else {

@@ -69,7 +69,7 @@ pub fn run(
             // Where the system gives no more threads, those that there are do the work.
             let started = thread::Builder::new().spawn_scoped(scope, work);
             if let (Err(error), 0) = (started, worker) {
-                course.stop(format!("no thread can be started: {error}"));
+                course.stop(format!("cannot start a thread: {error}"));
             }
         }
         drop(done); // each worker has its own: when they are gone, nothing more comes

@@ -163,7 +163,7 @@ impl Course<'_> {
         };
         if !self.told_to_slow_down.swap(true, Ordering::Relaxed) {
             let why = &failure.message;
-            let note = format!("note: {why}: the run slows down, and goes on");
+            let note = format!("note: {why}: the run slows down and goes on");
             self.console.note(&note);
         }
         self.console.hold_back(true);

@@ -230,7 +230,7 @@ impl Transport for Tcp {
         self.buffers.input_appended(amount);
         self.received += amount;
         if self.received > MAX_RECEIVED {
-            return Err(io::Error::other("sent more than any reply can have").into());
+            return Err(io::Error::other("it sent more than any reply can hold").into());
         }
         Ok(amount > 0)
     }

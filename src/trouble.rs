@@ -18,8 +18,8 @@ pub const REPLY_TIMEOUTS: u32 = 10;
 pub fn request_failed(agent: &Agent, stage: Stage, url: &str, error: ureq::Error) -> Failure {
     let uri: Uri = url.parse().unwrap_or_default();
     let host = match uri.scheme() {
-        Some(_) => uri.host().unwrap_or("its URL"),
-        None => "its URL",
+        Some(_) => uri.host().unwrap_or("the upload URL"),
+        None => "the upload URL",
     };
     let via = match agent.config().proxy() {
         Some(proxy) if !proxy.is_no_proxy(&uri) => {
@@ -63,7 +63,7 @@ fn in_words(agent: &Agent, error: ureq::Error) -> Trouble {
             let limit = (timeout * REPLY_TIMEOUTS).as_secs();
             can_pass(
                 ErrorKind::TimedOut,
-                &format!("no whole reply within {limit} s"),
+                &format!("no complete reply within {limit} s"),
             )
         }
         ureq::Error::Timeout(_) => {
@@ -77,10 +77,14 @@ fn in_words(agent: &Agent, error: ureq::Error) -> Trouble {
             told if told.contains("certificate") => {
                 lasts(ErrorKind::InvalidData, &certificate_refused(&told))
             }
+            told if told.starts_with("failed to lookup address") => can_pass(
+                ErrorKind::NotFound,
+                &format!("{told}: is the network up? behind a proxy, set HTTPS_PROXY"),
+            ),
             told => can_pass(error.kind(), &told),
         },
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            can_pass(ErrorKind::InvalidData, "no proper HTTP")
+            can_pass(ErrorKind::InvalidData, "the reply is not HTTP")
         }
         ureq::Error::HostNotFound => can_pass(ErrorKind::NotFound, "no such host"),
         ureq::Error::BodyExceedsLimit(limit) => {

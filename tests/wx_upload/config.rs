@@ -1,4 +1,4 @@
-//! The config: what is read, what is refused, what is written back.
+//! The config: what is read, what is refused, what was written back.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -544,7 +544,7 @@ fn an_account_is_needed_only_where_a_token_must_be_fetched() {
     world.assert_proper();
 }
 
-// ---- What is written back -----------------------------------------------------------------------
+// ---- What was written back -----------------------------------------------------------------------
 
 #[test]
 fn a_save_keeps_keys_order_chinese_and_four_spaces() {

@@ -15,6 +15,8 @@ mod manifest;
 mod options;
 mod output;
 mod pace;
+#[cfg(unix)]
+mod readme;
 mod recipes;
 #[cfg(unix)]
 mod saving;

@@ -687,7 +687,7 @@ fn a_first_line_torn_at_its_first_bytes_is_ignored_and_repaired() {
     }
 }
 
-// ---- What is no manifest ------------------------------------------------------------------------
+// ---- What is not a manifest ------------------------------------------------------------------------
 
 #[test]
 fn a_file_that_is_no_manifest_is_refused_and_stays_as_it_is() {
