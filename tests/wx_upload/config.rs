@@ -51,13 +51,12 @@ fn config_text(world: &World) -> String {
     fs::read_to_string(world.path("config.json")).unwrap()
 }
 
-/// What is in the directory, without the lock.
+/// What is in the directory.
 fn entries(world: &World) -> Vec<String> {
     let entries = fs::read_dir(world.dir.path()).unwrap();
     let mut names: Vec<_> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    names.retain(|name| name != "config.json.lock");
     names.sort();
     names
 }

@@ -22,6 +22,9 @@ const HANG: Duration = Duration::from_secs(60);
 /// So long a test waits for what is to happen: far longer than it takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The most memory that a run may have, whatever a server sends, in KiB.
+pub const MOST_KIB: u64 = 64 << 10;
+
 /// The binary under test: cargo's, or the one that `WX_UPLOAD_BIN` names.
 pub fn binary() -> PathBuf {
     std::env::var_os("WX_UPLOAD_BIN")
@@ -38,12 +41,31 @@ pub fn file_id(name: &str) -> String {
     file_id_of(&format!("temp3/{name}"))
 }
 
-fn spawn(mut command: Command) -> Child {
+/// Starts a command, its output piped: for `World::wait`.
+pub fn spawn(mut command: Command) -> Child {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command.spawn().expect("the program starts")
+}
+
+/// The most memory that a process had so far, in KiB. Only Linux tells.
+fn peak_memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+    kib.map_or(0, |kib| kib.parse().expect("a number"))
+}
+
+/// Control characters, and those that turn the direction of writing, break lines or hide.
+fn is_unseen(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}' => true,
+        '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
+        _ => c.is_control(),
+    }
 }
 
 /// A stand-in and an empty directory with a `config.json` for it.
@@ -59,6 +81,8 @@ pub struct Ran {
     pub stdout: String,
     pub stderr: String,
     pub elapsed: Duration,
+    /// The most memory that it had, in KiB; 0 where that is not told.
+    pub peak_kib: u64,
 }
 
 impl World {
@@ -167,7 +191,9 @@ impl World {
         };
         let stdout = reader(child.stdout.take().map(|stream| Box::new(stream) as _));
         let stderr = reader(child.stderr.take().map(|stream| Box::new(stream) as _));
+        let mut peak_kib = 0;
         let status = loop {
+            peak_kib = peak_memory(child.id()).max(peak_kib);
             if let Some(status) = child.try_wait().expect("a child to wait for") {
                 break status;
             }
@@ -186,12 +212,13 @@ impl World {
             stdout: text(stdout.join().unwrap()),
             stderr: text(stderr.join().unwrap()),
             elapsed: started.elapsed(),
+            peak_kib,
         };
         self.check_discretion(&ran);
         ran
     }
 
-    /// No secret, no panic, no raw control character in what the user sees.
+    /// No secret, no panic, nothing in what the user sees that he would not see.
     fn check_discretion(&self, ran: &Ran) {
         let output = format!("{}{}", ran.stdout, ran.stderr);
         for secret in self.stand_in.secrets() {
@@ -201,13 +228,8 @@ impl World {
             );
         }
         assert!(!output.contains("panicked"), "{output}");
-        let raw = output
-            .chars()
-            .find(|&c| c.is_control() && c != '\n' && c != '\t');
-        assert_eq!(
-            raw, None,
-            "a raw control character is in the output: {output:?}"
-        );
+        let unseen = output.chars().find(|&c| is_unseen(c));
+        assert_eq!(unseen, None, "it is raw in the output: {output:?}");
     }
 
     /// The number of requests of a step so far.
@@ -262,6 +284,27 @@ impl Ran {
             );
         }
         self
+    }
+
+    /// It ended well or with a sentence; unless it never began, the summary counts all files.
+    pub fn assert_ended(&self, files: usize) {
+        let sentence = self.stderr.lines().any(|line| line.starts_with("error: "));
+        match self.status {
+            Some(0) => {}
+            Some(1 | 2) => assert!(sentence, "{}", self.stderr),
+            status => panic!("{status:?}: {}", self.stderr),
+        }
+        if self.status != Some(2) {
+            let counts = ["uploaded", "failed", "not attempted"].map(|ended| self.count(ended));
+            assert_eq!(counts.iter().sum::<usize>(), files, "{}", self.stderr);
+        }
+    }
+
+    /// How many files ended so, as the summary says: 5 in `5 uploaded (1.2 MiB), …`.
+    pub fn count(&self, ended: &str) -> usize {
+        let before = self.summary().split(&format!(" {ended}")).next();
+        let number = before.and_then(|before| before.rsplit(' ').next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("{ended} is not counted in {}", self.stderr))
     }
 
     pub fn lines(&self) -> Vec<&str> {

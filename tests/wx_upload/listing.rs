@@ -299,19 +299,9 @@ mod unix {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::path::Path;
-    use std::process::Command;
 
     use super::*;
-
-    fn fifo(path: &Path) {
-        assert!(
-            Command::new("mkfifo")
-                .arg(path)
-                .status()
-                .expect("mkfifo")
-                .success()
-        );
-    }
+    use crate::unix::make_fifo;
 
     #[test]
     fn a_link_to_a_file_goes_up_under_the_name_of_its_target() {
@@ -456,7 +446,7 @@ mod unix {
     #[test]
     fn what_is_no_regular_file_is_skipped_with_a_note_and_never_opened() {
         let world = World::with_files(&["dir/a.txt"]);
-        fifo(&world.path("dir/fifo"));
+        make_fifo(&world.path("dir/fifo"));
         let _socket = UnixListener::bind(world.path("dir/socket")).unwrap();
         symlink("/dev/null", world.path("dir/device")).unwrap();
         symlink("fifo", world.path("dir/link")).unwrap();
@@ -502,20 +492,29 @@ mod unix {
     }
 
     #[test]
-    fn a_file_that_has_become_a_fifo_is_not_opened() {
-        let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
-        let path = world.path("dir/b");
-        let replace = Fault::custom(move |_| {
-            fs::remove_file(&path).ok();
-            fifo(&path);
-            None
-        });
-        world
-            .stand_in
-            .fault(Step::Upload, When::Key("temp3/a".into()), replace);
-        let ran = world.run(["-j1", "dir"]);
-        ran.assert_failure(1, &["error: dir/b: 上传文件失败: "]);
-        assert_eq!(names(&ran), ["a", "c"]);
+    fn a_file_that_has_become_a_fifo_or_a_device_is_not_opened() {
+        let becomes: [fn(&Path); 3] = [
+            make_fifo,
+            |path| symlink("fifo", path).unwrap(),
+            |path| symlink("/dev/zero", path).unwrap(),
+        ];
+        for become_odd in becomes {
+            let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
+            make_fifo(&world.path("dir/fifo"));
+            let path = world.path("dir/b");
+            let replace = Fault::custom(move |_| {
+                fs::remove_file(&path).ok();
+                become_odd(&path);
+                None
+            });
+            world
+                .stand_in
+                .fault(Step::Upload, When::Key("temp3/a".into()), replace);
+            let ran = world.run(["-j1", "dir"]);
+            let told = "error: dir/b: 上传文件失败: cannot be opened: it is not a regular file";
+            ran.assert_failure(1, &[told]);
+            assert_eq!(names(&ran), ["a", "c"]);
+        }
     }
 
     #[test]

@@ -1,42 +1,25 @@
 //! On the user's own machine: nothing is lost, given away or left hanging.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stand_in::{Fault, SECRET, Step, When};
 
-use crate::harness::{PATIENCE, Ran, World};
+use crate::harness::{MOST_KIB, PATIENCE, Ran, World, side_by_side, spawn};
+use crate::unix::{after, is_root, make_fifo, set_mode, through};
 
-/// What only root can try: another user's files, limits that root does not have.
-fn is_root() -> bool {
-    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
-    if !is_root {
-        eprintln!("skipped: this test needs root");
-    }
-    is_root
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn config_bytes(world: &World) -> Vec<u8> {
+pub fn config_bytes(world: &World) -> Vec<u8> {
     fs::read(world.path("config.json")).unwrap()
 }
 
-fn make_fifo(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-}
-
 /// Waits until the program has asked for a token, whose reply is held back.
-fn start_and_hold_the_token(world: &World, arguments: &[&str]) -> std::process::Child {
+pub fn start_and_hold_the_token(world: &World, arguments: &[&str]) -> Child {
     world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
     let child = world.start(arguments);
     assert!(world.stand_in.wait_for(Step::Token, 1, PATIENCE));
@@ -154,28 +137,47 @@ fn a_secret_that_everybody_may_read_is_noted_with_what_mends_it() {
 
 // ---- Locks --------------------------------------------------------------------------------------
 
+/// What is locked, and with which arguments a run wants that lock.
+const LOCKED: [(&str, &[&str]); 2] = [
+    ("config.json", &["a.txt"]),
+    ("manifest", &["--manifest", "manifest", "a.txt"]),
+];
+
+fn world_with_locked(name: &str) -> (World, File) {
+    let world = World::with_files(&["a.txt"]);
+    world.file("manifest", "");
+    let lock = File::open(world.path(name)).unwrap();
+    lock.lock().unwrap();
+    (world, lock)
+}
+
 #[test]
 fn a_wait_for_another_run_is_told_and_ends_with_it() {
-    for (locked, arguments) in [
-        ("config.json", &["a.txt"][..]),
-        ("manifest", &["--manifest", "manifest", "a.txt"]),
-    ] {
-        let world = World::with_files(&["a.txt"]);
-        world.file("manifest", "");
-        let lock = File::open(world.path(locked)).unwrap();
-        lock.lock().unwrap();
+    for (locked, arguments) in LOCKED {
+        let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments);
-        // It is told after a second, and nothing is asked for meanwhile.
-        thread::sleep(Duration::from_millis(1500));
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "{locked}: it did not wait"
-        );
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut told = String::new();
+        stderr.read_line(&mut told).unwrap();
+        assert!(told.starts_with("note: waiting for another run"), "{told}");
         assert_eq!(world.requests(), 0);
         drop(lock);
+        child.stderr = Some(stderr.into_inner());
+        world.wait(child).assert_success(); // it was told once
+    }
+}
+
+#[test]
+fn a_wait_for_another_run_is_not_told_where_it_is_quiet() {
+    for (locked, arguments) in LOCKED {
+        let (world, lock) = world_with_locked(locked);
+        let mut child = world.start(arguments.iter().chain(&["-q"]));
+        thread::sleep(Duration::from_millis(1500)); // it would be told after a second
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "{locked}: it did not wait");
+        drop(lock);
         let ran = world.wait(child);
-        ran.assert_failure(0, &["note: waiting for another run"]);
-        assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+        assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
     }
 }
 
@@ -208,68 +210,16 @@ fn what_lies_beside_the_config_is_neither_opened_nor_made() {
 #[test]
 #[ignore = "takes two minutes"]
 fn a_lock_that_is_never_given_back_is_waited_for_for_two_minutes() {
-    let world = World::with_files(&["a.txt"]);
-    let lock = File::open(world.path("config.json")).unwrap();
-    lock.lock().unwrap();
-    let began = Instant::now();
-    let output = world.command(["a.txt"]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert!(
-        (119..150).contains(&began.elapsed().as_secs()),
-        "{:?}",
-        began.elapsed()
-    );
-    assert_eq!(world.keys(), ["temp3/a.txt"]);
-}
-
-/// Runs that all need a new token, at once and again and again, for `time`; `locks`: with locks
-/// that work. Somebody reads the config all the while, and it is whole each time.
-fn soak(time: Duration, locks: bool) {
-    const AT_ONCE: usize = 24;
-    let world = World::with_files(&["a.txt"]);
-    world.configure(json!({ "auth": "stable_token", "edited": "before" }));
-    // Where another config is locked, there is no lock on this one.
-    let reading = AtomicBool::new(true);
-    let until = Instant::now() + time;
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while reading.load(Ordering::Relaxed) {
-                let config: Value = serde_json::from_slice(&config_bytes(&world)).expect("whole");
-                assert_eq!(config["secret"], SECRET);
-                assert_eq!(config["edited"], "before");
-            }
-        });
-        while Instant::now() < until {
-            let before = world.count(Step::Token);
-            let children: Vec<_> = (0..AT_ONCE).map(|_| world.start(["a.txt"])).collect();
-            for child in children {
-                assert_eq!(world.wait(child).status, Some(0));
-            }
-            if locks {
-                assert_eq!(world.count(Step::Token), before + 1, "one token for all");
-            }
-            let mut config = world.config();
-            config["access_token"] = Value::Null;
-            fs::write(world.path("next"), config.to_string()).unwrap();
-            set_mode(&world.path("next"), 0o600);
-            fs::rename(world.path("next"), world.path("config.json")).unwrap();
-        }
-        reading.store(false, Ordering::Relaxed);
+    let cases = LOCKED.map(|case| (case.0.to_owned(), case));
+    side_by_side(cases, |(locked, arguments)| {
+        let (world, _lock) = world_with_locked(locked);
+        let began = Instant::now();
+        let mut command = through(&["timeout", "150"], &world.command(arguments));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(began.elapsed() > Duration::from_secs(119));
+        assert_eq!(world.keys(), ["temp3/a.txt"]);
     });
-    let left: Vec<_> = fs::read_dir(world.dir.path()).unwrap().collect();
-    assert_eq!(left.len(), 2, "{left:?}");
-}
-
-#[test]
-fn runs_at_once_share_one_token_and_never_tear_the_config() {
-    soak(Duration::from_secs(3), true);
-}
-
-/// Takes a minute: `.ci/run` runs it.
-#[test]
-#[ignore = "takes a minute"]
-fn for_a_minute_runs_at_once_share_tokens_and_never_tear_the_config() {
-    soak(Duration::from_secs(60), true);
 }
 
 // ---- Where the secret may go --------------------------------------------------------------------
@@ -423,66 +373,28 @@ fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
     if !is_root() {
         return;
     }
-    for limit in 1..=12 {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    for limit in 1..=15 {
         for jobs in ["4", "8"] {
-            let names: Vec<String> = (0..20).map(|n| format!("f{n:02}")).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let world = World::with_files(&names);
-            world.configure(
-                json!({ "api_base": world.stand_in.base().replace("127.0.0.1", "localhost") }),
-            );
+            let by_name = world.stand_in.base().replace("127.0.0.1", "localhost");
+            world.configure(json!({ "api_base": by_name }));
             set_mode(world.dir.path(), 0o777);
-            chown(world.path("config.json"), Some(50_000 + limit), None).unwrap();
-            let mut command = Command::new("sh");
-            command.args(["-c", &format!("ulimit -u {limit}; exec \"$0\" \"$@\"")]);
-            command
-                .arg(world.command([""; 0]).get_program())
-                .args(["-j", jobs])
-                .args(&names);
-            command
-                .current_dir(world.dir.path())
-                .uid(50_000 + limit)
-                .gid(50_000);
+            let user = 50_000 + limit; // the limit is one of all processes of a user
+            chown(world.path("config.json"), Some(user), None).unwrap();
+            let command = world.command(["-j", jobs].into_iter().chain(names));
+            let mut command = after(&format!("ulimit -u {limit}"), &command);
+            command.uid(user).gid(50_000);
             let ran = world.finish(command);
-            match ran.status {
-                Some(0) => assert_eq!(world.keys().len(), 20),
-                Some(1 | 2) => {
-                    let sentence = ran.stderr.lines().any(|line| line.starts_with("error: "));
-                    assert!(sentence, "{limit} {jobs}: {}", ran.stderr);
-                }
-                status => panic!("{limit} {jobs}: {status:?} {}", ran.stderr),
-            }
+            ran.assert_ended(names.len());
+            assert!(ran.status != Some(0) || world.keys().len() == names.len());
         }
     }
-}
-
-/// The most memory that the program had, in KiB.
-#[cfg(target_os = "linux")]
-fn peak_memory(world: &World, arguments: &[&str]) -> u64 {
-    let mut child = world
-        .command(arguments)
-        .stdout(File::create(world.path("stdout")).unwrap())
-        .stderr(File::create(world.path("stderr")).unwrap())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let began = Instant::now();
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it hangs");
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(now.unwrap_or(0));
-        thread::sleep(Duration::from_millis(1));
-    }
-    peak
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn what_a_server_sends_does_not_decide_about_memory() {
-    const MOST_KIB: u64 = 64 << 10;
     let blown_up = |item: &str, bytes: usize| {
         let items = vec![item; bytes / (item.len() + 1)].join(",");
         format!("{{\"x\":[{items}]}}").into_bytes()
@@ -524,7 +436,8 @@ fn what_a_server_sends_does_not_decide_about_memory() {
             world.file(format!("files/{n:03}"), "x");
         }
         world.stand_in.fault(step, When::Always, fault);
-        let peak = peak_memory(&world, &["-j", "64", "--retries", "0", "files"]);
+        let ran = world.run(["-j", "64", "--retries", "0", "files"]);
+        let peak = ran.peak_kib;
         assert!((1..=MOST_KIB).contains(&peak), "{what}: {peak} KiB");
     }
 }
@@ -596,11 +509,7 @@ fn a_manifest_that_cannot_be_written_is_told_once_also_where_it_is_quiet() {
         .fault(Step::Upload, When::Nth(1), Fault::Hold);
     let mut command = world.command(["-q", "-j1", "--manifest", "m", "a.txt", "b.txt", "c.txt"]);
     command.uid(2222).gid(2222);
-    command.stdin(std::process::Stdio::null());
-    command
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let child = command.spawn().unwrap();
+    let child = spawn(command);
     assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
     set_mode(&world.path("m"), 0o400);
     world.stand_in.open_gate();

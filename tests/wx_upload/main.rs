@@ -6,6 +6,8 @@ mod elsewhere;
 mod faults;
 mod harness;
 mod hostile;
+#[cfg(unix)]
+mod limits;
 mod listing;
 #[cfg(unix)]
 mod machine;
@@ -16,10 +18,16 @@ mod pace;
 #[cfg(unix)]
 mod readme;
 mod recipes;
+#[cfg(unix)]
+mod saving;
+#[cfg(unix)]
+mod secrecy;
 mod services;
 #[cfg(target_os = "linux")]
 mod static_binary;
 #[cfg(unix)]
 mod terminal;
 mod tokens;
+#[cfg(unix)]
+mod unix;
 mod upload;

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Ran, World, binary, side_by_side};
+use crate::harness::{PATIENCE, Ran, World, side_by_side};
+#[cfg(unix)]
+use crate::unix::{after, make_fifo, through};
 use stand_in::{ENV, Fault, Request, StandIn, Step, When, file_id_of};
 
 const MANIFEST: &str = "sent.jsonl";
@@ -762,13 +764,7 @@ fn a_manifest_that_cannot_be_opened_is_refused_with_a_sentence() {
 #[test]
 fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
     let world = world(1);
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(world.path("fifo"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    make_fifo(&world.path("fifo"));
     File::create(world.path("film"))
         .unwrap()
         .set_len(4 << 30)
@@ -776,15 +772,8 @@ fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
     side_by_side(
         ["fifo", "film", "/dev/zero"].map(|path| (path.to_owned(), path)),
         |path| {
-            let mut command = std::process::Command::new("sh");
-            command.args([
-                "-c",
-                "ulimit -v 1000000; exec timeout 3 \"$0\" --manifest \"$1\" files",
-            ]);
-            command
-                .arg(binary())
-                .arg(path)
-                .current_dir(world.dir.path());
+            let command = world.command(["--manifest", path, "files"]);
+            let command = after("ulimit -v 1000000", &through(&["timeout", "3"], &command));
             world.assert_refused(&world.finish(command), &[path]);
         },
     );
@@ -834,18 +823,14 @@ fn an_empty_file_is_a_manifest_that_knows_nothing() {
 fn a_disk_that_is_full_costs_a_warning_and_no_upload_and_the_next_run_repairs() {
     let world = world(12);
     world.run(["files/000"]).assert_success(); // saves a token
-    let mut command = std::process::Command::new("sh");
+    let command = world.command(["-j", "1", "--manifest", MANIFEST, "files"]);
     // As a full disk does: the last line that goes in goes in half.
-    command.args([
-        "-c",
-        "ulimit -f 1; trap '' XFSZ; exec \"$0\" -j 1 --manifest sent.jsonl files",
-    ]);
-    command.arg(binary()).current_dir(world.dir.path());
-    let ran = world.finish(command);
+    let ran = world.finish(after("ulimit -f 1; trap '' XFSZ", &command));
     ran.assert_failure(
         0,
         &["warning: ", "manifest", "12 uploaded (36 B), 0 failed"],
     );
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr); // told once
     assert_eq!(ran.lines().len(), 12);
     let torn = manifest(&world);
     assert!(!torn.ends_with('\n') && torn.len() >= 512, "{torn}");

@@ -14,6 +14,8 @@ pub enum Certificate {
     Good,
     Expired,
     OtherHost,
+    /// It is for 800 of them.
+    ManyOtherHosts,
     /// [`StandIn::ca_pem`] is another authority's.
     UnknownAuthority,
 }
@@ -21,17 +23,12 @@ pub enum Certificate {
 /// A server configuration and the authority to trust.
 pub(crate) fn tls(certificate: Certificate) -> (ServerConfig, String) {
     let authority = new_authority();
-    let name = if certificate == Certificate::OtherHost {
-        "other.example"
-    } else {
-        "localhost"
+    let names = match certificate {
+        Certificate::OtherHost => vec!["other.example".to_owned()],
+        Certificate::ManyOtherHosts => (0..800).map(|n| format!("other{n}.example")).collect(),
+        _ => vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
     };
-    let mut params = CertificateParams::new([name.to_owned()]).expect("a valid name");
-    if certificate != Certificate::OtherHost {
-        params
-            .subject_alt_names
-            .push(rcgen::SanType::IpAddress([127, 0, 0, 1].into()));
-    }
+    let mut params = CertificateParams::new(names).expect("valid names");
     if certificate == Certificate::Expired {
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2021, 1, 1);

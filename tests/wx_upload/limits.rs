@@ -1,0 +1,102 @@
+//! Limits of the system, and of what a server may send: whatever they are, the run works or ends
+//! with a sentence.
+
+use stand_in::{Certificate, Fault, StandIn, Step, When, file_id_of};
+
+use crate::harness::{World, side_by_side};
+use crate::unix::after;
+
+// ---- The system's -------------------------------------------------------------------------------
+
+#[test]
+fn with_few_open_files_a_run_works_or_ends_with_a_sentence() {
+    let limits = (3..=20).map(|limit| (format!("{limit} open files"), limit));
+    side_by_side(limits, |limit| {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        let world = World::with_files(&names);
+        let command = world.command(["--retries", "1", "-j", "8", "."]);
+        let ran = world.finish(after(&format!("ulimit -n {limit}"), &command));
+        match ran.status {
+            // The loader of a binary that is not static.
+            Some(127) => assert!(ran.stderr.contains("shared libraries"), "{}", ran.stderr),
+            _ => ran.assert_ended(names.len()),
+        }
+    });
+}
+
+#[test]
+fn with_a_small_stack_a_deep_tree_is_listed() {
+    let world = World::http();
+    let (deep, deeper) = ("d/".repeat(400), "e/".repeat(450));
+    world.file(format!("dir/{deep}good.txt"), "good");
+    world.file(format!("dir/{deeper}too-deep.txt"), "too deep");
+    let command = world.command(["-r", "dir"]);
+    let ran = world.finish(after("ulimit -s 1024", &command));
+    ran.assert_failure(1, &["error: dir/e/e", "850 bytes"]);
+    assert_eq!((ran.count("uploaded"), ran.count("failed")), (1, 1));
+    assert_eq!(world.keys(), [format!("temp3/{deep}good.txt")]);
+}
+
+// ---- Of replies ---------------------------------------------------------------------------------
+
+/// A proper reply, with spaces after it up to this length.
+fn padded(length: usize) -> Fault {
+    Fault::edit_bytes(move |reply| {
+        let head = reply.windows(4).position(|end| end == b"\r\n\r\n");
+        let mut body = reply.split_off(head.unwrap() + 4);
+        body.resize(length, b' ');
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+        *reply = format!("{head}Content-Length: {length}\r\n\r\n").into();
+        reply.extend(body);
+    })
+}
+
+#[test]
+fn a_reply_may_have_64_kib_and_one_with_links_1_mib() {
+    let cases = [
+        (Step::Token, 64 << 10),
+        (Step::Info, 64 << 10),
+        (Step::Link, 1 << 20),
+    ];
+    let cases = cases.map(|(step, most)| (format!("{step:?}"), (step, most)));
+    side_by_side(cases, |(step, most)| {
+        let run_with_reply_of = |length| {
+            let world = World::with_files(&["a.txt"]);
+            world.stand_in.fault(step, When::Always, padded(length));
+            world.run(["--retries", "0", "a.txt"])
+        };
+        run_with_reply_of(most - 1).assert_success();
+        let longer = format!("its reply is longer than {} KiB", most >> 10);
+        run_with_reply_of(most + 1).assert_failure(1, &[&longer]);
+    });
+}
+
+#[test]
+fn a_file_id_may_have_2_kib() {
+    let of_length = |length: usize| {
+        let file_id = file_id_of(&"x".repeat(length - file_id_of("").len()));
+        Fault::edit(move |reply| reply["file_id"] = file_id.as_str().into())
+    };
+    let cases: [(usize, &[&str]); 2] = [
+        (2048, &["获取下载链接失败: "]), // the stand-in knows no such file
+        (2049, &["获取文件上传链接失败: ", "`file_id`"]),
+    ];
+    for (length, words) in cases {
+        let world = World::with_files(&["a.txt"]);
+        let fault = of_length(length);
+        world.stand_in.fault(Step::Info, When::Always, fault);
+        let ran = world.run(["--retries", "0", "a.txt"]);
+        ran.assert_failure(1, words);
+    }
+}
+
+#[test]
+fn a_certificate_with_800_names_is_told_in_a_readable_line() {
+    let world = World::with(StandIn::https_with(Certificate::ManyOtherHosts));
+    world.file("a.txt", "a");
+    let ran = world.run(["a.txt"]);
+    ran.assert_failure(1, &["certificate", "other0.example", "another server"]);
+    for line in ran.stderr.lines() {
+        assert!(line.chars().count() <= 600, "{line}");
+    }
+}

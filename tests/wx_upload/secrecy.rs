@@ -1,0 +1,163 @@
+//! What must not get out: the secret, on its way or by who may read it, and the config itself.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::{Value, json};
+use stand_in::SECRET;
+
+use crate::harness::World;
+use crate::unix::set_mode;
+
+// ---- On its way ---------------------------------------------------------------------------------
+
+#[test]
+fn what_only_looks_like_this_machine_is_sent_no_secret_over_http() {
+    let world = World::with_files(&["a.txt"]);
+    for host in [
+        "127.0.0.1.example",
+        "127.0.0.1.",
+        "localhost.example",
+        "xlocalhost",
+        "0.0.0.0",
+        "[::]",
+        "128.0.0.1",
+        "[::1:1]",
+        "api.weixin.qq.com",
+    ] {
+        let base = format!("http://{host}:1");
+        world.configure(json!({ "api_base": base }));
+        world.assert_refused(&world.run(["a.txt"]), &["`api_base`", &base, "https"]);
+    }
+}
+
+#[test]
+fn all_addresses_of_this_machine_are_spoken_to_over_http() {
+    let world = World::with_files(&["a.txt"]);
+    for host in ["127.0.0.1", "127.255.255.254", "[::1]", "LocalHost"] {
+        // Nobody listens there: the run gets as far as that.
+        world.configure(json!({ "api_base": format!("http://{host}:1") }));
+        let ran = world.run(["--retries", "0", "a.txt"]);
+        ran.assert_failure(1, &["获取access token失败: "]);
+    }
+}
+
+#[test]
+fn the_environment_can_name_no_other_host_over_http_either() {
+    let world = World::with_files(&["a.txt"]);
+    world.configure(json!({ "api_base": null }));
+    let mut command = world.command(["a.txt"]);
+    command.env("WX_API_BASE", "http://192.0.2.1");
+    world.assert_refused(&world.finish(command), &["http://192.0.2.1", "https"]);
+}
+
+#[test]
+fn the_configs_base_is_not_replaced_by_the_environments() {
+    let world = World::with_files(&["a.txt"]);
+    let mut command = world.command(["a.txt"]);
+    command.env("WX_API_BASE", "http://127.0.0.1:1");
+    world.finish(command).assert_success();
+}
+
+#[test]
+fn a_refusal_to_send_a_secret_names_no_secret_and_comes_before_any_token() {
+    let world = World::with_files(&["a.txt"]);
+    world.configure(json!({ "secret": "", "api_base": "https://wx.example" }));
+    let mut command = world.command(["a.txt"]);
+    command.env("WX_SECRET", SECRET); // that it is not shown is looked at in every run
+    let words = ["./config.json", "WX_SECRET", "https://wx.example"];
+    world.assert_refused(&world.finish(command), &words);
+}
+
+// ---- Who may read it ----------------------------------------------------------------------------
+
+#[test]
+fn only_a_secret_that_everybody_may_read_is_noted() {
+    let noted = |mode: u32, secret: Value, arguments: &[&str]| {
+        let world = World::with_files(&["a.txt"]);
+        world.configure(json!({ "secret": secret }));
+        set_mode(&world.path("config.json"), mode);
+        let mut command = world.command(arguments);
+        command.env("WX_SECRET", SECRET);
+        let ran = world.finish(command);
+        assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+        ran.stderr.contains("chmod")
+    };
+    assert!(noted(0o604, json!(SECRET), &["a.txt"]));
+    assert!(noted(0o666, json!(SECRET), &["-n", "a.txt"]));
+    assert!(!noted(0o604, json!(SECRET), &["-q", "a.txt"]));
+    assert!(!noted(0o660, json!(SECRET), &["a.txt"]));
+    assert!(!noted(0o604, Value::Null, &["a.txt"]));
+    assert!(!noted(0o604, json!(""), &["a.txt"]));
+}
+
+// ---- The config itself --------------------------------------------------------------------------
+
+/// A run that meets only the config, or a backup of it, and `good.txt`.
+fn assert_only_good_goes_up(world: &World, arguments: &[&str]) {
+    let ran = world.run(arguments);
+    assert_eq!(ran.status, Some(0), "{arguments:?}: {}", ran.stderr);
+    ran.assert_failure(0, &["skipped: a file of wx-upload's own"]);
+    for object in world.stand_in.objects().into_values() {
+        assert_eq!(object.bytes.as_deref(), Some(&b"good.txt"[..]));
+    }
+}
+
+#[test]
+fn the_config_is_not_uploaded_whichever_way_leads_to_it() {
+    let world = World::with_files(&["good.txt"]);
+    fs::create_dir(world.path("sub")).unwrap();
+    fs::copy(world.path("config.json"), world.path("config.json.bak")).unwrap();
+    symlink(".", world.path("here")).unwrap();
+    symlink("config.json", world.path("good-too")).unwrap();
+    for name in ["config.json", "config.json.bak", "good-too"] {
+        let absolute = world.path(name);
+        for path in [
+            absolute.to_str().unwrap(),
+            &format!("./{name}"),
+            &format!("sub/../{name}"),
+            &format!("here/here/{name}"),
+        ] {
+            assert_only_good_goes_up(&world, &["good.txt", path]);
+        }
+    }
+    for directory in [".", "here", "sub/.."] {
+        assert_only_good_goes_up(&world, &[directory]);
+    }
+}
+
+#[test]
+fn a_config_of_any_name_is_not_uploaded_nor_are_its_backups() {
+    let world = World::with_files(&["good.txt"]);
+    fs::rename(world.path("config.json"), world.path("配置")).unwrap();
+    for backup in ["配置~", "配置.json", "配置 (copy)"] {
+        fs::copy(world.path("配置"), world.path(backup)).unwrap();
+    }
+    let absolute = world.path("配置");
+    for config in ["配置", "./配置", absolute.to_str().unwrap()] {
+        assert_only_good_goes_up(&world, &["-c", config, "."]);
+    }
+    assert_only_good_goes_up(&world, &["-c", "配置", "good.txt", "配置~"]);
+}
+
+#[test]
+fn where_the_config_is_a_link_the_backups_on_both_sides_stay_private() {
+    let world = World::with_files(&["good.txt"]);
+    fs::create_dir(world.path("real")).unwrap();
+    fs::rename(world.path("config.json"), world.path("real/own.json")).unwrap();
+    symlink("real/own.json", world.path("config.json")).unwrap();
+    for backup in ["config.json.bak", "config.json~", "real/own.json.bak"] {
+        fs::copy(world.path("real/own.json"), world.path(backup)).unwrap();
+    }
+    assert_only_good_goes_up(&world, &["."]);
+    assert_only_good_goes_up(&world, &["-r", "."]);
+    assert_only_good_goes_up(&world, &["good.txt", "config.json~", "real/own.json.bak"]);
+}
+
+#[test]
+fn what_lies_elsewhere_under_a_name_like_the_configs_is_a_file_like_any_other() {
+    let world = World::with_files(&["sub/config.json", "sub/config.json.bak", "my-config.json"]);
+    let ran = world.run(["sub", "my-config.json"]);
+    ran.assert_success();
+    assert_eq!(ran.count("uploaded"), 3);
+}

@@ -1,0 +1,55 @@
+//! What tests on Unix share: permissions, FIFOs, and runs by others or under limits.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What only root can try: another user's files, limits that root does not have.
+pub fn is_root() -> bool {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    if !is_root {
+        eprintln!("skipped: this test needs root");
+    }
+    is_root
+}
+
+/// Whether there is a program of this name.
+pub fn is_installed(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdout(Stdio::null());
+    let is_installed = command.status().is_ok();
+    if !is_installed {
+        eprintln!("skipped: this test needs {program}");
+    }
+    is_installed
+}
+
+pub fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+pub fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// The same command, run by the command `prefix`.
+pub fn through(prefix: &[&str], command: &Command) -> Command {
+    let mut longer = Command::new(prefix[0]);
+    longer.args(&prefix[1..]);
+    longer.arg(command.get_program()).args(command.get_args());
+    longer.current_dir(command.get_current_dir().expect("a directory"));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => longer.env(name, value),
+            None => longer.env_remove(name),
+        };
+    }
+    longer
+}
+
+/// The same command, after this shell script: `ulimit -n 8` leaves it 8 open files.
+pub fn after(script: &str, command: &Command) -> Command {
+    let script = format!("{script}; exec \"$0\" \"$@\"");
+    through(&["sh", "-c", &script], command)
+}
