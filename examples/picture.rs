@@ -111,7 +111,7 @@ fn prompt(arguments: &[&str]) -> Line {
     }
 }
 
-/// Runs the program in a terminal. Returns the last full progress line, and the screen at its end.
+/// Runs the program in a terminal. Returns the progress halfway, and the screen at its end.
 fn run(
     program: &Path,
     dir: &Path,
@@ -137,7 +137,7 @@ fn run(
                 .process(&buffer[..count]);
         }
     });
-    let mut progress = String::new();
+    let mut progress = Vec::new();
     while child.try_wait()?.is_none() {
         let contents = screen
             .lock()
@@ -145,7 +145,7 @@ fn run(
             .screen()
             .contents();
         let under_way = contents.lines().find(|line| line.contains(" left"));
-        progress = under_way.map_or(progress, str::to_owned);
+        progress.extend(under_way.map(|line| line.trim_end().to_owned()));
         thread::sleep(Duration::from_millis(50));
     }
     reader.join().expect("a reader that ends");
@@ -168,7 +168,8 @@ fn run(
                 class,
             }
         });
-    Ok((progress, lines.collect()))
+    let halfway = progress.get(progress.len() / 2).cloned();
+    Ok((halfway.unwrap_or_default(), lines.collect()))
 }
 
 fn draw(lines: &[Line]) -> String {
@@ -191,13 +192,15 @@ fn draw(lines: &[Line]) -> String {
             );
             continue;
         }
+        let class = match *class {
+            "" => String::new(),
+            class => format!(" class=\"{class}\""),
+        };
         let text = text
             .replace('&', "&amp;")
             .replace('<', "&lt;")
             .replace('>', "&gt;");
-        svg += &format!(
-            "<text x=\"18\" y=\"{y}\" class=\"{class}\" xml:space=\"preserve\">{text}</text>\n"
-        );
+        svg += &format!("<text x=\"18\" y=\"{y}\"{class} xml:space=\"preserve\">{text}</text>\n");
     }
     svg + "</svg>\n"
 }
