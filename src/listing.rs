@@ -3,12 +3,13 @@
 //! Looks at names, kinds and sizes; opens no file.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
 #[cfg(unix)]
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::vec;
 
 use crate::cloud_name::{self, TOO_LONG};
 use crate::options::Settings;
@@ -106,14 +107,14 @@ fn real_path(path: &Path) -> PathBuf {
 
 /// The program's own files, which are never uploaded, under whatever name: the config holds secrets.
 struct OwnFiles {
-    config: PathBuf,
+    /// The config as it was named, and where it really is: backups lie beside either.
+    configs: [PathBuf; 2],
     /// Of the config and the manifest.
     ids: Vec<FileId>,
 }
 
 impl OwnFiles {
     fn of(settings: &Settings) -> OwnFiles {
-        let config = real_path(&settings.config);
         let mut ids = Vec::new();
         for own in [Some(&settings.config), settings.manifest.as_ref()] {
             if let Some(own) = own.map(|own| real_path(own))
@@ -122,18 +123,28 @@ impl OwnFiles {
                 ids.push(file_id(&own, &metadata));
             }
         }
-        OwnFiles { config, ids }
+        let config = &settings.config;
+        let directory = match config.parent() {
+            Some(parent) if parent != Path::new("") => real_path(parent),
+            _ => real_path(Path::new(".")),
+        };
+        let named = directory.join(config.file_name().unwrap_or_default());
+        OwnFiles {
+            configs: [named, real_path(config)],
+            ids,
+        }
     }
 
     /// Whether the file at the real path `real` is one of them, or one that lies beside the config
     /// and begins with its name: a backup of it.
     fn contain(&self, real: &Path, metadata: &Metadata) -> bool {
-        let begins_like_config = match (real.file_name(), self.config.file_name()) {
-            (Some(name), Some(config)) => begins_with(name, config),
+        let is_backup = |config: &PathBuf| match (real.file_name(), config.file_name()) {
+            (Some(name), Some(config_name)) => {
+                begins_with(name, config_name) && real.parent() == config.parent()
+            }
             _ => false,
         };
-        let is_beside_config = begins_like_config && real.parent() == self.config.parent();
-        is_beside_config || self.ids.contains(&file_id(real, metadata))
+        self.configs.iter().any(is_backup) || self.ids.contains(&file_id(real, metadata))
     }
 }
 
@@ -168,12 +179,30 @@ struct Lister<'a> {
 }
 
 /// A directory that is walked.
-struct Directory<'a> {
-    path: &'a Path,
+struct Directory {
+    path: PathBuf,
     /// Where it really is.
-    real: &'a Path,
+    real: PathBuf,
     /// What is put before the names of its files: empty, or with a last `/`.
-    below: &'a str,
+    below: String,
+    /// What stands in it and was not come to yet, sorted.
+    names: vec::IntoIter<OsString>,
+}
+
+impl Directory {
+    fn read(path: &Path, real: PathBuf, below: String) -> io::Result<Directory> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path)? {
+            names.push(entry?.file_name());
+        }
+        names.sort();
+        Ok(Directory {
+            path: path.to_owned(),
+            real,
+            below,
+            names: names.into_iter(),
+        })
+    }
 }
 
 impl Lister<'_> {
@@ -182,36 +211,41 @@ impl Lister<'_> {
         let real = path.canonicalize()?;
         let metadata = fs::metadata(&real)?;
         if metadata.is_dir() {
-            let real = &real;
-            let below = "";
-            self.add_directory(&Directory { path, real, below })
+            self.walk(Directory::read(path, real, String::new())?);
         } else {
             self.add_file(path, &real, &metadata, "");
-            Ok(())
-        }
-    }
-
-    /// Adds the files in a directory, sorted by name.
-    fn add_directory(&mut self, directory: &Directory) -> io::Result<()> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(directory.path)? {
-            names.push(entry?.file_name());
-        }
-        names.sort();
-        for name in names {
-            let path = directory.path.join(&name);
-            if let Err(error) = self.add_entry(directory, &path, &name) {
-                self.add_problem(directory, &path, &error.to_string());
-            }
         }
         Ok(())
     }
 
-    /// Adds what stands in a directory under `name`. As in the script, a link to a file is followed.
-    fn add_entry(&mut self, directory: &Directory, path: &Path, name: &OsStr) -> io::Result<()> {
+    /// Adds the files in a directory. Without recursion: a tree may be deeper than the stack.
+    fn walk(&mut self, top: Directory) {
+        let mut open = vec![top];
+        while let Some(directory) = open.last_mut() {
+            let Some(name) = directory.names.next() else {
+                open.pop();
+                continue;
+            };
+            let path = directory.path.join(&name);
+            match self.add_entry(directory, &path, &name) {
+                Ok(Some(subdirectory)) => open.push(subdirectory),
+                Ok(None) => {}
+                Err(error) => self.add_problem(directory, &path, &error.to_string()),
+            }
+        }
+    }
+
+    /// Adds what stands in a directory under `name`, or returns it where it is a directory to go
+    /// into. As in the script, a link to a file is followed.
+    fn add_entry(
+        &mut self,
+        directory: &Directory,
+        path: &Path,
+        name: &OsStr,
+    ) -> io::Result<Option<Directory>> {
         if self.settings.recursive && begins_with(name, OsStr::new(".")) {
             self.skip(path, "its name begins with a dot (name it to upload it)");
-            return Ok(());
+            return Ok(None);
         }
         let mut metadata = fs::symlink_metadata(path)?;
         let mut real = directory.real.join(name);
@@ -221,7 +255,7 @@ impl Lister<'_> {
             metadata = fs::metadata(&real)?;
         }
         if !metadata.is_dir() {
-            self.add_file(path, &real, &metadata, directory.below);
+            self.add_file(path, &real, &metadata, &directory.below);
         } else if !self.settings.recursive {
             self.skip(path, "a directory (-r takes what is in it)");
         } else if is_link {
@@ -230,26 +264,15 @@ impl Lister<'_> {
                 "a link to a directory (name it to upload what is in it)",
             );
         } else if let Some(name) = name.to_str() {
-            self.add_subdirectory(directory, path, &real, name)?;
+            let below = format!("{}{name}/", directory.below);
+            if !cloud_name::is_too_long(&format!("{}{below}x", self.settings.prefix)) {
+                return Directory::read(path, real, below).map(Some);
+            }
+            self.add_problem(directory, path, TOO_LONG); // as would be all that is below it
         } else {
             self.add_problem(directory, path, NOT_UTF8);
         }
-        Ok(())
-    }
-
-    fn add_subdirectory(
-        &mut self,
-        directory: &Directory,
-        path: &Path,
-        real: &Path,
-        name: &str,
-    ) -> io::Result<()> {
-        let below = &format!("{}{name}/", directory.below);
-        if cloud_name::is_too_long(&format!("{}{below}x", self.settings.prefix)) {
-            self.add_problem(directory, path, TOO_LONG); // as would be all that is below it
-            return Ok(());
-        }
-        self.add_directory(&Directory { path, real, below })
+        Ok(None)
     }
 
     /// Adds what is no directory. Its name is that of the file that it really is, as in the script.

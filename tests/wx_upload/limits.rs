@@ -45,7 +45,7 @@ fn padded(length: usize) -> Fault {
         let head = reply.windows(4).position(|end| end == b"\r\n\r\n");
         let mut body = reply.split_off(head.unwrap() + 4);
         body.resize(length, b' ');
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
         *reply = format!("{head}Content-Length: {length}\r\n\r\n").into();
         reply.extend(body);
     })
