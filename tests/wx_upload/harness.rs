@@ -50,15 +50,17 @@ pub fn spawn(mut command: Command) -> Child {
     command.spawn().expect("the program starts")
 }
 
-/// The most memory that a process had so far, in KiB. Only Linux tells.
+/// The most memory that the program had so far as this process, in KiB: 0 while it has not begun,
+/// when the process has the tester's memory and name, and where this is not told, which only Linux
+/// does.
 fn peak_memory(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    if status.starts_with("Name:\twx_upload") {
-        return 0; // not the program yet: what the tests have forked
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+    if field("Name:\t").map(OsStr::new) != binary().file_name() {
+        return 0;
     }
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-    kib.map_or(0, |kib| kib.parse().expect("a number"))
+    let peak = field("VmHWM:").and_then(|peak| peak.trim().strip_suffix(" kB"));
+    peak.map_or(0, |kib| kib.parse().expect("a number"))
 }
 
 /// Control characters, and those that turn the direction of writing, break lines or hide.
