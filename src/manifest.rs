@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -29,6 +30,7 @@ pub struct Manifest<'a> {
     env: String,
     /// By key.
     known: HashMap<String, Upload>,
+    is_lockless: AtomicBool,
 }
 
 /// An upload of an earlier run.
@@ -52,6 +54,7 @@ impl Manifest<'_> {
             path: None,
             env: settings.env.clone(),
             known: HashMap::new(),
+            is_lockless: AtomicBool::new(false),
         };
         let Some(path) = &settings.manifest else {
             return Ok(manifest);
@@ -81,14 +84,19 @@ impl Manifest<'_> {
         Ok(())
     }
 
-    /// Locks the manifest. Where that can't be, let there be one run at a time.
+    /// Locks the manifest. Where that can't be, it is not tried again: let there be one run at a time.
     fn lock(&self, file: &File, path: &Path) {
+        if self.is_lockless.load(Ordering::Relaxed) {
+            return;
+        }
         let path = path.display();
         let waits = || {
             self.console
                 .note(&format!("note: waiting for another run: it has {path}"))
         };
-        lock_file(file, waits);
+        if !lock_file(file, waits) {
+            self.is_lockless.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Reads the lines of a file of `size` bytes. Returns the length of those that are whole. What

@@ -27,6 +27,9 @@ pub const INPUT_BUFFER: usize = 32 << 10;
 pub const OUTPUT_BUFFER: usize = 64 << 10;
 /// After so many bytes sent, a connection takes in what the peer says meanwhile; at first sooner.
 const LISTEN_EVERY: usize = 1 << 20;
+/// What TLS says by itself at the beginning of a connection: session tickets, as a rule two of some
+/// 250 bytes.
+const TICKETS: usize = 1 << 10;
 /// What a peer that closes a TLS connection may say last: `close_notify`, in a record of 24 bytes.
 const LAST_WORDS: usize = 24;
 
@@ -77,6 +80,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
             sent: 0,
             listen_after: OUTPUT_BUFFER,
             heard: false,
+            tickets_due: details.uri.scheme_str() == Some("https"),
+            replied: false,
             broken: false,
             buffers: LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER),
         })))
@@ -144,6 +149,10 @@ pub struct Tcp {
     listen_after: usize,
     /// Something came while the peer was listened to, and nobody has been told yet.
     heard: bool,
+    /// What comes first may be TLS's own.
+    tickets_due: bool,
+    /// More came than TLS says by itself: the reply.
+    replied: bool,
     /// The peer takes nothing more, but has said something.
     broken: bool,
     buffers: LazyBuffers,
@@ -162,18 +171,30 @@ impl Tcp {
         Ok(amount)
     }
 
+    /// Listens while a request is sent.
+    fn listen_for_reply(&mut self) -> io::Result<()> {
+        let amount = self.listen()?;
+        let of_tls = if self.tickets_due {
+            TICKETS
+        } else {
+            LAST_WORDS
+        };
+        self.replied |= amount > of_tls;
+        self.tickets_due &= amount == 0;
+        Ok(())
+    }
+
     /// What follows where the peer takes nothing more. Who refuses an upload may say so and close,
     /// without reading the rest: then what it said is still to be read, and ureq comes to that when
     /// it has "sent" everything. But where it said nothing, the rest is not even to be read from
     /// disk.
     fn hear_last_words(&mut self, error: io::Error) -> Result<(), ureq::Error> {
-        match self.listen() {
-            Ok(amount) if amount > LAST_WORDS => {
-                self.broken = true;
-                Ok(())
-            }
-            _ => Err(error.into()),
+        let amount = self.listen().unwrap_or_default(); // an error is told by `error`, too
+        if self.replied || amount > LAST_WORDS {
+            self.broken = true;
+            return Ok(());
         }
+        Err(error.into())
     }
 }
 
@@ -192,16 +213,16 @@ impl Transport for Tcp {
             Err(error) if is_broken(&error) => return self.hear_last_words(error),
             Err(error) => return Err(or_timeout(error, Timeout::PerWrite)),
         }
-        // TLS has words of its own at the beginning: what comes after these is the reply.
         self.sent += amount;
         if self.sent >= self.listen_after {
             self.listen_after = (self.listen_after * 2).min(LISTEN_EVERY);
-            self.listen()?;
+            self.listen_for_reply()?;
         }
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.replied = false;
         if self.heard {
             self.heard = false;
             return Ok(true);
@@ -237,6 +258,7 @@ impl Transport for Tcp {
 
     /// Whether an idle connection can be used again: nothing has come, nor an end.
     fn is_open(&mut self) -> bool {
+        self.tickets_due = false; // they came with the reply before
         let would_block = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
         self.stream.set_nonblocking(true).is_ok()
             && self.stream.read(&mut [0]).is_err_and(would_block)
