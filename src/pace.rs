@@ -15,7 +15,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// … and up to this part of the time held back so far: or else the end of a short limit, of ten
 /// seconds say, would be overslept by half as much again.
 const PART_OF_HOLD: u32 = 8;
-/// For so long nothing at all may get through before there is no hope.
+/// For so long nothing at all may get on before there is no hope.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
 /// A thread that waits looks so often whether the run was stopped.
 pub const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50);
@@ -34,8 +34,8 @@ pub struct Pace {
 struct State {
     /// What the run holds back from, by `Stage`: a limit of one service is none of another's.
     holds: [Option<Hold>; 4],
-    /// When anything got through; before that, when the first call began.
-    got_through: Option<Instant>,
+    /// When a file was last uploaded, or had its link.
+    progress: Option<Instant>,
 }
 
 /// The run holds back.
@@ -82,7 +82,6 @@ impl Pace {
         let mut state = self.state.lock().unwrap();
         loop {
             let at = Instant::now();
-            state.got_through.get_or_insert(at);
             let Some(hold) = &mut state.holds[stage as usize] else {
                 return Some(Begun { stage, at });
             };
@@ -101,7 +100,9 @@ impl Pace {
     /// The call was not refused for coming too soon.
     pub fn got_through(&self, begun: Begun) -> Flow {
         let mut state = self.state.lock().unwrap();
-        state.got_through = Some(Instant::now());
+        if matches!(begun.stage, Stage::Upload | Stage::Link) {
+            state.progress = Some(Instant::now());
+        }
         let hold = &mut state.holds[begun.stage as usize];
         if let Some(held) = hold {
             held.let_more_in(begun.at);
@@ -110,9 +111,10 @@ impl Pace {
             }
             self.changed.notify_all();
         }
-        match state.holds.iter().flatten().any(|hold| hold.let_in == 0) {
-            true => Flow::HeldBack,
-            false => Flow::Free,
+        if state.holds.iter().flatten().any(|hold| hold.let_in == 0) {
+            Flow::HeldBack
+        } else {
+            Flow::Free
         }
     }
 
@@ -120,17 +122,17 @@ impl Pace {
     pub fn refused(&self, begun: Begun, at_least: Duration) -> Refused {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap();
-        let hold = &mut state.holds[begun.stage as usize];
-        match hold {
-            Some(hold) => hold.hold_longer(now, begun.at),
-            None => *hold = Some(Hold::new(now)),
-        }
-        if let Some(hold) = hold {
-            hold.next_try = hold.next_try.max(now + at_least);
-        }
-        match state.got_through {
-            Some(last) if now.saturating_duration_since(last) > PATIENCE => Refused::GiveUp,
-            _ => Refused::HoldBack,
+        let progress = state.progress;
+        let hold = state.holds[begun.stage as usize].get_or_insert_with(|| Hold::new(now));
+        hold.hold_longer(now, begun.at);
+        hold.next_try = hold.next_try.max(now + at_least);
+        // Calls of other steps don't count: to be told where to upload, again and again, is no
+        // progress while COS refuses the uploads.
+        let hope = progress.map_or(hold.since, |progress| progress.max(hold.since));
+        if now.saturating_duration_since(hope) > PATIENCE {
+            Refused::GiveUp
+        } else {
+            Refused::HoldBack
         }
     }
 }

@@ -101,7 +101,7 @@ impl Course<'_> {
                 }
                 Cure::NewSignature if !signed_again => {
                     signed_again = true;
-                    true
+                    !self.is_over(stage)
                 }
                 _ => false,
             };
@@ -112,7 +112,8 @@ impl Course<'_> {
                 failure.message += &format!(" (tried {tries} times)");
             }
             return Err(match failure.cure {
-                Cure::StopRun => self.stop_for(failure),
+                // That a stopped run was asked to slow down says nothing about the file.
+                Cure::StopRun | Cure::SlowDown(_) => self.stop_for(failure),
                 _ => failure,
             });
         }
@@ -205,9 +206,10 @@ impl Course<'_> {
             }
             Beginning::Alike { files, .. } => {
                 *files += 1;
-                match *files < ALIKE_TO_STOP {
-                    true => failure,
-                    false => self.stop_for(failure),
+                if *files < ALIKE_TO_STOP {
+                    failure
+                } else {
+                    self.stop_for(failure)
                 }
             }
         }

@@ -114,6 +114,15 @@ impl World {
         world
     }
 
+    /// A world over http, with so many files of one byte in the directory `files`: `000`, `001` …
+    pub fn with_many(count: usize) -> World {
+        let world = World::http();
+        for n in 0..count {
+            world.file(format!("files/{n:03}"), "x");
+        }
+        world
+    }
+
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(name)
     }

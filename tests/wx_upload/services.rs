@@ -147,17 +147,9 @@ fn with_token(world: &World, api_base: &str) {
     }));
 }
 
-fn many_files(count: usize) -> World {
-    let world = World::http();
-    for n in 0..count {
-        world.file(format!("files/{n:04}"), "x");
-    }
-    world
-}
-
 #[test]
 fn a_dead_network_is_told_once() {
-    let world = many_files(1000);
+    let world = World::with_many(1000);
     with_token(&world, "http://127.0.0.1:1");
     let ran = world.run(["files"]);
     ran.assert_failure(
@@ -171,7 +163,7 @@ fn a_dead_network_is_told_once() {
 #[test]
 fn a_wrong_env_is_told_once() {
     for jobs in ["1", "8", "64"] {
-        let world = many_files(100);
+        let world = World::with_many(100);
         world.configure(json!({ "env": "prod-wrong" }));
         let ran = world.run(["-j", jobs, "files"]);
         ran.assert_failure(
@@ -192,13 +184,13 @@ fn a_wrong_env_is_told_once() {
 
 #[test]
 fn files_that_fail_in_their_own_ways_stop_nothing() {
-    let world = many_files(30);
+    let world = World::with_many(30);
     // The first eight fail, one of them in another way.
     for n in 0..8 {
         let errcode = if n == 4 { 40097 } else { 99_999 };
         world
             .stand_in
-            .fault(Step::Info, key(format!("{n:04}")), Fault::Errcode(errcode));
+            .fault(Step::Info, key(format!("{n:03}")), Fault::Errcode(errcode));
     }
     let ran = world.run(["-j", "1", "files"]);
     ran.assert_failure(
@@ -209,9 +201,9 @@ fn files_that_fail_in_their_own_ways_stop_nothing() {
 
 #[test]
 fn after_a_success_any_number_of_files_may_fail_alike() {
-    let world = many_files(30);
+    let world = World::with_many(30);
     let refuse = |request: &Request| {
-        (request.key.as_deref() != Some("temp3/0000")).then_some(Fault::Errcode(99_999))
+        (request.key.as_deref() != Some("temp3/000")).then_some(Fault::Errcode(99_999))
     };
     world
         .stand_in
@@ -225,7 +217,7 @@ fn after_a_success_any_number_of_files_may_fail_alike() {
 
 #[test]
 fn bad_names_say_nothing_about_the_network() {
-    let world = many_files(0);
+    let world = World::with_many(0);
     for n in 0..10 {
         world.file(format!("files/{n}\u{1}"), "x");
     }
@@ -258,7 +250,7 @@ fn proxy(
 }
 
 fn run_through(url: &str, files: usize, arguments: &[&str]) -> crate::harness::Ran {
-    let world = many_files(files);
+    let world = World::with_many(files);
     with_token(&world, "https://localhost:1");
     let mut command = world.command(arguments);
     command.env("https_proxy", url);
@@ -337,7 +329,7 @@ fn small_letters_win_among_the_proxy_variables() {
         ],
     ];
     for (n, variables) in cases.into_iter().enumerate() {
-        let world = many_files(1);
+        let world = World::with_many(1);
         with_token(&world, "https://localhost:1");
         let mut command = world.command(["files"]);
         command.envs(variables.iter().copied());
@@ -388,7 +380,7 @@ fn what_is_sent_on_a_broken_connection_is_not_even_read() {
 #[cfg(target_os = "linux")]
 #[test]
 fn too_many_open_files_can_pass() {
-    let world = many_files(100);
+    let world = World::with_many(100);
     let command = world.command(["-j", "8", "--retries", "6", "files"]);
     let ran = world.finish(after("ulimit -n 16", &command));
     ran.assert_failure(0, &["100 uploaded (100 B), 0 failed"]);

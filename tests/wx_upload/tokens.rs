@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,17 +11,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::faults::stage;
-use crate::harness::{PATIENCE, World, side_by_side};
+use crate::harness::{PATIENCE, World, key, side_by_side};
 use stand_in::{APPID, Fault, Request, SECRET, Step, When};
 
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
-
-/// A world with so many small files in the directory `files`.
-fn with_files(count: usize) -> World {
-    let world = World::http();
-    (0..count).for_each(|i| drop(world.file(format!("files/{i:03}"), "x")));
-    world
-}
 
 /// Saves a token as good as new in the config, which the stand-in knows.
 fn save_token(world: &World, token: &str) {
@@ -56,7 +50,7 @@ fn a_refused_token_is_renewed_once_however_many_threads_notice() {
         [Step::Info, Step::Link].map(|step| (format!("{case:?} at {step:?}"), (case, step)))
     });
     side_by_side(cases, |((code, jobs), step)| {
-        let world = with_files(100);
+        let world = World::with_many(100);
         save_token(&world, "old-token");
         let refuse = move |request: &Request| {
             (token_of(request) == "old-token").then_some(Fault::Errcode(code))
@@ -85,7 +79,7 @@ fn a_refused_token_is_renewed_once_however_many_threads_notice() {
 
 #[test]
 fn a_token_that_another_user_of_the_account_kills_is_renewed() {
-    let world = with_files(40);
+    let world = World::with_many(40);
     save_token(&world, "old-token");
     world.stand_in.kill_tokens();
     world
@@ -98,7 +92,7 @@ fn a_token_that_another_user_of_the_account_kills_is_renewed() {
 #[test]
 fn a_token_that_dies_again_later_is_renewed_again() {
     for jobs in ["1", "8"] {
-        let world = with_files(90);
+        let world = World::with_many(90);
         let (dead, seen) = (
             Mutex::new(HashSet::new()),
             Mutex::new(HashMap::<String, usize>::new()),
@@ -133,7 +127,7 @@ fn a_second_refusal_stops_the_run_with_one_message() {
     side_by_side(
         cases.map(|case| (format!("{case:?}"), case)),
         |(jobs, saved)| {
-            let world = with_files(64);
+            let world = World::with_many(64);
             if saved {
                 save_token(&world, "old-token");
             }
@@ -167,7 +161,7 @@ fn a_second_refusal_stops_the_run_with_one_message() {
 #[test]
 fn a_token_that_only_links_refuse_is_not_renewed_for_ever() {
     // Each call costs the account one of its 2,000 tokens a day.
-    let world = with_files(300);
+    let world = World::with_many(300);
     world.stand_in.set_token_grace(Duration::from_secs(300));
     // It takes its time to refuse, and meanwhile the new token works for uploads.
     let refuse = |reply: &mut Value| {
@@ -191,7 +185,7 @@ fn a_token_that_only_links_refuse_is_not_renewed_for_ever() {
 #[test]
 fn a_new_token_is_saved_before_it_is_used() {
     for step in [Step::Info, Step::Upload, Step::Link] {
-        let world = with_files(1);
+        let world = World::with_many(1);
         world.stand_in.fault(step, When::Always, Fault::Hold);
         let child = world.start(["files"]);
         assert!(world.stand_in.wait_for(step, 1, PATIENCE));
@@ -208,7 +202,7 @@ fn a_new_token_is_saved_before_it_is_used() {
 
 #[test]
 fn a_saved_token_survives_a_run_that_fails_or_is_killed() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     world
         .stand_in
         .fault(Step::Info, When::Once, Fault::status(400, &[], ""));
@@ -234,7 +228,7 @@ fn a_saved_token_survives_a_run_that_fails_or_is_killed() {
 
 #[test]
 fn a_save_keeps_what_it_does_not_know() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     let more = json!({
         "备注": "中文 \"quoted\" \\ \n", "nested": { "z": [1, 2.5, null], "a": true }, "big": u64::MAX,
     });
@@ -278,7 +272,7 @@ fn a_save_keeps_what_it_does_not_know() {
 #[test]
 fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
     const KILLS: u32 = 25;
-    let worlds = ["a", "b", "c", "d"].map(|name| (name.to_owned(), with_files(1)));
+    let worlds = ["a", "b", "c", "d"].map(|name| (name.to_owned(), World::with_many(1)));
     let outcomes = Mutex::new(HashMap::<bool, usize>::new());
     side_by_side(worlds, |world| {
         for kill in 0..KILLS {
@@ -349,7 +343,7 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
 
 #[test]
 fn ten_processes_at_once_fetch_one_token() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     // All have started, and most are waiting for the lock, when the token comes.
     world.stand_in.fault(
         Step::Token,
@@ -374,7 +368,7 @@ fn ten_processes_at_once_fetch_one_token() {
 
 #[test]
 fn two_processes_with_the_same_dead_token_renew_it_once() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     save_token(&world, "old-token");
     world.stand_in.kill_tokens();
     world
@@ -395,7 +389,7 @@ fn two_processes_with_the_same_dead_token_renew_it_once() {
 
 #[test]
 fn a_config_that_is_a_link_is_locked_and_replaced_where_it_really_is() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     fs::create_dir(world.path("real")).unwrap();
     fs::rename(world.path("config.json"), world.path("real/config.json")).unwrap();
     std::os::unix::fs::symlink("real/config.json", world.path("config.json")).unwrap();
@@ -467,7 +461,7 @@ fn each_known_errcode_comes_with_what_helps() {
     side_by_side(
         cases.map(|case| (format!("{case:?}"), case)),
         |(step, (code, words))| {
-            let world = with_files(1);
+            let world = World::with_many(1);
             world
                 .stand_in
                 .fault(step, When::Always, Fault::Errcode(*code));
@@ -494,7 +488,7 @@ fn no_token_to_be_had_stops_the_run() {
             .chain(others)
             .map(|case| (case.0.clone(), case)),
         |(words, fault)| {
-            let world = with_files(30);
+            let world = World::with_many(30);
             world.stand_in.fault(Step::Token, When::Always, fault);
             let ran = world.run(["--retries", "0", "files"]);
             ran.assert_failure(1, &["error: 获取access token失败: ", &words]);
@@ -518,7 +512,7 @@ fn what_no_other_file_would_fare_better_with_stops_the_run_at_uploadfile() {
     side_by_side(
         cases.map(|case| (format!("{case:?}"), case)),
         |(code, jobs)| {
-            let world = with_files(30);
+            let world = World::with_many(30);
             let sent = Mutex::new(0);
             let refuse = move |_: &Request| {
                 *sent.lock().unwrap() += 1;
@@ -556,7 +550,7 @@ fn what_stops_the_run_at_the_links_loses_no_upload() {
     side_by_side(
         [45009, 48001, 85088].map(|code| (code.to_string(), code)),
         |code| {
-            let world = with_files(30);
+            let world = World::with_many(30);
             world.stand_in.fault(Step::Link, When::Nth(1), Fault::Hold);
             world
                 .stand_in
@@ -597,7 +591,7 @@ fn what_stops_the_run_at_the_links_loses_no_upload() {
 
 #[test]
 fn a_stable_token_is_asked_for_as_the_service_wants_it() {
-    let world = with_files(3);
+    let world = World::with_many(3);
     world.configure(json!({ "auth": "stable_token" }));
     world.run(["files"]).assert_success();
     let asked = world.stand_in.requests(Step::Token);
@@ -616,7 +610,7 @@ fn a_stable_token_is_asked_for_as_the_service_wants_it() {
 
 #[test]
 fn a_plain_token_is_asked_for_as_the_script_did() {
-    let world = with_files(3);
+    let world = World::with_many(3);
     world.run(["files"]).assert_success();
     let asked = world.stand_in.requests(Step::Token);
     let target =
@@ -630,7 +624,7 @@ fn a_plain_token_is_asked_for_as_the_script_did() {
 
 #[test]
 fn without_authorisation_no_token_is_asked_for_or_sent() {
-    let world = with_files(3);
+    let world = World::with_many(3);
     world.stand_in.auth_none(true);
     world.configure(json!({
         "auth": "none", "appid": null, "secret": null,
@@ -662,7 +656,7 @@ fn without_authorisation_no_token_is_asked_for_or_sent() {
 #[test]
 fn a_token_that_a_url_cannot_hold_is_encoded() {
     let odd = "a b&c=d#e?%41+é/中\"";
-    let world = with_files(1);
+    let world = World::with_many(1);
     world.stand_in.fault(
         Step::Token,
         When::Always,
@@ -683,7 +677,7 @@ fn a_token_that_a_url_cannot_hold_is_encoded() {
 #[test]
 fn a_token_of_a_short_life_serves_more_than_one_call() {
     // stable_token states the seconds that are left, which may be few.
-    let world = with_files(20);
+    let world = World::with_many(20);
     world.configure(json!({ "auth": "stable_token" }));
     world.stand_in.set_expires_in(45);
     world.run(["files"]).assert_success();
@@ -693,7 +687,7 @@ fn a_token_of_a_short_life_serves_more_than_one_call() {
 #[test]
 fn a_secret_that_is_wrong_is_told_without_a_word_of_tokens() {
     for auth in ["token", "stable_token"] {
-        let world = with_files(1);
+        let world = World::with_many(1);
         world.configure(json!({ "auth": auth, "secret": "wrong" }));
         let ran = world.run(["files"]);
         let help = "check `secret`: it is wrong, or is not that of this `appid`";
@@ -705,7 +699,7 @@ fn a_secret_that_is_wrong_is_told_without_a_word_of_tokens() {
 
 #[test]
 fn who_uses_stable_tokens_is_not_advised_to() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     world.configure(json!({ "auth": "stable_token" }));
     world
         .stand_in
@@ -717,7 +711,7 @@ fn who_uses_stable_tokens_is_not_advised_to() {
 
 #[test]
 fn what_a_container_may_not_call_is_allowed_in_the_console() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     world.configure(json!({ "auth": "none" }));
     world.stand_in.auth_none(true);
     world
@@ -730,7 +724,7 @@ fn what_a_container_may_not_call_is_allowed_in_the_console() {
 #[test]
 fn a_4xx_with_an_errmsg_tells_it_without_secrets() {
     for step in [Step::Token, Step::Info, Step::Link] {
-        let world = with_files(1);
+        let world = World::with_many(1);
         let refuse = move |request: &Request| {
             let errmsg = format!("no such route: {}", request.target);
             let body = json!({ "errcode": 7, "errmsg": errmsg }).to_string();
@@ -745,8 +739,43 @@ fn a_4xx_with_an_errmsg_tells_it_without_secrets() {
 }
 
 #[test]
+fn a_run_that_is_stopped_sends_no_refused_file_again() {
+    let cases = [
+        (
+            Fault::cos_error(403, "AccessDenied"),
+            "0 uploaded (0 B), 2 failed, 0 skipped, 0 not",
+        ),
+        (
+            Fault::cos_error(503, "SlowDown"),
+            "0 uploaded (0 B), 1 failed, 0 skipped, 1 not",
+        ),
+    ];
+    for (refusal, counts) in cases {
+        let world = World::with_many(2);
+        world
+            .stand_in
+            .fault(Step::Link, When::Always, Fault::Errcode(45009));
+        world.stand_in.fault(Step::Info, key("001"), Fault::Hold);
+        world.stand_in.fault(Step::Upload, key("001"), refusal);
+        let mut child = world.start(["-j", "2", "files"]);
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut stopped = String::new();
+        stderr.read_line(&mut stopped).unwrap();
+        assert!(
+            stopped.contains("files/000: 获取下载链接失败: errcode 45009"),
+            "{stopped}"
+        );
+        world.stand_in.open_gate();
+        child.stderr = Some(stderr.into_inner());
+        let ran = world.wait(child);
+        assert_eq!(world.count(Step::Upload), 2, "{}", ran.stderr);
+        ran.assert_failure(1, &[counts]);
+    }
+}
+
+#[test]
 fn a_run_that_is_stopped_asks_for_links_with_all_its_tries() {
-    let world = with_files(30);
+    let world = World::with_many(30);
     let infos = Mutex::new(0);
     let refuse = move |_: &Request| {
         *infos.lock().unwrap() += 1;
@@ -772,7 +801,7 @@ fn a_run_that_is_stopped_asks_for_links_with_all_its_tries() {
 #[test]
 fn max_age_goes_with_each_file_whose_link_is_asked_for() {
     for (max_age, sent) in [(json!(null), json!(null)), (json!(86_400), json!(86_400))] {
-        let world = with_files(2);
+        let world = World::with_many(2);
         world.configure(json!({ "max_age": max_age }));
         world.run(["files"]).assert_success();
         for request in world.stand_in.requests(Step::Link) {
@@ -783,7 +812,7 @@ fn max_age_goes_with_each_file_whose_link_is_asked_for() {
         world.assert_proper();
     }
     for odd in [json!(0), json!(-1), json!(1.5), json!("7200"), json!([])] {
-        let world = with_files(1);
+        let world = World::with_many(1);
         world.configure(json!({ "max_age": odd }));
         let ran = world.run(["files"]);
         world.assert_refused(&ran, &["config.json: `max_age` must be a whole number"]);
@@ -792,7 +821,7 @@ fn max_age_goes_with_each_file_whose_link_is_asked_for() {
 
 #[test]
 fn a_file_that_the_api_does_not_find_after_its_upload_is_told_with_its_file_id() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     let lose = |reply: &mut Value| reply["file_list"][0]["status"] = json!(1);
     world
         .stand_in
@@ -806,7 +835,7 @@ fn a_file_that_the_api_does_not_find_after_its_upload_is_told_with_its_file_id()
 
 #[test]
 fn what_a_link_says_hides_the_secret_too() {
-    let world = with_files(1);
+    let world = World::with_many(1);
     let tell = |reply: &mut Value| {
         reply["file_list"][0]["status"] = json!(7);
         reply["file_list"][0]["errmsg"] = json!(format!("it was {SECRET}"));
