@@ -1,6 +1,6 @@
 //! The access token that all threads share: how long it is used, and whether it is known to work.
 //!
-//! Does not know where tokens come from, nor when they are saved.
+//! Fetches none and saves none.
 
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::Agent;
 
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
 use crate::options::{Auth, Settings, text_in};
-use crate::trouble::request_failed;
+use crate::trouble::{request_failed, status_failed};
 
 /// 50 links are some 30 KiB.
 const MAX_LINKS_BYTES: u64 = 1 << 20;
@@ -87,19 +86,16 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
         return Err(status_failed(stage, &reply, &told));
     }
     let Some(reply) = parse(&json.map_err(broken)?) else {
-        return Err(odd_reply(
-            stage,
-            Cure::Wait(Duration::ZERO),
-            "the reply is not JSON",
-        ));
+        let cure = Cure::Wait(Duration::ZERO);
+        return Err(Failure::odd_reply(stage, cure, "the reply is not JSON"));
     };
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
         Some(0) => Ok(reply),
         Some(errcode) => Err(refused(settings, call, errcode, &reply)),
-        None => Err(odd_reply(
+        None => Err(Failure::odd_reply(
             stage,
             Cure::Nothing,
-            "the reply's `errcode` is not a number",
+            "the reply's `errcode` is not a whole number",
         )),
     }
 }
@@ -125,11 +121,6 @@ fn told_by(settings: &Settings, call: &Call, json: &[u8]) -> String {
     }
 }
 
-/// What a reply that is not what it should be means.
-pub fn odd_reply(stage: Stage, cure: Cure, why: &str) -> Failure {
-    Failure::new(stage, Kind::OddReply, cure, why)
-}
-
 /// What a reply to `call` may not be quoted with: what the request held, and what it holds itself.
 fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec<&'a str> {
     let mut secrets = Vec::new();
@@ -149,25 +140,19 @@ fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec
 fn refused(settings: &Settings, call: &Call, errcode: i64, reply: &Value) -> Failure {
     let errmsg = text_in(reply, "errmsg").unwrap_or_default();
     let told = quote(errmsg, &secrets(settings, call, reply));
-    let Remedy { help, cure } = remedy(errcode, call.stage, settings.auth);
+    let (help, cure) = remedy(errcode, call.stage, settings.auth);
     let detail = format!("errcode {errcode} ({told}): {help}");
     Failure::new(call.stage, Kind::Errcode(errcode), cure, detail)
 }
 
-/// What a user can do about an `errcode`, and what the program does.
-struct Remedy {
-    help: &'static str,
-    cure: Cure,
-}
-
-/// The codes of the API itself (全局错误码), and the negative ones of the CloudBase behind it
-/// (云开发错误码).
-fn remedy(errcode: i64, stage: Stage, auth: Auth) -> Remedy {
+/// What a user can do about an `errcode`, and what the program does: the codes of the API itself
+/// (全局错误码), and the negative ones of the CloudBase behind it (云开发错误码).
+fn remedy(errcode: i64, stage: Stage, auth: Auth) -> (&'static str, Cure) {
     let wait = Cure::Wait(Duration::ZERO);
     let slow_down = Cure::SlowDown(Duration::ZERO);
-    let (help, cure) = match errcode {
+    match errcode {
         -1 | -1000 | -501001 | -501002 => ("the service is busy: try again later", wait),
-        45011 => ("too many calls a minute", slow_down),
+        45011 => ("too many calls per minute", slow_down),
         -501004 => ("too many calls at once", slow_down),
         40001 if stage == Stage::Token => (
             "check `secret`: it is wrong, or is not that of this `appid`",
@@ -175,11 +160,11 @@ fn remedy(errcode: i64, stage: Stage, auth: Auth) -> Remedy {
         ),
         40001 | 40014 | 41001 | 42001 => token_refused(auth),
         45009 => (
-            "the daily quota is used up: it returns at midnight, Beijing time",
+            "the daily quota is used up: it is reset at midnight, Beijing time",
             Cure::StopRun,
         ),
         -501003 => (
-            "the quota of the environment's plan is used up: it returns with the plan's next period",
+            "the quota of the environment's plan is used up: it is reset with the plan's next period",
             Cure::StopRun,
         ),
         48001 if auth == Auth::None => (
@@ -197,8 +182,8 @@ fn remedy(errcode: i64, stage: Stage, auth: Auth) -> Remedy {
         40013 | 41002 => ("check `appid`", Cure::Nothing),
         40125 | 41004 => ("check `secret`", Cure::Nothing),
         40164 => (
-            "add this machine's public address, which is named there, to the IP whitelist on \
-             mp.weixin.qq.com, 开发设置",
+            "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, \
+             开发设置",
             Cure::Nothing,
         ),
         89503 => (
@@ -225,8 +210,7 @@ fn remedy(errcode: i64, stage: Stage, auth: Auth) -> Remedy {
             Cure::Nothing,
         ),
         _ => ("see 全局错误码 on developers.weixin.qq.com", Cure::Nothing),
-    };
-    Remedy { help, cure }
+    }
 }
 
 /// What helps where the access token was refused.
@@ -251,36 +235,13 @@ fn token_refused(auth: Auth) -> (&'static str, Cure) {
     }
 }
 
-/// What a bad HTTP status means; `told` is what the server said about it.
-pub fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
-    let status = reply.status();
-    let cure = match status.as_u16() {
-        429 => Cure::SlowDown(retry_after(reply)),
-        408 | 500.. => Cure::Wait(retry_after(reply)),
-        _ => Cure::Nothing,
-    };
-    let why = match status.is_redirection() {
-        true => ": redirects are not followed",
-        false => "",
-    };
-    let detail = format!("HTTP {status}{why}{told}");
-    Failure::new(stage, Kind::Status(status.as_u16()), cure, detail)
-}
-
-/// How long a server asks to wait; zero if it does not say.
-pub fn retry_after(reply: &Response<Body>) -> Duration {
-    let value = reply.headers().get("retry-after");
-    let seconds = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    Duration::from_secs(seconds.unwrap_or_default())
-}
-
 /// The text that a reply must have under `name`.
 pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Failure> {
     match text_in(reply, name) {
         Some(text) => Ok(text.to_owned()),
         None => {
-            let why = format!("the reply lacks a usable `{name}`");
-            Err(odd_reply(stage, Cure::Nothing, &why))
+            let why = format!("the reply has no usable `{name}`");
+            Err(Failure::odd_reply(stage, Cure::Nothing, &why))
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Names in the cloud, and `file_id`s: what they may look like.
+//! What the cloud takes: which names and sizes, and what its `file_id`s look like.
+//!
+//! Looks at no file.
 
 /// 官方文件名命名限制
 const MAX_BYTES: usize = 850;
@@ -6,6 +8,10 @@ const MAX_BYTES: usize = 850;
 const MAX_FILE_ID_BYTES: usize = 2 << 10;
 
 pub const TOO_LONG: &str = "the cloud name is longer than 850 bytes";
+
+/// The limit of COS's "POST Object".
+pub const MAX_FILE_BYTES: u64 = 5 << 30;
+pub const TOO_LARGE: &str = "it is larger than the 5 GiB that COS takes";
 
 /// The rule for names in the cloud (官方文件名命名限制, and no way up) that `key` breaks.
 pub fn broken_rule(key: &str) -> Option<&'static str> {
@@ -34,9 +40,10 @@ pub fn is_too_long(key: &str) -> bool {
 /// What stands before the names of files that go into the cloud folder `folder`: no `/` first, one
 /// last, nothing for the root. On Windows a `\` is a `/`.
 pub fn prefix(folder: &str) -> String {
-    let slashed = match cfg!(windows) {
-        true => folder.replace('\\', "/"),
-        false => folder.to_owned(),
+    let slashed = if cfg!(windows) {
+        folder.replace('\\', "/")
+    } else {
+        folder.to_owned()
     };
     let mut prefix = slashed.strip_prefix('/').unwrap_or(&slashed).to_owned();
     if !prefix.is_empty() && !prefix.ends_with('/') {

@@ -8,10 +8,9 @@ use ureq::http::Response;
 use ureq::unversioned::multipart::{Form, Part};
 use ureq::{Agent, Body};
 
-use crate::api::{retry_after, status_failed};
 use crate::failure::{Cure, Failure, Stage, quote};
 use crate::file_body::FileBody;
-use crate::trouble::request_failed;
+use crate::trouble::{request_failed, retry_after, status_failed};
 use crate::url;
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
@@ -82,11 +81,11 @@ fn form<'a>(
 /// show its Chinese garbled.
 pub fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
     let mime = mime_guess::from_path(path).first_raw()?;
-    let charset = match mime.starts_with("text/") && file.begins_as_utf8() {
-        true => "; charset=utf-8",
-        false => "",
-    };
-    Some(format!("{mime}{charset}"))
+    if mime.starts_with("text/") && file.begins_as_utf8() {
+        Some(format!("{mime}; charset=utf-8"))
+    } else {
+        Some(mime.to_owned())
+    }
 }
 
 /// What COS's refusal of an upload means: a bad status, and as a rule its reason in XML.
@@ -113,7 +112,7 @@ fn cos_reason(xml: &str) -> String {
     let message = element(xml, "Message").unwrap_or_default();
     match element(xml, "Code") {
         Some("RequestTimeTooSkewed") => {
-            let help = "see that this machine's clock is right";
+            let help = "check this machine's clock";
             format!(": RequestTimeTooSkewed: {help}: {message}")
         }
         None | Some("") => String::new(),

@@ -58,7 +58,7 @@ pub fn replace_file(path: &Path, bytes: &[u8], owner: Option<Owner>) -> io::Resu
         return Err(io::Error::other("it belongs to somebody else now"));
     }
     if has_other_names(&old) {
-        let why = "it has a second name (a hard link), which would keep the old secrets";
+        let why = "it has another hard link, which would keep the old content: remove that link";
         return Err(io::Error::other(why));
     }
     let new_path = name_of_its_own(&path);
@@ -90,8 +90,9 @@ fn name_of_its_own(path: &Path) -> PathBuf {
 fn write_like(new: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
     if Owner::in_(old) != Owner::in_(&new.metadata()?) {
-        std::os::unix::fs::fchown(&*new, Some(old.uid()), Some(old.gid()))
-            .map_err(|_| io::Error::other("its owner and group could not be kept"))?;
+        std::os::unix::fs::fchown(&*new, Some(old.uid()), Some(old.gid())).map_err(|_| {
+            io::Error::other("its owner and group could not be kept: run wx-upload as its owner")
+        })?;
     }
     new.write_all(bytes)?;
     new.set_permissions(old.permissions())?;
@@ -136,18 +137,22 @@ pub fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::Result<F
     #[cfg(unix)]
     options.custom_flags(libc::O_NONBLOCK); // it may have become a FIFO in between
     let file = options.open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(odd()),
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(odd())
     }
 }
 
 /// Whether everybody on this machine may read the file. (Only Unix tells.)
+#[cfg(unix)]
 pub fn is_public(path: &Path) -> bool {
-    #[cfg(unix)]
-    return fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0);
-    #[cfg(not(unix))]
-    return path.as_os_str().is_empty();
+    fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+pub fn is_public(_: &Path) -> bool {
+    false
 }
 
 /// Takes the advisory lock for the file at `path`, until what is returned is dropped. Who waits for
@@ -156,13 +161,13 @@ pub fn is_public(path: &Path) -> bool {
 /// On Unix it is on the file itself, so that who can't read that can't hold it up. On Windows, where
 /// a lock keeps readers out, it is on a file beside it.
 pub fn lock(path: &Path, waits: impl Fn()) -> Option<File> {
-    let until = Instant::now() + LONGEST_WAIT;
+    let mut wait = Wait::new(waits);
     loop {
         let file = open_for_locking(path).ok()?;
-        if !lock_file(&file, &waits) {
+        if !wait.for_lock(&file) {
             return None;
         }
-        if is_still_there(&file, path) || Instant::now() > until {
+        if is_still_there(&file, path) {
             return Some(file);
         }
     }
@@ -199,22 +204,42 @@ fn is_still_there(_: &File, _: &Path) -> bool {
 
 /// Takes the lock on an open file. Returns whether it has it: after two minutes it gives up.
 pub fn lock_file(file: &File, waits: impl Fn()) -> bool {
-    let began = Instant::now();
-    let mut told = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return true,
-            Err(TryLockError::Error(_)) => return false,
-            Err(TryLockError::WouldBlock) => {}
+    Wait::new(waits).for_lock(file)
+}
+
+/// A wait for a lock, perhaps on one file after the other.
+struct Wait<F: Fn()> {
+    began: Instant,
+    /// Tells that it takes long, once.
+    tell: Option<F>,
+}
+
+impl<F: Fn()> Wait<F> {
+    fn new(tell: F) -> Wait<F> {
+        Wait {
+            began: Instant::now(),
+            tell: Some(tell),
         }
-        let waited = began.elapsed();
-        if waited > LONGEST_WAIT {
-            return false;
+    }
+
+    /// Returns whether the lock was to be had.
+    fn for_lock(&mut self, file: &File) -> bool {
+        loop {
+            match file.try_lock() {
+                Ok(()) => return true,
+                Err(TryLockError::Error(_)) => return false,
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let waited = self.began.elapsed();
+            if waited > LONGEST_WAIT {
+                return false;
+            }
+            if waited > TOLD_AFTER
+                && let Some(tell) = self.tell.take()
+            {
+                tell();
+            }
+            thread::sleep(TRY_EVERY);
         }
-        if waited > TOLD_AFTER && !told {
-            waits();
-            told = true;
-        }
-        thread::sleep(TRY_EVERY);
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Of a server's own words in an error line.
 const MAX_QUOTE_CHARS: usize = 300;
+/// What is shorter is no secret, but a word that may stand anywhere.
+const MIN_SECRET_BYTES: usize = 8;
 
 /// Where something failed. Each is shown as the script's own phrase.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub enum Cure {
 /// stage and kind are alike.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// On this machine; nothing was sent.
+    /// On this machine.
     Local,
     Network(io::ErrorKind),
     Errcode(i64),
@@ -83,6 +85,12 @@ impl Failure {
         }
     }
 
+    /// A reply that is not what it should be.
+    pub fn odd_reply(stage: Stage, cure: Cure, why: &str) -> Failure {
+        Failure::new(stage, Kind::OddReply, cure, why)
+    }
+
+    /// Whether it is of the same stage and kind.
     pub fn is_like(&self, other: &Failure) -> bool {
         self.stage == other.stage && self.kind == other.kind
     }
@@ -104,8 +112,9 @@ pub fn quote(told: &str, secrets: &[&str]) -> String {
 
 /// `told` without `secret`, unless that is too short to be one.
 fn without(told: String, secret: &str) -> String {
-    match secret.len() {
-        8.. => told.replace(secret, "***"),
-        _ => told,
+    if secret.len() >= MIN_SECRET_BYTES {
+        told.replace(secret, "***")
+    } else {
+        told
     }
 }

@@ -7,9 +7,9 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::cloud_name::{MAX_FILE_BYTES, TOO_LARGE};
 use crate::disk;
 use crate::failure::{Cure, Failure, Kind, Stage};
-use crate::listing::{MAX_FILE_BYTES, TOO_LARGE};
 use crate::output::Console;
 
 /// So much of a text file tells its encoding.
@@ -89,7 +89,12 @@ impl FileBody<'_> {
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(most);
-        let count = self.file.read(&mut buffer[..wanted])?;
+        let count = loop {
+            match self.file.read(&mut buffer[..wanted]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                read => break read?,
+            }
+        };
         if count == 0 && wanted > 0 {
             // Not `Ok(0)`: ureq would ask for the rest of the promised length for ever.
             return Err(io::Error::other("it became shorter while it was read"));
@@ -104,13 +109,11 @@ fn unusable(why: &str) -> Failure {
 
 fn unreadable(error: io::Error) -> Failure {
     let failure = unusable(&format!("cannot be opened: {error}"));
-    match is_out_of_descriptors(&error) {
-        true => Failure {
-            cure: Cure::Wait(Duration::ZERO),
-            ..failure
-        },
-        false => failure,
+    if is_out_of_descriptors(&error) {
+        let cure = Cure::Wait(Duration::ZERO);
+        return Failure { cure, ..failure };
     }
+    failure
 }
 
 /// Too many open files, here or in the system: that passes.

@@ -2,6 +2,7 @@
 //!
 //! Looks at names, kinds and sizes; opens no file.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
@@ -11,12 +12,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::vec;
 
-use crate::cloud_name::{self, TOO_LONG};
+use crate::cloud_name::{self, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
 use crate::options::Settings;
 
-/// The limit of COS's "POST Object".
-pub const MAX_FILE_BYTES: u64 = 5 << 30;
-pub const TOO_LARGE: &str = "it is larger than the 5 GiB that COS takes";
 const NOT_UTF8: &str = "its name is not UTF-8: rename it";
 
 /// A file to upload, as it was listed.
@@ -59,33 +57,37 @@ pub fn list_files(settings: &Settings) -> Result<Listing, String> {
         })?;
     }
     let Lister { files, notes, .. } = lister;
-    without_doubles(Listing { files, notes })
+    without_doubles(files, notes)
 }
 
 /// Leaves out what was met before. Two different files that would become one in the cloud are an
 /// error, before anything is sent.
-fn without_doubles(mut listing: Listing) -> Result<Listing, String> {
+fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Listing, String> {
     let mut doubles = BTreeSet::new();
     let mut taken: HashMap<&str, &Path> = HashMap::new();
-    for (index, file) in listing.files.iter().enumerate() {
+    for (index, file) in listed.iter().enumerate() {
         if file.problem.is_some() {
             continue;
         }
-        if let Some(other) = taken.insert(&file.key, &file.path) {
-            check_double(file, other)?;
-            let (path, other) = (file.path.display(), other.display());
-            listing
-                .notes
-                .push(format!("{path}: skipped: the same file as {other}"));
-            doubles.insert(index);
+        match taken.entry(&file.key) {
+            Entry::Vacant(free) => {
+                free.insert(&file.path);
+            }
+            Entry::Occupied(first) => {
+                check_double(file, first.get())?;
+                let (path, first) = (file.path.display(), first.get().display());
+                notes.push(format!("{path}: skipped: the same file as {first}"));
+                doubles.insert(index);
+            }
         }
     }
-    let mut index = 0..;
-    listing.files.retain(|_| match index.next() {
-        Some(index) => !doubles.contains(&index),
-        None => true,
-    });
-    Ok(listing)
+    let mut files = Vec::with_capacity(listed.len() - doubles.len());
+    for (index, file) in listed.into_iter().enumerate() {
+        if !doubles.contains(&index) {
+            files.push(file);
+        }
+    }
+    Ok(Listing { files, notes })
 }
 
 /// Whether the file at `other`, which has the same cloud name, is the same file.
@@ -110,17 +112,17 @@ struct OwnFiles {
     /// The config as it was named, and where it really is: backups lie beside either.
     configs: [PathBuf; 2],
     /// Of the config and the manifest.
-    ids: Vec<FileId>,
+    identities: Vec<Identity>,
 }
 
 impl OwnFiles {
     fn of(settings: &Settings) -> OwnFiles {
-        let mut ids = Vec::new();
+        let mut identities = Vec::new();
         for own in [Some(&settings.config), settings.manifest.as_ref()] {
             if let Some(own) = own.map(|own| real_path(own))
                 && let Ok(metadata) = fs::metadata(&own)
             {
-                ids.push(file_id(&own, &metadata));
+                identities.push(identity(&own, &metadata));
             }
         }
         let config = &settings.config;
@@ -131,7 +133,7 @@ impl OwnFiles {
         let named = directory.join(config.file_name().unwrap_or_default());
         OwnFiles {
             configs: [named, real_path(config)],
-            ids,
+            identities,
         }
     }
 
@@ -144,7 +146,7 @@ impl OwnFiles {
             }
             _ => false,
         };
-        self.configs.iter().any(is_backup) || self.ids.contains(&file_id(real, metadata))
+        self.configs.iter().any(is_backup) || self.identities.contains(&identity(real, metadata))
     }
 }
 
@@ -155,18 +157,18 @@ fn begins_with(name: &OsStr, beginning: &OsStr) -> bool {
 
 /// What makes a file the same under another name: device and inode, where the system tells.
 #[cfg(unix)]
-type FileId = (u64, u64);
+type Identity = (u64, u64);
 
 #[cfg(unix)]
-fn file_id(_: &Path, metadata: &Metadata) -> FileId {
+fn identity(_: &Path, metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
 #[cfg(not(unix))]
-type FileId = PathBuf;
+type Identity = PathBuf;
 
 #[cfg(not(unix))]
-fn file_id(real: &Path, _: &Metadata) -> FileId {
+fn identity(real: &Path, _: &Metadata) -> Identity {
     real.to_owned()
 }
 
@@ -244,7 +246,10 @@ impl Lister<'_> {
         name: &OsStr,
     ) -> io::Result<Option<Directory>> {
         if self.settings.recursive && begins_with(name, OsStr::new(".")) {
-            self.skip(path, "its name begins with a dot (name it to upload it)");
+            self.skip(
+                path,
+                "its name begins with a dot (give its path to upload it)",
+            );
             return Ok(None);
         }
         let mut metadata = fs::symlink_metadata(path)?;
@@ -257,11 +262,11 @@ impl Lister<'_> {
         if !metadata.is_dir() {
             self.add_file(path, &real, &metadata, &directory.below);
         } else if !self.settings.recursive {
-            self.skip(path, "a directory (-r takes what is in it)");
+            self.skip(path, "a directory (use -r to upload what is in it)");
         } else if is_link {
             self.skip(
                 path,
-                "a link to a directory (name it to upload what is in it)",
+                "a link to a directory (give its path to upload what is in it)",
             );
         } else if let Some(name) = name.to_str() {
             let below = format!("{}{name}/", directory.below);
@@ -278,7 +283,10 @@ impl Lister<'_> {
     /// Adds what is no directory. Its name is that of the file that it really is, as in the script.
     fn add_file(&mut self, path: &Path, real: &Path, metadata: &Metadata, below: &str) {
         if self.own.contain(real, metadata) {
-            return self.skip(path, "a file of wx-upload's own");
+            return self.skip(
+                path,
+                "the config, its backups and the manifest are never uploaded",
+            );
         }
         if !metadata.is_file() {
             return self.skip(path, "not a regular file");

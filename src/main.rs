@@ -8,8 +8,8 @@
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
 //! `upload_all` has worker threads do 2 and 3 for many files at once (`wx_upload_file`), asks for
-//! the links itself, and prints in the order of the input. Steps make one attempt; who calls them
-//! tries again.
+//! the links itself, and prints in the order of the input. Where a step fails, 2 and 3 are tried
+//! again together; 1 and 4 are many files' affair, and try again themselves.
 //!
 //! This file is the script. What the script had no need of stands in the files beside it.
 
@@ -44,7 +44,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 use access_token::{AccessToken, SharedToken, unix_seconds};
-use api::{Call, call_api, odd_reply, text_field};
+use api::{Call, call_api, text_field};
 use cloud_name::is_file_id;
 use cos::{content_type, post_object};
 use disk::Owner;
@@ -78,26 +78,39 @@ fn try_main() -> Result<ExitCode, String> {
     let config = load_config(&options.config)?;
     let token = AccessToken::saved_in(&config);
     let settings = Settings::new(options, &config, token.is_none())?;
-    let Listing { files, notes } = list_files(&settings)?;
-    let console = Console::new(&settings, &files);
-    let manifest = Manifest::open(&settings, &files, &console)?;
-    say_beforehand(&settings, &config, &console, &notes);
-    if files.is_empty() {
-        console.note("note: there is no file to upload");
-    }
-    let skipped = notes.len();
+    let listing = list_files(&settings)?;
+    let agent = http_agent(&settings)?;
+    let console = Console::new(&settings, &listing.files);
+    let manifest = Manifest::open(&settings, &listing.files, &console)?;
+    say_beforehand(&settings, &config, &console, &listing);
     if settings.dry_run {
-        return Ok(dry_run(&settings, &files, &manifest, &console, skipped));
+        return Ok(dry_run(&settings, &listing, &manifest, &console));
     }
     let run = Run {
-        agent: http_agent(&settings)?,
+        agent,
         course: Course::new(settings.retries, &console),
         console: &console,
         token: SharedToken::new(token),
         settings,
         manifest,
     };
-    Ok(upload_all(&run, &files, skipped))
+    Ok(upload_all(&run, &listing))
+}
+
+/// Says what a user should know before anything is sent.
+fn say_beforehand(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
+    if text_in(config, "secret").is_some() && disk::is_public(&settings.config) {
+        let path = settings.config.display();
+        console.note(&format!(
+            "note: {path}: everybody on this machine can read its `secret`: chmod o-r '{path}'"
+        ));
+    }
+    for note in &listing.notes {
+        console.note(&format!("note: {note}"));
+    }
+    if listing.files.is_empty() {
+        console.note("note: there are no files to upload");
+    }
 }
 
 /// What all steps and threads share.
@@ -108,6 +121,14 @@ struct Run<'a> {
     course: Course<'a>,
     manifest: Manifest<'a>,
     token: SharedToken,
+}
+
+impl Run<'_> {
+    /// Makes one call of the API, as soon as the pace of the run allows it.
+    fn call(&self, call: Call) -> Result<Value, Failure> {
+        let send = || call_api(&self.agent, &self.settings, &call);
+        self.course.paced(call.stage, send)
+    }
 }
 
 /// Answers `--help` and `--version`.
@@ -213,7 +234,7 @@ fn get_access_token(run: &Run, refused: Option<&str>) -> Result<String, Failure>
 fn new_access_token(run: &Run, refused: Option<&str>) -> Result<AccessToken, Failure> {
     let path = &run.settings.config;
     // Runs side by side share one token; where no lock can be had, each fetches its own.
-    let waiting = "note: waiting for another run, which fetches a token";
+    let waiting = "note: waiting for another run, which is fetching a token";
     let _lock = disk::lock(path, || run.console.note(waiting));
     if let Ok(config) = load_config(path)
         && let Some(saved) = AccessToken::saved_in(&config)
@@ -228,7 +249,7 @@ fn new_access_token(run: &Run, refused: Option<&str>) -> Result<AccessToken, Fai
             if let Err(why) = save_token(path, owner, &fetched) {
                 let path = path.display();
                 run.console.warn(&format!(
-                    "{path}: the new token could not be saved, so the next run needs another: {why}"
+                    "{path}: the new token could not be saved, so the next run asks for another: {why}"
                 ));
             }
             Ok(token)
@@ -257,8 +278,10 @@ struct NewToken {
 /// Asks for a new token.
 fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
     let stage = Stage::Token;
-    let account = run.settings.account();
-    let account = account.map_err(|why| Failure::new(stage, Kind::Local, Cure::Nothing, why))?;
+    let account = match run.settings.account() {
+        Ok(account) => account,
+        Err(why) => return Err(Failure::new(stage, Kind::Local, Cure::Nothing, why)),
+    };
     let reply = if run.settings.auth == Auth::StableToken {
         let body = json!({
             "grant_type": "client_credential",
@@ -266,27 +289,26 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
             "secret": account.secret,
             "force_refresh": false,
         });
-        ask(run, Call::post(stage, "/cgi-bin/stable_token", &[], &body))?
+        run.call(Call::post(stage, "/cgi-bin/stable_token", &[], &body))?
     } else {
         let query = [
             ("grant_type", "client_credential"),
             ("appid", account.appid),
             ("secret", account.secret),
         ];
-        ask(run, Call::get(stage, "/cgi-bin/token", &query))?
+        run.call(Call::get(stage, "/cgi-bin/token", &query))?
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
         Some(expires_in @ 1..) => Ok(NewToken { text, expires_in }),
-        _ => Err(odd_reply(
-            stage,
-            Cure::Nothing,
-            "the reply lacks a usable `expires_in`",
-        )),
+        _ => {
+            let why = "the reply has no usable `expires_in`";
+            Err(Failure::odd_reply(stage, Cure::Nothing, why))
+        }
     }
 }
 
-// ---- What steps 2 and 4 have in common ------------------------------------------------------------
+// ---- What steps 2 and 4 have in common --------------------------------------------------------
 
 /// The call's own, one that another run saved, a new one.
 const TOKENS_PER_CALL: usize = 3;
@@ -303,7 +325,7 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
         if run.settings.auth != Auth::None {
             query.push(("access_token", token.as_str()));
         }
-        match ask(run, Call::post(stage, path, &query, body)) {
+        match run.call(Call::post(stage, path, &query, body)) {
             Ok(reply) => {
                 run.token.worked(&token);
                 return Ok(reply);
@@ -318,12 +340,6 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
             Err(failure) => return Err(failure),
         }
     }
-}
-
-/// One call of the API, as soon as the pace of the run allows it.
-fn ask(run: &Run, call: Call) -> Result<Value, Failure> {
-    let answer = || call_api(&run.agent, &run.settings, &call);
-    run.course.paced(call.stage, answer)
 }
 
 // ---- Step 2: where to upload ------------------------------------------------------------------
@@ -353,8 +369,8 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
         cos_file_id: text("cos_file_id")?,
     };
     if !is_file_id(&info.file_id) {
-        let why = "the reply lacks a usable `file_id`";
-        return Err(odd_reply(Stage::Info, Cure::Nothing, why));
+        let why = "the reply has no usable `file_id`";
+        return Err(Failure::odd_reply(Stage::Info, Cure::Nothing, why));
     }
     Ok(info)
 }
@@ -383,8 +399,9 @@ fn upload_file(
     let stored = post_object(&run.agent, &info.url, &form, file)?;
     match stored.crc64 {
         Some(crc64) if crc64 != file.crc64().to_string() => {
-            let why = "COS stored other bytes than were sent: its CRC-64 differs";
-            Err(odd_reply(Stage::Upload, Cure::Wait(Duration::ZERO), why))
+            let why = "what COS stored differs from what was sent (CRC-64)";
+            let cure = Cure::Wait(Duration::ZERO);
+            Err(Failure::odd_reply(Stage::Upload, cure, why))
         }
         _ => Ok(()),
     }
@@ -404,8 +421,8 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
         });
     }
     let body = json!({ "env": run.settings.env, "file_list": file_list });
-    let ask = || post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body);
-    let reply = match run.course.with_retries(Stage::Link, ask) {
+    let attempt = || post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body);
+    let reply = match run.course.with_retries(Stage::Link, attempt) {
         Ok(reply) => reply,
         Err(failure) => return vec![Err(failure); file_ids.len()],
     };
@@ -421,28 +438,30 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
 
 /// The link of one file in the reply.
 fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
-    let odd = |why: &str| Err(odd_reply(Stage::Link, Cure::Nothing, why));
+    let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, Cure::Nothing, why));
     let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
     let Some(entry) = entries.iter().find(|entry| entry["fileid"] == *file_id) else {
         return odd("the reply has no link for it");
     };
-    match (entry["status"].as_i64(), entry.get("status")) {
-        (Some(0), _) | (_, None) => {
+    let Some(status) = entry.get("status").map_or(Some(0), Value::as_i64) else {
+        return odd("the reply's `status` is not a whole number");
+    };
+    match status {
+        0 => {
             let url = text_field(Stage::Link, entry, "download_url")?;
             Ok(url::encoded(&url))
         }
-        (Some(1), _) => {
+        1 => {
             let why = "COS took the file, but the API does not find it (STORAGE_FILE_NONEXIST): \
                        run again";
-            Err(odd_reply(Stage::Link, Cure::UploadAgain, why))
+            Err(Failure::odd_reply(Stage::Link, Cure::UploadAgain, why))
         }
-        (Some(status), _) => {
+        _ => {
             let token = run.token.text();
             let secrets = [&token, run.settings.secret().unwrap_or_default()];
             let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
             odd(&format!("status {status}: {told}"))
         }
-        (None, Some(_)) => odd("the reply's `status` is not a number"),
     }
 }
 
@@ -481,8 +500,9 @@ fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
     }
     let recorded = run.manifest.record(&file.key, &body, &info.file_id);
     if let Err(error) = recorded {
-        run.console
-            .warn(&format!("the manifest cannot be written: {error}"));
+        run.console.warn(&format!(
+            "the manifest cannot be written: {error}: the next run uploads again"
+        ));
     }
     Ok(Stored {
         file_id: info.file_id,
@@ -500,18 +520,17 @@ struct Tally {
     bytes: u64,
     failed: usize,
     unchanged: usize,
-    /// Why links could not be had, as it was told last.
-    told_of_links: Option<String>,
 }
 
 impl Tally {
-    /// Counts a file that is in the cloud.
-    fn count(&mut self, stored: &Stored) {
-        if stored.unchanged {
-            self.unchanged += 1;
-        } else {
-            self.uploaded += 1;
-            self.bytes += stored.size;
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Linked { stored, .. } if stored.unchanged => self.unchanged += 1,
+            Outcome::Linked { stored, .. } => {
+                self.uploaded += 1;
+                self.bytes += stored.size;
+            }
+            Outcome::Linkless { .. } | Outcome::Failed { .. } => self.failed += 1,
         }
     }
 
@@ -520,42 +539,43 @@ impl Tally {
     }
 }
 
-/// Uploads all files, prints their results and the summary. `skipped` is how many were when they
-/// were listed.
-fn upload_all(run: &Run, files: &[LocalFile], skipped: usize) -> ExitCode {
+/// Uploads all files, prints their results and the summary.
+fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let started = Instant::now();
+    let files = &listing.files;
     let mut tally = Tally::default();
+    let mut told_of_links = String::new();
     let upload = |file: &LocalFile, again| upload_and_count(run, file, again);
     let get_links = |file_ids: &[&str]| get_download_link(run, file_ids);
-    let report = |file: &LocalFile, outcome| report_file(run, file, outcome, &mut tally);
-    run.console.while_shown(|| {
-        pipeline::run(
-            files,
-            run.settings.jobs,
-            &run.course,
-            upload,
-            get_links,
-            report,
-        );
-    });
+    let report = |file: &LocalFile, outcome: Outcome| {
+        report_file(run, file, &outcome, &mut told_of_links);
+        tally.count(&outcome);
+        run.console.files_done(tally.total());
+    };
+    let jobs = run.settings.jobs;
+    run.console
+        .while_shown(|| pipeline::run(files, jobs, &run.course, upload, get_links, report));
     let stopped = run.course.stopped();
     if let Some(why) = stopped {
-        complain(&format!("error: {why}"));
+        complain(&format!("error: {why}; the run was stopped"));
     }
-    let Tally {
-        uploaded, failed, ..
-    } = tally;
-    let bytes = human_bytes(tally.bytes);
-    let skipped = skipped + tally.unchanged;
-    let not_attempted = files.len() - tally.total();
-    let seconds = started.elapsed().as_secs_f64();
     run.console.note(&format!(
-        "{uploaded} uploaded ({bytes}), {failed} failed, {skipped} skipped, {not_attempted} not \
-         attempted in {seconds:.1} s"
+        "{} uploaded ({}), {} failed, {} skipped, {} not attempted in {:.1} s",
+        tally.uploaded,
+        human_bytes(tally.bytes),
+        tally.failed,
+        listing.notes.len() + tally.unchanged,
+        files.len() - tally.total(),
+        started.elapsed().as_secs_f64(),
     ));
-    match failed > 0 || stopped.is_some() {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
+    exit_status(tally.failed == 0 && stopped.is_none())
+}
+
+fn exit_status(all_well: bool) -> ExitCode {
+    if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -581,49 +601,44 @@ fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, 
     }
 }
 
-/// Tells how a file ended, and counts it. Where standard output takes no more, the run is stopped.
-fn report_file(run: &Run, file: &LocalFile, outcome: Outcome, tally: &mut Tally) {
-    let printed = match result_line(run.settings.format, file, &outcome) {
-        Some(line) => run.console.print(&line),
-        None => Ok(()),
+/// Tells how a file ended: its result line, and what went wrong. Where standard output takes no
+/// more, the run is stopped. `told_of_links` is why links could not be had, as it was told last.
+fn report_file(run: &Run, file: &LocalFile, outcome: &Outcome, told_of_links: &mut String) {
+    let mut trouble = match outcome {
+        Outcome::Linked { .. } => None,
+        Outcome::Linkless { file_id, why } => Some(without_link(file_id, why, told_of_links)),
+        Outcome::Failed { why } => Some(why.message.clone()),
     };
-    let path = file.path.display();
-    match outcome {
-        Outcome::Linked { stored, .. } => {
-            tally.count(&stored);
-            if printed.is_err() {
-                let file_id = stored.file_id;
-                run.console.complain(&format!(
-                    "error: {path}: uploaded as {file_id}, but its line could not be printed"
-                ));
-            }
-        }
-        Outcome::Linkless { file_id, why } => {
-            tally.failed += 1;
-            let named = match why.cure {
-                Cure::UploadAgain => "its file_id is",
-                _ => "the file is uploaded, as",
-            };
-            // What is the same for every file is said once.
-            let is_known = tally.told_of_links.as_ref() == Some(&why.message);
-            let what = match is_known {
-                true => format!("{}: as above", Stage::Link),
-                false => why.message.clone(),
-            };
-            run.console
-                .complain(&format!("error: {path}: {what}; {named} {file_id}"));
-            tally.told_of_links = Some(why.message);
-        }
-        Outcome::Failed { why } => {
-            tally.failed += 1;
-            run.console
-                .complain(&format!("error: {path}: {}", why.message));
-        }
-    }
-    run.console.files_done(tally.total());
-    if let Err(why) = printed {
+    if let Some(line) = result_line(run.settings.format, file, outcome)
+        && let Err(why) = run.console.print(&line)
+    {
         run.course.stop(why);
+        if let Outcome::Linked { stored, .. } = outcome {
+            let file_id = &stored.file_id;
+            let why = format!("uploaded as {file_id}, but its line could not be printed");
+            trouble = Some(why);
+        }
     }
+    if let Some(trouble) = trouble {
+        let path = file.path.display();
+        run.console.complain(&format!("error: {path}: {trouble}"));
+    }
+}
+
+/// What is said of a file that is uploaded, but whose link could not be had. What is the same as for
+/// the file before, which is `told`, is not said again.
+fn without_link(file_id: &str, why: &Failure, told: &mut String) -> String {
+    let what = if *told == why.message {
+        format!("{}: as above", Stage::Link)
+    } else {
+        why.message.clone()
+    };
+    why.message.clone_into(told);
+    let named = match why.cure {
+        Cure::UploadAgain => "its file_id is", // the API does not find it: is it uploaded?
+        _ => "the file is uploaded, as",
+    };
+    format!("{what}; {named} {file_id}")
 }
 
 /// A file's line on standard output, if it has one.
@@ -639,18 +654,17 @@ fn result_line(format: Format, file: &LocalFile, outcome: &Outcome) -> Option<St
     }
 }
 
-/// Lists what would be uploaded. `skipped` is how many files were skipped when they were listed.
+/// Lists what would be uploaded.
 fn dry_run(
     settings: &Settings,
-    files: &[LocalFile],
+    listing: &Listing,
     manifest: &Manifest,
     console: &Console,
-    skipped: usize,
 ) -> ExitCode {
     let mut listed = 0;
     let mut bytes = 0;
     let mut failed = 0;
-    for file in files {
+    for file in &listing.files {
         let line = if let Some(problem) = &file.problem {
             failed += 1;
             let why = format!("{}: {problem}", Stage::Upload);
@@ -670,26 +684,10 @@ fn dry_run(
             return ExitCode::FAILURE;
         }
     }
-    let skipped = skipped + files.len() - listed - failed;
     let bytes = human_bytes(bytes);
+    let skipped = listing.notes.len() + listing.files.len() - listed - failed;
     console.note(&format!(
         "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped"
     ));
-    match failed {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
-}
-
-/// Says what a user should know before anything is sent.
-fn say_beforehand(settings: &Settings, config: &Value, console: &Console, notes: &[String]) {
-    if text_in(config, "secret").is_some() && disk::is_public(&settings.config) {
-        let path = settings.config.display();
-        console.note(&format!(
-            "note: {path}: everybody on this machine can read its `secret`: chmod o-r '{path}'"
-        ));
-    }
-    for note in notes {
-        console.note(&format!("note: {note}"));
-    }
+    exit_status(failed == 0)
 }

@@ -1,12 +1,12 @@
 //! What earlier runs uploaded: JSON Lines, one object a file, later lines win.
 //!
-//! Does not know what is uploaded, or how.
+//! Does not know how a file is uploaded, nor when.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -30,7 +30,9 @@ pub struct Manifest<'a> {
     env: String,
     /// By key.
     known: HashMap<String, Upload>,
-    is_lockless: AtomicBool,
+    /// Locked by the thread that writes. Whether the file itself can't be: then that is not tried
+    /// again. Let there be one run at a time.
+    is_lockless: Mutex<bool>,
 }
 
 /// An upload of an earlier run.
@@ -54,7 +56,7 @@ impl Manifest<'_> {
             path: None,
             env: settings.env.clone(),
             known: HashMap::new(),
-            is_lockless: AtomicBool::new(false),
+            is_lockless: Mutex::new(false),
         };
         let Some(path) = &settings.manifest else {
             return Ok(manifest);
@@ -74,7 +76,7 @@ impl Manifest<'_> {
         options.read(true).write(writable).create(writable);
         let file = open_regular_with(&mut options, path)?;
         if writable {
-            self.lock(&file, path);
+            *self.is_lockless.lock().unwrap() = !self.lock(&file, path);
         }
         let size = file.metadata()?.len();
         let whole = self.read_lines(&file, size, keys)?;
@@ -84,19 +86,11 @@ impl Manifest<'_> {
         Ok(())
     }
 
-    /// Locks the manifest. Where that can't be, it is not tried again: let there be one run at a time.
-    fn lock(&self, file: &File, path: &Path) {
-        if self.is_lockless.load(Ordering::Relaxed) {
-            return;
-        }
+    /// Locks the file against other runs. Returns whether that could be.
+    fn lock(&self, file: &File, path: &Path) -> bool {
         let path = path.display();
-        let waits = || {
-            self.console
-                .note(&format!("note: waiting for another run: it has {path}"))
-        };
-        if !lock_file(file, waits) {
-            self.is_lockless.store(true, Ordering::Relaxed);
-        }
+        let note = format!("note: waiting for another run, which is using {path}");
+        lock_file(file, || self.console.note(&note))
     }
 
     /// Reads the lines of a file of `size` bytes. Returns the length of those that are whole. What
@@ -113,18 +107,20 @@ impl Manifest<'_> {
                 let ends_the_file = whole + line.len() as u64 == size;
                 let is_torn_upload = entry.is_null() && begins_like_an_upload(&line);
                 let is_manifest = has_upload || (whole == 0 && is_torn_upload);
-                return match ends_the_file && is_manifest {
-                    true => Ok(whole),
-                    false => Err(no_manifest()),
+                return if ends_the_file && is_manifest {
+                    Ok(whole)
+                } else {
+                    Err(no_manifest())
                 };
             }
             whole += line.len() as u64;
             line.clear();
             self.learn(&entry, keys);
         }
-        match has_upload || size == 0 {
-            true => Ok(whole),
-            false => Err(no_manifest()),
+        if has_upload || size == 0 {
+            Ok(whole)
+        } else {
+            Err(no_manifest())
         }
     }
 
@@ -172,10 +168,13 @@ impl Manifest<'_> {
             "crc64": file.crc64().to_string(), // too long for the numbers of jq and JavaScript
             "file_id": file_id,
         });
+        let mut is_lockless = self.is_lockless.lock().unwrap();
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
         let mut manifest = open_regular_with(&mut options, path)?;
-        self.lock(&manifest, path); // till it is closed: other threads, and other runs, write, too
+        if !*is_lockless {
+            *is_lockless = !self.lock(&manifest, path); // till it is closed
+        }
         let mut last = [b'\n'];
         if manifest.seek(SeekFrom::End(-1)).is_ok() {
             manifest.read_exact(&mut last)?;
@@ -186,7 +185,7 @@ impl Manifest<'_> {
 }
 
 fn no_manifest() -> io::Error {
-    io::Error::other("is not a manifest: nothing was changed")
+    io::Error::other("this file is not a manifest, and was not changed: name another")
 }
 
 /// Whether a line, which may be torn anywhere, begins as those do that `record` writes.

@@ -109,7 +109,7 @@ fn root_certs() -> Result<RootCerts, String> {
     }
     if certificates.is_empty() {
         return Err(format!(
-            "SSL_CERT_FILE: {shown}: has no certificate in it (in PEM form)"
+            "SSL_CERT_FILE: {shown}: has no PEM certificate in it"
         ));
     }
     Ok(RootCerts::from(certificates))

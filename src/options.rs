@@ -6,7 +6,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use ureq::http::Uri;
@@ -30,7 +30,7 @@ A PATH is a file, or a directory: the files in it. Default: config's upload_dir.
       --timeout SECONDS  give up on a silent connection, 1 to 3600 [60]
   -n, --dry-run          list what would be uploaded, touch no network
       --init             write a config file to fill in
-  -q, --quiet            only errors on standard error
+  -q, --quiet            only warnings and errors on standard error
   -h, --help             this text;  -V, --version: the version
 
   wx-upload --init                                 first of all
@@ -120,15 +120,15 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             _ => return Err(argument.unexpected()),
         }
     }
-    Ok(match init {
-        true => Command::Init(options),
-        false => Command::Upload(options),
-    })
+    if init {
+        return Ok(Command::Init(options));
+    }
+    Ok(Command::Upload(options))
 }
 
 fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
     if name.is_empty() {
-        return Err(format!("{option} needs the name of a file, not an empty text").into());
+        return Err(format!("{option} is empty: give the name of a file").into());
     }
     Ok(name.into())
 }
@@ -213,7 +213,7 @@ impl Settings {
         let auth = auth(config).map_err(|why| format!("{shown}: {why}"))?;
         let max_age = max_age(config).map_err(|why| format!("{shown}: {why}"))?;
         let prefix = prefix(&options, config)?;
-        let base = Base::of(config, auth).map_err(|why| format!("{shown}: {why}"))?;
+        let base = Base::of(&options.config, config, auth)?;
         let settings = Settings {
             upload_dir: text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR).into(),
             appid: text_or_variable(config, "appid", "WX_APPID"),
@@ -251,15 +251,15 @@ impl Settings {
         if missing.is_empty() && needs_account {
             return self.account().map(|_| ());
         }
-        let (are, them) = match missing.len() {
-            0 => return Ok(()),
-            1 => ("is", "it"),
-            _ => ("are", "them"),
+        let (missing, them) = match missing.as_slice() {
+            [] => return Ok(()),
+            [one] => (format!("{one} is"), "it"),
+            [others @ .., last] => (format!("{} and {last} are", others.join(", ")), "them"),
         };
-        let missing = missing.join(" and ");
         Err(format!(
-            "{}: {missing} {are} missing: fill {them} in (`appid` and `secret` are on \
-             mp.weixin.qq.com, 开发设置; `env` is the id of the 云托管 environment, like prod-…)",
+            "{}: {missing} missing: fill {them} in, or set WX_APPID, WX_SECRET and WX_ENV \
+             (`appid` and `secret` are on mp.weixin.qq.com, 开发设置; `env` is the id of the 云托管 \
+             environment, like prod-…)",
             self.config.display()
         ))
     }
@@ -321,7 +321,7 @@ struct Base {
 }
 
 impl Base {
-    fn of(config: &Value, auth: Auth) -> Result<Base, String> {
+    fn of(path: &Path, config: &Value, auth: Auth) -> Result<Base, String> {
         let official = "https://api.weixin.qq.com";
         // In a container the platform itself signs the calls, for which it must be able to read
         // them.
@@ -330,20 +330,21 @@ impl Base {
             Auth::Token | Auth::StableToken => official,
         };
         let from_environment = variable("WX_API_BASE");
-        let url = match (text_in(config, "api_base"), &from_environment) {
-            (Some(url), _) => url,
-            (None, Some(url)) => url,
-            (None, None) => default,
+        let of_config = format!("{}: `api_base`", path.display());
+        let (source, url) = match (text_in(config, "api_base"), &from_environment) {
+            (Some(url), _) => (of_config, url),
+            (None, Some(url)) => ("WX_API_BASE".to_owned(), url.as_str()),
+            (None, None) => (of_config, default),
         };
         let url = url.trim_end_matches('/').to_owned();
         let Some(uri) = base_uri(&url) else {
-            return Err("`api_base` must be like https://api.weixin.qq.com".into());
+            return Err(format!("{source} must be like https://api.weixin.qq.com"));
         };
         let is_here = is_this_machine(uri.host().unwrap_or_default());
         if uri.scheme_str() == Some("http") && auth != Auth::None && !is_here {
             return Err(format!(
-                "`api_base` is {url}: over http everybody on the way could read the secret: it \
-                 must be https"
+                "{source} is {url}: over http, everybody on the way could read the secret: use \
+                 https"
             ));
         }
         let named = from_environment.is_some_and(|named| named.trim_end_matches('/') == url);

@@ -108,10 +108,10 @@ fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
         Err(_) => host_and_port.to_socket_addrs()?,
     };
     let addresses: Vec<SocketAddr> = addresses.collect();
-    match addresses.is_empty() {
-        true => Err(ureq::Error::HostNotFound),
-        false => Ok(addresses),
+    if addresses.is_empty() {
+        return Err(ureq::Error::HostNotFound);
     }
+    Ok(addresses)
 }
 
 /// Tries one address after the other. One that hangs leaves time for the others.
@@ -269,7 +269,7 @@ impl Transport for Tcp {
 fn is_broken(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
     )
 }
 

@@ -1,17 +1,42 @@
-//! What goes wrong below HTTP, in plain words, and what can be done about it.
+//! What goes wrong with a request, in plain words, and what can be done about it: bad HTTP statuses,
+//! and what is below HTTP.
 //!
 //! Does nothing about it.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use ureq::http::Uri;
-use ureq::{Agent, Timeout};
+use ureq::http::{Response, Uri};
+use ureq::{Agent, Body, Timeout};
 
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
 
 /// So many times `--timeout` for a whole reply: one that comes byte by byte would never end.
 pub const REPLY_TIMEOUTS: u32 = 10;
+
+/// What a bad HTTP status means; `told` is what the server said about it.
+pub fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
+    let status = reply.status();
+    let cure = match status.as_u16() {
+        429 => Cure::SlowDown(retry_after(reply)),
+        408 | 500.. => Cure::Wait(retry_after(reply)),
+        _ => Cure::Nothing,
+    };
+    let why = if status.is_redirection() {
+        ": redirects are not followed"
+    } else {
+        ""
+    };
+    let detail = format!("HTTP {status}{why}{told}");
+    Failure::new(stage, Kind::Status(status.as_u16()), cure, detail)
+}
+
+/// How long a server asks to wait; zero if it does not say.
+pub fn retry_after(reply: &Response<Body>) -> Duration {
+    let value = reply.headers().get("retry-after");
+    let seconds = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or_default())
+}
 
 /// Puts what ureq says into words of our own: its messages may hold a URL with the access token in
 /// it.
@@ -28,13 +53,20 @@ pub fn request_failed(agent: &Agent, stage: Stage, url: &str, error: ureq::Error
         _ => String::new(),
     };
     let Trouble { kind, cure, what } = in_words(agent, error);
+    let help = match kind {
+        NO_WAY if via.is_empty() => ": is the network up? behind a proxy, set HTTPS_PROXY",
+        _ => "",
+    };
     Failure::new(
         stage,
         Kind::Network(kind),
         cure,
-        format!("{host}{via}: {what}"),
+        format!("{host}{via}: {what}{help}"),
     )
 }
+
+/// The host could not be looked up, or nothing leads to it.
+const NO_WAY: ErrorKind = ErrorKind::HostUnreachable;
 
 /// What an error of ureq's means.
 struct Trouble {
@@ -43,64 +75,83 @@ struct Trouble {
     what: String,
 }
 
+impl Trouble {
+    fn can_pass(kind: ErrorKind, what: impl Into<String>) -> Trouble {
+        Trouble {
+            kind,
+            cure: Cure::Wait(Duration::ZERO),
+            what: what.into(),
+        }
+    }
+
+    fn lasts(kind: ErrorKind, what: impl Into<String>) -> Trouble {
+        Trouble {
+            kind,
+            cure: Cure::Nothing,
+            what: what.into(),
+        }
+    }
+}
+
 fn in_words(agent: &Agent, error: ureq::Error) -> Trouble {
-    let timeout = agent.config().timeout_per_read().unwrap_or_default();
-    let can_pass = |kind, what: &str| Trouble {
-        kind,
-        cure: Cure::Wait(Duration::ZERO),
-        what: what.to_owned(),
-    };
-    let lasts = |kind, what: &str| Trouble {
-        kind,
-        cure: Cure::Nothing,
-        what: what.to_owned(),
-    };
     match error {
-        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            can_pass(ErrorKind::TimedOut, "no connection within 10 s")
-        }
-        ureq::Error::Timeout(Timeout::RecvResponse | Timeout::RecvBody) => {
-            let limit = (timeout * REPLY_TIMEOUTS).as_secs();
-            can_pass(
-                ErrorKind::TimedOut,
-                &format!("no complete reply within {limit} s"),
-            )
-        }
-        ureq::Error::Timeout(_) => {
-            let limit = timeout.as_secs();
-            can_pass(
-                ErrorKind::TimedOut,
-                &format!("silent for {limit} s (--timeout)"),
-            )
-        }
-        ureq::Error::Io(error) => match error.to_string() {
-            told if told.contains("certificate") => {
-                lasts(ErrorKind::InvalidData, &certificate_refused(&told))
-            }
-            told if told.starts_with("failed to lookup address") => can_pass(
-                ErrorKind::NotFound,
-                &format!("{told}: is the network up? behind a proxy, set HTTPS_PROXY"),
-            ),
-            told => can_pass(error.kind(), &told),
-        },
+        ureq::Error::Timeout(timeout) => timed_out(agent, timeout),
+        ureq::Error::Io(error) => connection_failed(&error),
+        ureq::Error::HostNotFound => Trouble::can_pass(NO_WAY, "no such host"),
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            can_pass(ErrorKind::InvalidData, "the reply is not HTTP")
+            Trouble::can_pass(ErrorKind::InvalidData, "the reply is not HTTP")
         }
-        ureq::Error::HostNotFound => can_pass(ErrorKind::NotFound, "no such host"),
         ureq::Error::BodyExceedsLimit(limit) => {
-            let limit = limit >> 10;
-            can_pass(
-                ErrorKind::InvalidData,
-                &format!("its reply is longer than {limit} KiB"),
-            )
+            let what = format!("its reply is longer than {} KiB", limit >> 10);
+            Trouble::can_pass(ErrorKind::InvalidData, what)
         }
         ureq::Error::ConnectProxyFailed(why) => proxy_refused(&why),
-        ureq::Error::RequireHttpsOnly(_) => lasts(
-            ErrorKind::InvalidInput,
-            "plain http is refused, as `api_base` is https",
-        ),
-        _ => lasts(ErrorKind::InvalidInput, "cannot be used"),
+        ureq::Error::RequireHttpsOnly(_) => {
+            let what = "plain http is refused, as `api_base` is https";
+            Trouble::lasts(ErrorKind::InvalidInput, what)
+        }
+        _ => Trouble::lasts(ErrorKind::InvalidInput, "cannot be used"),
     }
+}
+
+fn timed_out(agent: &Agent, timeout: Timeout) -> Trouble {
+    let silence = agent.config().timeout_per_read().unwrap_or_default();
+    match timeout {
+        Timeout::Connect | Timeout::Resolve => {
+            Trouble::can_pass(NO_WAY, "no connection within 10 s")
+        }
+        Timeout::RecvResponse | Timeout::RecvBody => {
+            let limit = (silence * REPLY_TIMEOUTS).as_secs();
+            let what = format!("no complete reply within {limit} s");
+            Trouble::can_pass(ErrorKind::TimedOut, what)
+        }
+        _ => {
+            let what = format!("silent for {} s (--timeout)", silence.as_secs());
+            Trouble::can_pass(ErrorKind::TimedOut, what)
+        }
+    }
+}
+
+fn connection_failed(error: &io::Error) -> Trouble {
+    let told = error.to_string();
+    if told.contains("certificate") {
+        return Trouble::lasts(ErrorKind::InvalidData, certificate_refused(&told));
+    }
+    let is_lookup = if cfg!(windows) {
+        matches!(error.raw_os_error(), Some(11001..=11004)) // WSAHOST_NOT_FOUND …
+    } else {
+        told.starts_with("failed to lookup address")
+    };
+    let is_route = matches!(
+        error.kind(),
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown
+    );
+    let kind = if is_lookup || is_route {
+        NO_WAY
+    } else {
+        error.kind()
+    };
+    Trouble::can_pass(kind, told)
 }
 
 /// The HTTP status in ureq's words for a proxy's refusal, which end with it.
@@ -116,7 +167,7 @@ pub fn is_password_wanted(why: &str) -> bool {
 fn proxy_refused(why: &str) -> Trouble {
     let (cure, what) = match proxy_status(why) {
         Some(407) => {
-            let help = "it wants a user name and a password, and not the ones it was given: \
+            let help = "it wants a user name and a password, or other ones than it was given: \
                         HTTPS_PROXY must be like http://USER:PASSWORD@HOST:PORT";
             (Cure::StopRun, format!("HTTP 407: {help}"))
         }
@@ -139,9 +190,9 @@ fn certificate_refused(told: &str) -> String {
     let help = if told.contains("UnknownIssuer") {
         "behind a company proxy, name the file with its authority's certificate in SSL_CERT_FILE"
     } else if told.contains("expired") || told.contains("not valid yet") {
-        "see that this machine's clock is right; else the server's certificate must be renewed"
+        "check this machine's clock; if it is right, the server's certificate must be renewed"
     } else if told.contains("not valid for") {
-        "another server has answered: see that the address is right"
+        "another server has answered: check the address"
     } else {
         "the server's certificate cannot be used"
     };

@@ -1,4 +1,6 @@
 //! URLs as the services give them: perhaps raw, perhaps percent-encoded.
+//!
+//! Does not know what they lead to.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -24,9 +26,10 @@ pub fn encoded(url: &str) -> String {
     let after_scheme = url.find("://").map_or(0, |at| at + "://".len());
     let path = url[after_scheme..].find(['/', '?', '#']);
     let (origin, path) = url.split_at(path.map_or(url.len(), |at| after_scheme + at));
-    let raw = match is_encoded(path) {
-        true => RAW,
-        false => RAW_AND_PERCENT,
+    let raw = if is_encoded(path) {
+        RAW
+    } else {
+        RAW_AND_PERCENT
     };
     let origin = utf8_percent_encode(origin, CONTROLS); // an IPv6 address has brackets
     format!("{origin}{}", utf8_percent_encode(path, raw))

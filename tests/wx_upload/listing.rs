@@ -425,6 +425,21 @@ mod unix {
     }
 
     #[test]
+    fn what_is_skipped_names_the_file_that_is_uploaded() {
+        let world = World::with_files(&["dir/z.txt"]);
+        for link in ["a", "b"] {
+            symlink("z.txt", world.path("dir").join(link)).unwrap();
+        }
+        let ran = world.run(["dir"]);
+        let words = [
+            "dir/b: skipped: the same file as dir/a\n",
+            "dir/z.txt: skipped: the same file as dir/a\n",
+        ];
+        ran.assert_failure(0, &words);
+        assert_eq!(names(&ran), ["z.txt"]);
+    }
+
+    #[test]
     fn the_same_file_is_uploaded_once() {
         let world = World::with_files(&["dir/target.txt"]);
         symlink("target.txt", world.path("dir/link.txt")).unwrap();

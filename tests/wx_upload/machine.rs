@@ -168,6 +168,26 @@ fn a_wait_for_another_run_is_told_and_ends_with_it() {
 }
 
 #[test]
+fn a_wait_for_one_run_after_the_other_is_told_once() {
+    let (world, first) = world_with_locked("config.json");
+    let mut child = world.start(["a.txt"]);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    stderr.read_line(&mut told).unwrap();
+    assert!(told.starts_with("note: waiting for another run"), "{told}");
+    // The first one replaces the config, and the second has the lock of the new one.
+    fs::copy(world.path("config.json"), world.path("new")).unwrap();
+    let second = File::open(world.path("new")).unwrap();
+    second.lock().unwrap();
+    fs::rename(world.path("new"), world.path("config.json")).unwrap();
+    drop(first);
+    thread::sleep(Duration::from_millis(1500)); // it would be told after a second
+    drop(second);
+    child.stderr = Some(stderr.into_inner());
+    world.wait(child).assert_success();
+}
+
+#[test]
 fn a_wait_for_another_run_is_not_told_where_it_is_quiet() {
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
@@ -327,7 +347,8 @@ fn the_config_is_not_uploaded_under_whatever_name() {
         let ran = world.run(arguments);
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
         assert!(
-            ran.stderr.contains("skipped: a file of wx-upload's own"),
+            ran.stderr
+                .contains("skipped: the config, its backups and the manifest are never uploaded"),
             "{}",
             ran.stderr
         );

@@ -781,6 +781,15 @@ fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
 
 #[cfg(unix)]
 #[test]
+fn a_run_that_is_refused_begins_no_manifest_and_repairs_none() {
+    let world = world(1);
+    let mut command = world.command(["--manifest", MANIFEST, "files"]);
+    command.env("SSL_CERT_FILE", "nowhere.pem");
+    world.assert_refused(&world.finish(command), &["SSL_CERT_FILE: nowhere.pem: "]);
+    assert!(!world.path(MANIFEST).exists());
+}
+
+#[test]
 fn a_manifest_may_be_a_link() {
     let world = world(2);
     fs::create_dir(world.path("elsewhere")).unwrap();

@@ -48,7 +48,14 @@ fn the_environment_can_name_no_other_host_over_http_either() {
     world.configure(json!({ "api_base": null }));
     let mut command = world.command(["a.txt"]);
     command.env("WX_API_BASE", "http://192.0.2.1");
-    world.assert_refused(&world.finish(command), &["http://192.0.2.1", "https"]);
+    let words = ["error: WX_API_BASE is http://192.0.2.1: ", "https"];
+    world.assert_refused(&world.finish(command), &words);
+    let mut command = world.command(["a.txt"]);
+    command.env("WX_API_BASE", "192.0.2.1");
+    world.assert_refused(
+        &world.finish(command),
+        &["error: WX_API_BASE must be like "],
+    );
 }
 
 #[test]
@@ -97,7 +104,10 @@ fn only_a_secret_that_everybody_may_read_is_noted() {
 fn assert_only_good_goes_up(world: &World, arguments: &[&str]) {
     let ran = world.run(arguments);
     assert_eq!(ran.status, Some(0), "{arguments:?}: {}", ran.stderr);
-    ran.assert_failure(0, &["skipped: a file of wx-upload's own"]);
+    ran.assert_failure(
+        0,
+        &["skipped: the config, its backups and the manifest are never uploaded"],
+    );
     for object in world.stand_in.objects().into_values() {
         assert_eq!(object.bytes.as_deref(), Some(&b"good.txt"[..]));
     }
