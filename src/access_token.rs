@@ -54,7 +54,9 @@ impl AccessToken {
 
     /// Whether it can be used, as far as is known; `refused` is one that cannot.
     pub fn is_usable(&self, refused: Option<&str>) -> bool {
-        !self.refused && unix_seconds() <= self.use_until && refused != Some(&self.text)
+        // `stable_token` may give the refused one again: one thread is to find that out, not each.
+        let is_other = self.unproven || refused != Some(&self.text);
+        !self.refused && unix_seconds() <= self.use_until && is_other
     }
 }
 

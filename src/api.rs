@@ -113,11 +113,12 @@ fn parse(json: &[u8]) -> Option<Value> {
 /// What the API says about a bad HTTP status, with a colon before it; empty if it says nothing.
 fn told_by(settings: &Settings, call: &Call, json: &[u8]) -> String {
     let reply = parse(json).unwrap_or_default();
-    match text_in(&reply, "errmsg") {
-        Some(errmsg) if reply["errcode"] != 0 => {
-            format!(": {}", quote(errmsg, &secrets(settings, call, &reply)))
-        }
-        _ => String::new(),
+    let errmsg =
+        text_in(&reply, "errmsg").map(|told| quote(told, &secrets(settings, call, &reply)));
+    match (reply["errcode"].as_i64(), errmsg) {
+        (Some(0), _) | (_, None) => String::new(),
+        (Some(errcode), Some(errmsg)) => format!(": errcode {errcode} ({errmsg})"),
+        (None, Some(errmsg)) => format!(": {errmsg}"),
     }
 }
 

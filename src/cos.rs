@@ -97,27 +97,24 @@ fn refused(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failu
             secrets.push(*value);
         }
     }
-    let told = quote(&cos_reason(&xml), &secrets);
+    let code = element(&xml, "Code").unwrap_or_default();
+    let message = element(&xml, "Message").unwrap_or_default();
+    let mut told = String::new();
+    for words in [code, message] {
+        if !words.is_empty() {
+            told += &format!(": {}", quote(words, &secrets));
+        }
+    }
+    if code == "RequestTimeTooSkewed" {
+        told += ": check this machine's clock";
+    }
     let mut failure = status_failed(Stage::Upload, reply, &told);
-    if reply.status() == 403 {
-        failure.cure = Cure::NewSignature; // they live 15 minutes
-    } else if element(&xml, "Code") == Some("SlowDown") {
+    if code == "SlowDown" {
         failure.cure = Cure::SlowDown(retry_after(reply));
+    } else if reply.status() == 403 {
+        failure.cure = Cure::NewSignature; // they live 15 minutes
     }
     failure
-}
-
-/// COS's own words for a refusal, with a colon before them; empty if there are none.
-fn cos_reason(xml: &str) -> String {
-    let message = element(xml, "Message").unwrap_or_default();
-    match element(xml, "Code") {
-        Some("RequestTimeTooSkewed") => {
-            let help = "check this machine's clock";
-            format!(": RequestTimeTooSkewed: {help}: {message}")
-        }
-        None | Some("") => String::new(),
-        Some(code) => format!(": {code}: {message}"),
-    }
 }
 
 /// The text of an XML element that holds nothing else.

@@ -81,9 +81,13 @@ impl FileBody<'_> {
         }
     }
 
-    /// Takes back what the console was told: these bytes have not arrived.
-    pub fn uncount(&self) {
+    /// What was read has not arrived: takes back what the console was told, and reads from the
+    /// beginning again.
+    pub fn start_again(&mut self) -> Result<(), Failure> {
         self.console.take_back_bytes(self.size() - self.left);
+        self.left = self.size();
+        self.crc = crc64fast::Digest::new();
+        self.file.rewind().map_err(unreadable)
     }
 
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

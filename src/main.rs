@@ -424,7 +424,12 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
     let attempt = || post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body);
     let reply = match run.course.with_retries(Stage::Link, attempt) {
         Ok(reply) => reply,
-        Err(failure) => return vec![Err(failure); file_ids.len()],
+        Err(mut failure) => {
+            for _ in file_ids {
+                failure = run.course.count_failure(failure);
+            }
+            return vec![Err(failure); file_ids.len()];
+        }
     };
     let mut links = Vec::new();
     for file_id in file_ids {
@@ -493,10 +498,18 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
 fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
     let mut body = FileBody::open(&file.path, run.console)?;
     let info = get_upload_file_info(run, &file.key)?;
-    let upload = || upload_file(run, &info, &file.key, &mut body);
-    if let Err(failure) = run.course.paced(Stage::Upload, upload) {
-        body.uncount();
-        return Err(failure);
+    loop {
+        let upload = || upload_file(run, &info, &file.key, &mut body);
+        match run.course.paced(Stage::Upload, upload) {
+            Ok(()) => break,
+            Err(failure) => {
+                body.start_again()?;
+                // Asked to come later, the file needs no other signature.
+                if !matches!(failure.cure, Cure::SlowDown(_)) {
+                    return Err(failure);
+                }
+            }
+        }
     }
     let recorded = run.manifest.record(&file.key, &body, &info.file_id);
     if let Err(error) = recorded {

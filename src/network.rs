@@ -59,7 +59,10 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
         return Ok(None);
     };
     let unusable = || {
-        format!("{name}: must be like http://HOST:PORT: other kinds of proxies are not supported")
+        format!(
+            "{name}: must be like http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, where special \
+             characters are percent-encoded: other kinds of proxies are not supported"
+        )
     };
     let proxy = Proxy::new(&url).map_err(|_| unusable())?;
     if !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
@@ -77,6 +80,9 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     }
     let no_proxy = variable("no_proxy").or_else(|| variable("NO_PROXY"));
     let mut exceptions = no_proxy.unwrap_or_default();
+    if exceptions.trim() == "*" {
+        return Ok(None);
+    }
     if !settings.https_only() && name.eq_ignore_ascii_case("HTTPS_PROXY") {
         // The API is plain http: in a container, nobody else may carry the calls that the platform
         // signs.
@@ -84,9 +90,10 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
         exceptions += ",";
         exceptions += api.host().unwrap_or_default();
     }
-    for host in exceptions.split(',') {
-        let host = host.trim().trim_start_matches('.');
-        if !host.is_empty() {
+    for host in exceptions.split([',', ' ']) {
+        let host = host.trim_matches('.');
+        // Among others, `*` says nothing, as in curl.
+        if !host.is_empty() && host != "*" {
             copy = copy.no_proxy(host).no_proxy(&format!(".{host}")); // the host, and all below it
         }
     }
@@ -128,6 +135,8 @@ struct ProxyConnector {
 enum First {
     #[default]
     Untried,
+    /// It led through, or the proxy did not answer: then to wait for one thread after the other
+    /// would take too long.
     Tried,
     /// HTTP 407, in ureq's words.
     WantsPassword(String),
@@ -161,6 +170,7 @@ impl<In: Transport> Connector<In> for ProxyConnector {
             Err(ureq::Error::ConnectProxyFailed(why)) if is_password_wanted(why) => {
                 *first = First::WantsPassword(why.clone());
             }
+            Err(ureq::Error::ConnectProxyFailed(_)) => {} // of the password it said nothing
             _ => *first = First::Tried,
         }
         connected

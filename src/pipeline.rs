@@ -244,6 +244,9 @@ impl UnderWay<'_> {
         }
         if why.cure == Cure::StopRun {
             self.no_links = Some(why.clone());
+            if stored.unchanged {
+                return; // it can wait for the next run, too
+            }
         }
         let file_id = stored.file_id;
         self.done.insert(index, Outcome::Linkless { file_id, why });

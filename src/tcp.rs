@@ -83,6 +83,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             tickets_due: details.uri.scheme_str() == Some("https"),
             replied: false,
             broken: false,
+            timed_out: false,
             buffers: LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER),
         })))
     }
@@ -155,6 +156,8 @@ pub struct Tcp {
     replied: bool,
     /// The peer takes nothing more, but has said something.
     broken: bool,
+    /// The peer has taken nothing for too long. TLS does not pass that on at once, but sends again.
+    timed_out: bool,
     buffers: LazyBuffers,
 }
 
@@ -194,7 +197,9 @@ impl Tcp {
             self.broken = true;
             return Ok(());
         }
-        Err(error.into())
+        let error = or_timeout(error, Timeout::PerWrite);
+        self.timed_out = matches!(error, ureq::Error::Timeout(_));
+        Err(error)
     }
 }
 
@@ -208,10 +213,11 @@ impl Transport for Tcp {
         if self.broken {
             return Ok(());
         }
-        match self.stream.write_all(&self.buffers.output()[..amount]) {
-            Ok(()) => {}
-            Err(error) if is_broken(&error) => return self.hear_last_words(error),
-            Err(error) => return Err(or_timeout(error, Timeout::PerWrite)),
+        if self.timed_out {
+            return Err(ureq::Error::Timeout(Timeout::PerWrite));
+        }
+        if let Err(error) = self.stream.write_all(&self.buffers.output()[..amount]) {
+            return self.hear_last_words(error);
         }
         self.sent += amount;
         if self.sent >= self.listen_after {
@@ -264,13 +270,6 @@ impl Transport for Tcp {
             && self.stream.read(&mut [0]).is_err_and(would_block)
             && self.stream.set_nonblocking(false).is_ok()
     }
-}
-
-fn is_broken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
-    )
 }
 
 /// What the system says of a time that is up, in ureq's words.

@@ -133,6 +133,10 @@ fn timed_out(agent: &Agent, timeout: Timeout) -> Trouble {
 }
 
 fn connection_failed(error: &io::Error) -> Trouble {
+    if error.kind() == ErrorKind::UnexpectedEof {
+        let what = "it closed the connection too early";
+        return Trouble::can_pass(ErrorKind::UnexpectedEof, what);
+    }
     let told = error.to_string();
     if told.contains("certificate") {
         return Trouble::lasts(ErrorKind::InvalidData, certificate_refused(&told));
@@ -185,16 +189,25 @@ fn proxy_refused(why: &str) -> Trouble {
     }
 }
 
+/// How rustls shows its own types.
+const DUMPS: [&str; 4] = ["Other(OtherError(", "))", "DnsName(\"", "\")"];
+
 /// What rustls says of a certificate, cut to a readable length, and what helps.
 fn certificate_refused(told: &str) -> String {
+    let mut told = told.to_owned();
+    for dump in DUMPS {
+        told = told.replace(dump, "");
+    }
     let help = if told.contains("UnknownIssuer") {
         "behind a company proxy, name the file with its authority's certificate in SSL_CERT_FILE"
     } else if told.contains("expired") || told.contains("not valid yet") {
         "check this machine's clock; if it is right, the server's certificate must be renewed"
     } else if told.contains("not valid for") {
         "another server has answered: check the address"
+    } else if told.contains("CaUsedAsEndEntity") {
+        "the server shows an authority's certificate as its own: it needs one signed by that"
     } else {
         "the server's certificate cannot be used"
     };
-    format!("{}: {help}", quote(told, &[]))
+    format!("{}: {help}", quote(&told, &[]))
 }

@@ -617,7 +617,7 @@ fn when_the_links_stop_the_run_no_more_are_asked_for() {
     ran.assert_failure(1, &["error: 获取下载链接失败: errcode 45009"]);
     assert_eq!(
         ran.counts(),
-        "0 uploaded (0 B), 50 failed, 0 skipped, 70 not attempted"
+        "0 uploaded (0 B), 0 failed, 0 skipped, 120 not attempted"
     );
     assert_eq!(world.count(Step::Link), before + 1);
 }

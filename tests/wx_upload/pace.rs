@@ -12,12 +12,14 @@ const FILES: usize = 600;
 /// How a service asks to slow down: at which step, and with which words.
 type Refusal = (Step, &'static str, fn() -> Fault);
 
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 8] = [
     (Step::Info, "errcode 45011 ", || Fault::Errcode(45011)),
     (Step::Info, "errcode -501004 ", || Fault::Errcode(-501004)),
     (Step::Info, "HTTP 429 ", || Fault::status(429, &[], "")),
     (Step::Link, "errcode 45011 ", || Fault::Errcode(45011)),
+    (Step::Link, "errcode -501004 ", || Fault::Errcode(-501004)),
     (Step::Link, "HTTP 429 ", || Fault::status(429, &[], "")),
+    (Step::Upload, "HTTP 429 ", || Fault::status(429, &[], "")),
     (Step::Upload, "SlowDown", || {
         Fault::cos_error(503, "SlowDown")
     }),
@@ -84,6 +86,20 @@ fn a_refusal_costs_no_try() {
     let ran = world.run(["--retries", "0", "files"]);
     assert_slowed_down(&ran, 1, "errcode 45011 ");
     assert_eq!(world.count(Step::Info), 5);
+}
+
+#[test]
+fn who_is_asked_to_come_later_by_cos_needs_no_other_signature() {
+    let world = World::with_files(&["a.txt"]);
+    let refusal = Fault::cos_error(503, "SlowDown");
+    world.stand_in.fault(Step::Upload, When::Times(3), refusal);
+    let ran = world.run(["a.txt"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    assert_eq!((world.count(Step::Upload), world.count(Step::Info)), (4, 1));
+    assert_eq!(
+        world.stand_in.objects()["temp3/a.txt"].bytes.as_deref(),
+        Some(&b"a.txt"[..])
+    );
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The services as they are documented, and what stands between: URLs as they come, names that COS
 //! understands in its own way, networks and proxies that let nothing through.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,18 +57,52 @@ fn raw_urls_are_encoded_as_the_script_did() {
     world.assert_proper();
 }
 
+/// What may stand in a URL after the host, and how `requests` 2.34 sends it.
+const TARGETS: [(&str, &str); 9] = [
+    ("/100%.txt?sign=%E4%BD", "/100%25.txt?sign=%E4%BD"),
+    ("/a%20b?x=100%", "/a%20b?x=100%25"),
+    (
+        "/图 片.txt?sign=a b&t=图#f g",
+        "/%E5%9B%BE%20%E7%89%87.txt?sign=a%20b&t=%E5%9B%BE",
+    ),
+    ("/%zz?%zz=1", "/%25zz?%25zz=1"),
+    ("/a\\b", "/a%5Cb"),
+    ("/%E5%9B%BE 1.jpg", "/%E5%9B%BE%201.jpg"),
+    ("/a;b,c=d@e:f$g!*'()", "/a;b,c=d@e:f$g!*'()"),
+    ("/x?y=[1]&z={2}|^`", "/x?y=%5B1%5D&z=%7B2%7D%7C%5E%60"),
+    ("/q?a?b/c", "/q?a?b/c"),
+];
+
+/// The request line's target that an upload has where `uploadfile` answers with this URL.
+fn sent_to(target: &str) -> String {
+    let world = World::with_files(&["a.txt"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}{target}", listener.local_addr().unwrap());
+    let answer = Fault::edit(move |reply| reply["url"] = url.as_str().into());
+    world.stand_in.fault(Step::Info, When::Always, answer);
+    let child = world.start(["--retries", "0", "a.txt"]);
+    let mut line = String::new();
+    let (client, _) = listener.accept().unwrap();
+    BufReader::new(&client).read_line(&mut line).unwrap();
+    drop((client, listener));
+    world.wait(child).assert_failure(1, &["上传文件失败"]);
+    let target = line
+        .strip_prefix("POST ")
+        .and_then(|line| line.strip_suffix(" HTTP/1.1\r\n"));
+    target.unwrap_or_else(|| panic!("{line}")).to_owned()
+}
+
 #[test]
-fn encoded_urls_stay_as_they_are() {
-    let names = URLS.map(|(name, _)| name);
-    let world = World::with_files(&names);
-    let asked = world.run(names);
-    asked.assert_success();
-    for request in world.stand_in.requests(Step::Upload) {
-        let sent = request.target.strip_prefix(BUCKET_PATH).unwrap();
-        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
-        assert!(sent.bytes().all(unreserved), "{sent}"); // as the stand-in encodes
+fn raw_and_encoded_urls_make_the_request_line_that_the_script_sent() {
+    for (target, sent) in TARGETS {
+        assert_eq!(sent_to(target), sent);
+        assert_eq!(sent_to(sent), sent);
     }
-    world.assert_proper();
+    for (name, encoded) in URLS {
+        let encoded = format!("/{encoded}");
+        assert_eq!(sent_to(&format!("/{name}")), encoded);
+        assert_eq!(sent_to(&encoded), encoded);
+    }
 }
 
 #[test]
@@ -149,14 +184,32 @@ fn with_token(world: &World, api_base: &str) {
 
 #[test]
 fn a_dead_network_is_told_once() {
+    let cases = ["1", "8", "64"].map(|jobs| (jobs.to_owned(), jobs));
+    side_by_side(cases, |jobs| {
+        let world = World::with_many(1000);
+        with_token(&world, "http://127.0.0.1:1");
+        let ran = world.run(["-j", jobs, "files"]);
+        let words = [
+            "error: 获取文件上传链接失败: 127.0.0.1: ",
+            "; the first 8 files all failed alike; the run was stopped\n",
+            "0 uploaded",
+        ];
+        ran.assert_failure(1, &words);
+        assert!(ran.stderr.lines().count() <= 10, "{}", ran.stderr);
+        assert!(ran.elapsed < Duration::from_secs(15), "{:?}", ran.elapsed);
+    });
+}
+
+#[test]
+fn a_dead_network_is_told_once_also_where_only_links_are_asked_for() {
     let world = World::with_many(1000);
+    let arguments = ["--manifest", "sent.jsonl", "files"];
+    world.run(arguments).assert_success();
     with_token(&world, "http://127.0.0.1:1");
-    let ran = world.run(["files"]);
-    ran.assert_failure(
-        1,
-        &["error: 获取文件上传链接失败: 127.0.0.1: ", "0 uploaded"],
-    );
-    assert!(ran.stderr.lines().count() <= 10, "{}", ran.stderr);
+    let ran = world.run(arguments);
+    let counts = "0 uploaded (0 B), 0 failed, 0 skipped, 1000 not attempted";
+    ran.assert_failure(1, &["error: 获取下载链接失败: 127.0.0.1: ", counts]);
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
     assert!(ran.elapsed < Duration::from_secs(15), "{:?}", ran.elapsed);
 }
 
@@ -277,6 +330,21 @@ fn a_proxy_that_wants_another_password_is_asked_once() {
     );
     assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
     assert_eq!(*asked.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_proxy_that_wants_another_password_after_a_hiccup_is_asked_once_more() {
+    static HICCUP: Once = Once::new();
+    let (url, asked) = proxy(|client| {
+        let mut answer = "407 Proxy Authentication Required";
+        HICCUP.call_once(|| answer = "502 Bad Gateway");
+        client
+            .write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes())
+            .ok();
+    });
+    let ran = run_through(&url, 100, &["-j", "64", "files"]);
+    ran.assert_failure(1, &["HTTP 502", "HTTP 407", "1 failed, 0 skipped, 99 not"]);
+    assert_eq!(*asked.lock().unwrap(), 2);
 }
 
 #[test]

@@ -685,6 +685,20 @@ fn a_token_of_a_short_life_serves_more_than_one_call() {
 }
 
 #[test]
+fn a_stable_token_that_is_given_again_though_it_is_refused_is_asked_for_once() {
+    let world = World::with_many(20);
+    world.configure(json!({ "auth": "stable_token" }));
+    world.run(["files"]).assert_success();
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::Errcode(40001));
+    let before = world.count(Step::Token);
+    let ran = world.run(["files"]);
+    ran.assert_failure(1, &["errcode 40001 ", "20 not attempted"]);
+    assert_eq!(world.count(Step::Token), before + 1);
+}
+
+#[test]
 fn a_secret_that_is_wrong_is_told_without_a_word_of_tokens() {
     for auth in ["token", "stable_token"] {
         let world = World::with_many(1);
@@ -734,7 +748,10 @@ fn a_4xx_with_an_errmsg_tells_it_without_secrets() {
             .stand_in
             .fault(step, When::Always, Fault::custom(refuse));
         let ran = world.run(["files"]);
-        ran.assert_failure(1, &["HTTP 404 Not Found: no such route: /", "***"]);
+        ran.assert_failure(
+            1,
+            &["HTTP 404 Not Found: errcode 7 (no such route: /", "***"],
+        );
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Certificate {
     ManyOtherHosts,
     /// [`StandIn::ca_pem`] is another authority's.
     UnknownAuthority,
+    /// It is the authority's own.
+    Authority,
 }
 
 /// A server configuration and the authority to trust.
@@ -36,10 +38,14 @@ pub(crate) fn tls(certificate: Certificate) -> (ServerConfig, String) {
     params
         .extended_key_usages
         .push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
-    let key = KeyPair::generate().expect("a key pair");
+    let own_key = KeyPair::generate().expect("a key pair");
     let leaf = params
-        .signed_by(&key, &authority)
+        .signed_by(&own_key, &authority)
         .expect("a signed certificate");
+    let (leaf, key) = match certificate {
+        Certificate::Authority => (authority.der(), authority.key()),
+        _ => (leaf.der(), &own_key),
+    };
 
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -47,7 +53,7 @@ pub(crate) fn tls(certificate: Certificate) -> (ServerConfig, String) {
         .expect("protocol versions of ring")
         .with_no_client_auth()
         .with_single_cert(
-            vec![leaf.der().clone()],
+            vec![leaf.clone()],
             PrivateKeyDer::Pkcs8(key.serialize_der().into()),
         )
         .expect("a certificate and its key");
