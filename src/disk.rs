@@ -19,53 +19,96 @@ const TOLD_AFTER: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
-/// Who owns a file. (Only Unix tells.)
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    user: u32,
-    group: u32,
+/// What makes a file the same under another name: device and inode, where the system tells.
+#[cfg(unix)]
+pub type Identity = (u64, u64);
+
+#[cfg(unix)]
+pub fn identity(_: &Path, metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
 }
 
-impl Owner {
-    /// The owner of the file at `path`, if there is one.
-    pub fn of(path: &Path) -> Option<Owner> {
-        fs::metadata(path)
-            .ok()
-            .map(|metadata| Owner::in_(&metadata))
+#[cfg(not(unix))]
+pub type Identity = PathBuf;
+
+#[cfg(not(unix))]
+pub fn identity(real: &Path, _: &Metadata) -> Identity {
+    real.to_owned()
+}
+
+/// A file as it was when it was looked at.
+pub struct FileState {
+    /// Where it really is.
+    real: PathBuf,
+    metadata: Metadata,
+}
+
+impl FileState {
+    /// What is at `path` now.
+    pub fn of(path: &Path) -> io::Result<FileState> {
+        let real = path.canonicalize()?;
+        let metadata = fs::metadata(&real)?;
+        Ok(FileState { real, metadata })
     }
 
-    #[cfg(unix)]
-    fn in_(metadata: &Metadata) -> Owner {
-        Owner {
-            user: metadata.uid(),
-            group: metadata.gid(),
-        }
+    /// Whether the file that was at this place before belonged to the same owner.
+    pub fn has_owner_of(&self, before: &FileState) -> bool {
+        self.real == before.real && owner(&self.metadata) == owner(&before.metadata)
     }
 
-    #[cfg(not(unix))]
-    fn in_(_: &Metadata) -> Owner {
-        Owner { user: 0, group: 0 }
+    /// Whether the same file is still there, and nobody has written to it or made it another's.
+    fn is_current(&self) -> bool {
+        let Ok(now) = fs::metadata(&self.real) else {
+            return false;
+        };
+        let seen = &self.metadata;
+        identity(&self.real, &now) == identity(&self.real, seen)
+            && now.len() == seen.len()
+            && now.modified().ok() == seen.modified().ok()
+            && changed(&now) == changed(seen)
     }
 }
 
-/// Replaces the file at `path`, which must still be `owner`'s: at any moment there is either the old
-/// one or the new one, whole. Its owner and permissions stay, or else the file is left alone; a link
-/// to it stays a link.
-pub fn replace_file(path: &Path, bytes: &[u8], owner: Option<Owner>) -> io::Result<()> {
-    let path = path.canonicalize()?;
-    let old = fs::metadata(&path)?;
-    if owner != Some(Owner::in_(&old)) {
-        return Err(io::Error::other("it belongs to somebody else now"));
-    }
-    if has_other_names(&old) {
+/// User and group. (Only Unix tells.)
+#[cfg(unix)]
+fn owner(metadata: &Metadata) -> (u32, u32) {
+    (metadata.uid(), metadata.gid())
+}
+
+#[cfg(not(unix))]
+fn owner(_: &Metadata) -> (u32, u32) {
+    (0, 0)
+}
+
+/// When a file was last changed in any way. (Only Unix tells.)
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> (i64, i64) {
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> (i64, i64) {
+    (0, 0)
+}
+
+/// Replaces the file that was looked at as `seen`: at any moment there is either the old one or the
+/// new one, whole. Its owner and permissions stay, or else the file is left alone; a link to it
+/// stays a link. Returns whether it was replaced: not where it has changed since it was seen.
+pub fn replace_file(seen: &FileState, bytes: &[u8]) -> io::Result<bool> {
+    if has_other_names(&seen.metadata) {
         let why = "it has another hard link, which would keep the old content: remove that link";
         return Err(io::Error::other(why));
     }
-    let new_path = name_of_its_own(&path);
+    let new_path = name_of_its_own(&seen.real);
     let mut new = create_private(&new_path)?;
-    let replaced = write_like(&mut new, bytes, &old).and_then(|()| rename(&new_path, &path));
-    if replaced.is_err() {
-        let _ = fs::remove_file(&new_path); // the error that is told is the one before
+    let written = write_like(&mut new, bytes, &seen.metadata);
+    let replaced = match written {
+        Ok(()) if seen.is_current() => rename(&new_path, &seen.real).map(|()| true),
+        Ok(()) => Ok(false),
+        Err(error) => Err(error),
+    };
+    if !matches!(replaced, Ok(true)) {
+        let _ = fs::remove_file(&new_path); // what is told is the error before
     }
     replaced
 }
@@ -89,7 +132,7 @@ fn name_of_its_own(path: &Path) -> PathBuf {
 /// Writes `bytes` to the disk, into a file that gets the owner and the permissions of the `old`.
 fn write_like(new: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
-    if Owner::in_(old) != Owner::in_(&new.metadata()?) {
+    if owner(old) != owner(&new.metadata()?) {
         std::os::unix::fs::fchown(&*new, Some(old.uid()), Some(old.gid())).map_err(|_| {
             io::Error::other("its owner and group could not be kept: run wx-upload as its owner")
         })?;
@@ -192,7 +235,7 @@ fn open_for_locking(path: &Path) -> io::Result<File> {
 #[cfg(unix)]
 fn is_still_there(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
-        (Ok(locked), Ok(now)) => (locked.dev(), locked.ino()) == (now.dev(), now.ino()),
+        (Ok(locked), Ok(now)) => identity(path, &locked) == identity(path, &now),
         _ => true,
     }
 }

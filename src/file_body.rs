@@ -11,6 +11,7 @@ use crate::cloud_name::{MAX_FILE_BYTES, TOO_LARGE};
 use crate::disk;
 use crate::failure::{Cure, Failure, Kind, Stage};
 use crate::output::Console;
+use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 
 /// So much of a text file tells its encoding.
 const BEGINNING: u64 = 64 << 10;
@@ -26,9 +27,17 @@ pub struct FileBody<'a> {
 }
 
 impl FileBody<'_> {
-    /// Opens a regular file. `console` is told of the bytes read.
-    pub fn open<'a>(path: &Path, console: &'a Console) -> Result<FileBody<'a>, Failure> {
+    /// Opens a regular file that is none of the program's `own`. `console` is told of the bytes
+    /// read.
+    pub fn open<'a>(
+        path: &Path,
+        own: &OwnFiles,
+        console: &'a Console,
+    ) -> Result<FileBody<'a>, Failure> {
         let file = disk::open_regular(path).map_err(unreadable)?;
+        if own.contain_opened(path, &file).map_err(unreadable)? {
+            return Err(unusable(NEVER_UPLOADED));
+        }
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.len() > MAX_FILE_BYTES {
             return Err(unusable(TOO_LARGE));

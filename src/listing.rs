@@ -7,14 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
-#[cfg(unix)]
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::vec;
 
 use crate::cloud_name::{self, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
 use crate::options::Settings;
+use crate::own_files::{NEVER_UPLOADED, OwnFiles, identity_of, real_path};
 
+const HIDDEN: &str = "its name begins with a dot (give its path to upload it)";
 const NOT_UTF8: &str = "its name is not UTF-8: rename it";
 
 /// A file to upload, as it was listed.
@@ -37,10 +37,10 @@ pub struct Listing {
 
 /// Lists what the user named, or else the fixed directory. What a person typed is checked here: the
 /// error is a sentence about it.
-pub fn list_files(settings: &Settings) -> Result<Listing, String> {
+pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String> {
     let mut lister = Lister {
         settings,
-        own: OwnFiles::of(settings),
+        own,
         files: Vec::new(),
         notes: Vec::new(),
     };
@@ -92,10 +92,12 @@ fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Lis
 
 /// Whether the file at `other`, which has the same cloud name, is the same file.
 fn check_double(file: &LocalFile, other: &Path) -> Result<(), String> {
-    let (one, two) = (real_path(other), real_path(&file.path));
-    if one == two {
+    if let (Some(one), Some(two)) = (identity_of(other), identity_of(&file.path))
+        && one == two
+    {
         return Ok(());
     }
+    let (one, two) = (real_path(other), real_path(&file.path));
     let (one, two, key) = (one.display(), two.display(), &file.key);
     Err(format!(
         "{one} and {two} would both become {key} in the cloud: rename one of them, or upload them \
@@ -103,79 +105,14 @@ fn check_double(file: &LocalFile, other: &Path) -> Result<(), String> {
     ))
 }
 
-fn real_path(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
-}
-
-/// The program's own files, which are never uploaded, under whatever name: the config holds secrets.
-struct OwnFiles {
-    /// The config as it was named, and where it really is: backups lie beside either.
-    configs: [PathBuf; 2],
-    /// Of the config and the manifest.
-    identities: Vec<Identity>,
-}
-
-impl OwnFiles {
-    fn of(settings: &Settings) -> OwnFiles {
-        let mut identities = Vec::new();
-        for own in [Some(&settings.config), settings.manifest.as_ref()] {
-            if let Some(own) = own.map(|own| real_path(own))
-                && let Ok(metadata) = fs::metadata(&own)
-            {
-                identities.push(identity(&own, &metadata));
-            }
-        }
-        let config = &settings.config;
-        let directory = match config.parent() {
-            Some(parent) if parent != Path::new("") => real_path(parent),
-            _ => real_path(Path::new(".")),
-        };
-        let named = directory.join(config.file_name().unwrap_or_default());
-        OwnFiles {
-            configs: [named, real_path(config)],
-            identities,
-        }
-    }
-
-    /// Whether the file at the real path `real` is one of them, or one that lies beside the config
-    /// and begins with its name: a backup of it.
-    fn contain(&self, real: &Path, metadata: &Metadata) -> bool {
-        let is_backup = |config: &PathBuf| match (real.file_name(), config.file_name()) {
-            (Some(name), Some(config_name)) => {
-                begins_with(name, config_name) && real.parent() == config.parent()
-            }
-            _ => false,
-        };
-        self.configs.iter().any(is_backup) || self.identities.contains(&identity(real, metadata))
-    }
-}
-
-fn begins_with(name: &OsStr, beginning: &OsStr) -> bool {
-    name.as_encoded_bytes()
-        .starts_with(beginning.as_encoded_bytes())
-}
-
-/// What makes a file the same under another name: device and inode, where the system tells.
-#[cfg(unix)]
-type Identity = (u64, u64);
-
-#[cfg(unix)]
-fn identity(_: &Path, metadata: &Metadata) -> Identity {
-    (metadata.dev(), metadata.ino())
-}
-
-#[cfg(not(unix))]
-type Identity = PathBuf;
-
-#[cfg(not(unix))]
-fn identity(real: &Path, _: &Metadata) -> Identity {
-    real.to_owned()
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// What is known while directories are walked.
 struct Lister<'a> {
     settings: &'a Settings,
-    own: OwnFiles,
+    own: &'a OwnFiles,
     files: Vec<LocalFile>,
     notes: Vec<String>,
 }
@@ -245,23 +182,29 @@ impl Lister<'_> {
         path: &Path,
         name: &OsStr,
     ) -> io::Result<Option<Directory>> {
-        if self.settings.recursive && begins_with(name, OsStr::new(".")) {
-            self.skip(
-                path,
-                "its name begins with a dot (give its path to upload it)",
-            );
+        let recursive = self.settings.recursive;
+        if recursive && is_hidden(name) {
+            self.skip(path, HIDDEN);
+            return Ok(None);
+        }
+        let mut real = directory.real.join(name);
+        if self.own.are_beside(&real) {
+            self.skip(path, NEVER_UPLOADED); // before it is looked at: a run that saves may remove it
             return Ok(None);
         }
         let mut metadata = fs::symlink_metadata(path)?;
-        let mut real = directory.real.join(name);
         let is_link = metadata.is_symlink();
         if is_link {
             real = path.canonicalize()?;
             metadata = fs::metadata(&real)?;
         }
         if !metadata.is_dir() {
-            self.add_file(path, &real, &metadata, &directory.below);
-        } else if !self.settings.recursive {
+            if recursive && is_link && real.file_name().is_some_and(is_hidden) {
+                self.skip(path, HIDDEN);
+            } else {
+                self.add_file(path, &real, &metadata, &directory.below);
+            }
+        } else if !recursive {
             self.skip(path, "a directory (use -r to upload what is in it)");
         } else if is_link {
             self.skip(
@@ -283,10 +226,7 @@ impl Lister<'_> {
     /// Adds what is no directory. Its name is that of the file that it really is, as in the script.
     fn add_file(&mut self, path: &Path, real: &Path, metadata: &Metadata, below: &str) {
         if self.own.contain(real, metadata) {
-            return self.skip(
-                path,
-                "the config, its backups and the manifest are never uploaded",
-            );
+            return self.skip(path, NEVER_UPLOADED);
         }
         if !metadata.is_file() {
             return self.skip(path, "not a regular file");

@@ -27,6 +27,7 @@ mod manifest;
 mod network;
 mod options;
 mod output;
+mod own_files;
 mod pace;
 mod pipeline;
 mod retry;
@@ -47,7 +48,7 @@ use access_token::{AccessToken, SharedToken, unix_seconds};
 use api::{Call, call_api, text_field};
 use cloud_name::is_file_id;
 use cos::{content_type, post_object};
-use disk::Owner;
+use disk::FileState;
 use failure::{Cure, Failure, Kind, Stage, quote};
 use file_body::FileBody;
 use listing::{Listing, LocalFile, list_files};
@@ -55,6 +56,7 @@ use manifest::Manifest;
 use network::http_agent;
 use options::{Auth, Command, Format, Options, Settings, parse_options, text_in};
 use output::{Console, complain, failed_line, human_bytes, linked_line, listed_line, print};
+use own_files::OwnFiles;
 use pipeline::{Outcome, Stored};
 use retry::Course;
 
@@ -78,7 +80,8 @@ fn try_main() -> Result<ExitCode, String> {
     let config = load_config(&options.config)?;
     let token = AccessToken::saved_in(&config);
     let settings = Settings::new(options, &config, token.is_none())?;
-    let listing = list_files(&settings)?;
+    let own = OwnFiles::of(&settings);
+    let listing = list_files(&settings, &own)?;
     let agent = http_agent(&settings)?;
     let console = Console::new(&settings, &listing.files);
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
@@ -90,6 +93,7 @@ fn try_main() -> Result<ExitCode, String> {
         agent,
         course: Course::new(settings.retries, &console),
         console: &console,
+        own: &own,
         token: SharedToken::new(token),
         settings,
         manifest,
@@ -102,7 +106,8 @@ fn say_beforehand(settings: &Settings, config: &Value, console: &Console, listin
     if text_in(config, "secret").is_some() && disk::is_public(&settings.config) {
         let path = settings.config.display();
         console.note(&format!(
-            "note: {path}: everybody on this machine can read its `secret`: chmod o-r '{path}'"
+            "note: {path}: everybody on this machine can read its `secret`{}",
+            mend_by_chmod(&path.to_string())
         ));
     }
     for note in &listing.notes {
@@ -113,11 +118,22 @@ fn say_beforehand(settings: &Settings, config: &Value, console: &Console, listin
     }
 }
 
+/// The command that keeps the config private, with a colon before it: for who pastes it, and so only
+/// where the path holds nothing that a shell understands.
+fn mend_by_chmod(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || " /._-".contains(c);
+    if path.starts_with('-') || !path.chars().all(is_plain) {
+        return String::new();
+    }
+    format!(": chmod o-r '{path}'")
+}
+
 /// What all steps and threads share.
 struct Run<'a> {
     settings: Settings,
     agent: Agent,
     console: &'a Console,
+    own: &'a OwnFiles,
     course: Course<'a>,
     manifest: Manifest<'a>,
     token: SharedToken,
@@ -183,16 +199,16 @@ fn load_config(path: &Path) -> Result<Value, String> {
     Ok(config)
 }
 
-/// Replaces the config file whole, if it still is `owner`'s. Four spaces of indentation, as the
-/// script wrote it.
-fn save_config(config: &Value, path: &Path, owner: Option<Owner>) -> io::Result<()> {
+/// Replaces the config file whole, with four spaces of indentation, as the script wrote it. Returns
+/// whether it did: not where the file has changed since it was `seen`.
+fn save_config(config: &Value, seen: &FileState) -> io::Result<bool> {
     let mut json = String::new();
     // serde_json indents by two, and its strings hold no raw newline.
     for line in format!("{config:#}").lines() {
         let indent = line.len() - line.trim_start().len();
         json += &format!("{:indent$}{line}\n", "");
     }
-    disk::replace_file(path, json.as_bytes(), owner)
+    disk::replace_file(seen, json.as_bytes())
 }
 
 /// Writes the config to fill in, for `--init`.
@@ -242,11 +258,11 @@ fn new_access_token(run: &Run, refused: Option<&str>) -> Result<AccessToken, Fai
     {
         return Ok(saved);
     }
-    let owner = Owner::of(path);
+    let before = FileState::of(path);
     match run.course.with_retries(Stage::Token, || fetch_token(run)) {
         Ok(fetched) => {
             let token = AccessToken::new(&fetched.text, fetched.expires_in, refused.is_some());
-            if let Err(why) = save_token(path, owner, &fetched) {
+            if let Err(why) = save_token(path, before, &fetched) {
                 let path = path.display();
                 run.console.warn(&format!(
                     "{path}: the new token could not be saved, so the next run asks for another: {why}"
@@ -258,14 +274,28 @@ fn new_access_token(run: &Run, refused: Option<&str>) -> Result<AccessToken, Fai
     }
 }
 
-/// Saves a new token in the config, which is read again: it may have been edited meanwhile. The
-/// error is a sentence.
-fn save_token(path: &Path, owner: Option<Owner>, token: &NewToken) -> Result<(), String> {
-    let mut config = load_config(path)?;
-    config["create_time"] = unix_seconds().into();
-    config["expires_in"] = token.expires_in.into();
-    config["access_token"] = token.text.as_str().into();
-    save_config(&config, path, owner).map_err(|error| error.to_string())
+/// So often the config may be edited, or saved by another run, just when a token is to be saved.
+const SAVE_TRIES: usize = 100;
+
+/// Saves a new token in the config, which is read again, for it may have been edited since: the
+/// three keys of the token are changed and nothing else. `before` the token was fetched it was this
+/// file. The error is a sentence.
+fn save_token(path: &Path, before: io::Result<FileState>, token: &NewToken) -> Result<(), String> {
+    let before = before.map_err(|error| error.to_string())?;
+    for _ in 0..SAVE_TRIES {
+        let seen = FileState::of(path).map_err(|error| error.to_string())?;
+        if !seen.has_owner_of(&before) {
+            return Err("it belongs to somebody else now, or is elsewhere".into());
+        }
+        let mut config = load_config(path)?;
+        config["create_time"] = unix_seconds().into();
+        config["expires_in"] = token.expires_in.into();
+        config["access_token"] = token.text.as_str().into();
+        if save_config(&config, &seen).map_err(|error| error.to_string())? {
+            return Ok(());
+        }
+    }
+    Err("it is edited all the time".into())
 }
 
 /// What the API gives for `appid` and `secret`.
@@ -441,6 +471,9 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
     links
 }
 
+/// Many links may wait for the file that is printed before them.
+const MAX_LINK_BYTES: usize = 8 << 10;
+
 /// The link of one file in the reply.
 fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
     let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, Cure::Nothing, why));
@@ -453,8 +486,11 @@ fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
     };
     match status {
         0 => {
-            let url = text_field(Stage::Link, entry, "download_url")?;
-            Ok(url::encoded(&url))
+            let url = url::encoded(&text_field(Stage::Link, entry, "download_url")?);
+            if url.len() > MAX_LINK_BYTES {
+                return odd("its link is longer than 8 KiB");
+            }
+            Ok(url)
         }
         1 => {
             let why = "COS took the file, but the API does not find it (STORAGE_FILE_NONEXIST): \
@@ -496,7 +532,7 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
 
 /// One try: steps 1 to 3. (Step 1 is a part of 2: see `post_json`.)
 fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
-    let mut body = FileBody::open(&file.path, run.console)?;
+    let mut body = FileBody::open(&file.path, run.own, run.console)?;
     let info = get_upload_file_info(run, &file.key)?;
     loop {
         let upload = || upload_file(run, &info, &file.key, &mut body);

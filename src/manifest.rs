@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -26,13 +26,19 @@ const BEGINNING: &[u8] = b"{\"key\":\"";
 /// The manifest of a run; without `--manifest`, one that knows nothing.
 pub struct Manifest<'a> {
     console: &'a Console,
-    path: Option<PathBuf>,
     env: String,
     /// By key.
     known: HashMap<String, Upload>,
-    /// Locked by the thread that writes. Whether the file itself can't be: then that is not tried
-    /// again. Let there be one run at a time.
-    is_lockless: Mutex<bool>,
+    /// Where uploads are recorded, by one thread at a time.
+    records: Option<Mutex<Records>>,
+}
+
+/// The manifest's file, to be appended to. It stays open: another file in its place is none of ours.
+struct Records {
+    file: File,
+    shown: String,
+    /// It can't be locked. Then that is not tried again: let there be one run at a time.
+    is_lockless: bool,
 }
 
 /// An upload of an earlier run.
@@ -53,10 +59,9 @@ impl Manifest<'_> {
     ) -> Result<Manifest<'a>, String> {
         let mut manifest = Manifest {
             console,
-            path: None,
             env: settings.env.clone(),
             known: HashMap::new(),
-            is_lockless: Mutex::new(false),
+            records: None,
         };
         let Some(path) = &settings.manifest else {
             return Ok(manifest);
@@ -64,33 +69,35 @@ impl Manifest<'_> {
         if settings.dry_run && !path.exists() {
             return Ok(manifest);
         }
-        manifest.path = Some(path.clone());
         let keys = files.iter().map(|file| &*file.key).collect();
-        let read = manifest.read(path, !settings.dry_run, &keys);
+        let read = manifest.read(path, settings.dry_run, &keys);
         read.map_err(|error| format!("--manifest {}: {error}", path.display()))?;
         Ok(manifest)
     }
 
-    fn read(&mut self, path: &Path, writable: bool, keys: &HashSet<&str>) -> io::Result<()> {
+    fn read(&mut self, path: &Path, dry_run: bool, keys: &HashSet<&str>) -> io::Result<()> {
         let mut options = OpenOptions::new();
-        options.read(true).write(writable).create(writable);
-        let file = open_regular_with(&mut options, path)?;
-        if writable {
-            *self.is_lockless.lock().unwrap() = !self.lock(&file, path);
+        options.read(true);
+        if dry_run {
+            let file = open_regular_with(&mut options, path)?;
+            self.read_lines(&file, file.metadata()?.len(), keys)?;
+            return Ok(());
         }
-        let size = file.metadata()?.len();
-        let whole = self.read_lines(&file, size, keys)?;
-        if writable && whole < size {
-            file.set_len(whole)?;
+        let file = open_regular_with(options.append(true).create(true), path)?;
+        let mut records = Records {
+            file,
+            shown: path.display().to_string(),
+            is_lockless: false,
+        };
+        records.lock(self.console);
+        let size = records.file.metadata()?.len();
+        let whole = self.read_lines(&records.file, size, keys)?;
+        if whole < size {
+            records.file.set_len(whole)?;
         }
+        records.unlock();
+        self.records = Some(Mutex::new(records));
         Ok(())
-    }
-
-    /// Locks the file against other runs. Returns whether that could be.
-    fn lock(&self, file: &File, path: &Path) -> bool {
-        let path = path.display();
-        let note = format!("note: waiting for another run, which is using {path}");
-        lock_file(file, || self.console.note(&note))
     }
 
     /// Reads the lines of a file of `size` bytes. Returns the length of those that are whole. What
@@ -157,7 +164,7 @@ impl Manifest<'_> {
 
     /// Appends what was uploaded: `file`, as it was when it was opened.
     pub fn record(&self, key: &str, file: &FileBody, file_id: &str) -> io::Result<()> {
-        let Some(path) = &self.path else {
+        let Some(records) = &self.records else {
             return Ok(());
         };
         let entry = json!({
@@ -168,19 +175,40 @@ impl Manifest<'_> {
             "crc64": file.crc64().to_string(), // too long for the numbers of jq and JavaScript
             "file_id": file_id,
         });
-        let mut is_lockless = self.is_lockless.lock().unwrap();
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true);
-        let mut manifest = open_regular_with(&mut options, path)?;
-        if !*is_lockless {
-            *is_lockless = !self.lock(&manifest, path); // till it is closed
+        let mut records = records.lock().unwrap();
+        records.lock(self.console);
+        let appended = records.append(&entry);
+        records.unlock();
+        appended
+    }
+}
+
+impl Records {
+    /// Keeps other runs out.
+    fn lock(&mut self, console: &Console) {
+        let note = format!(
+            "note: waiting for another run, which is using {}",
+            self.shown
+        );
+        if !self.is_lockless {
+            self.is_lockless = !lock_file(&self.file, || console.note(&note));
         }
+    }
+
+    fn unlock(&self) {
+        if !self.is_lockless {
+            let _ = self.file.unlock(); // its end unlocks it, too
+        }
+    }
+
+    fn append(&mut self, entry: &Value) -> io::Result<()> {
         let mut last = [b'\n'];
-        if manifest.seek(SeekFrom::End(-1)).is_ok() {
-            manifest.read_exact(&mut last)?;
+        if self.file.seek(SeekFrom::End(-1)).is_ok() {
+            self.file.read_exact(&mut last)?;
         }
         let after_torn = if last == *b"\n" { "" } else { "\n" };
-        manifest.write_all(format!("{after_torn}{entry}\n").as_bytes())
+        self.file
+            .write_all(format!("{after_torn}{entry}\n").as_bytes())
     }
 }
 

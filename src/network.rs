@@ -3,7 +3,7 @@
 //! Does not know what is sent.
 
 use std::env;
-use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,9 +15,13 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Proxy, ProxyProtocol};
 
-use crate::options::{Settings, variable};
+use crate::disk::open_regular;
+use crate::options::{Settings, is_this_machine, variable};
 use crate::tcp::{CONNECT_TIMEOUT, INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
 use crate::trouble::{REPLY_TIMEOUTS, is_password_wanted};
+
+/// All authorities that there are take a few hundred KiB.
+const MAX_PEM_BYTES: u64 = 16 << 20;
 
 /// The one agent of all threads, with the connections that they keep alive. The error is a sentence
 /// about the environment.
@@ -83,12 +87,14 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     if exceptions.trim() == "*" {
         return Ok(None);
     }
-    if !settings.https_only() && name.eq_ignore_ascii_case("HTTPS_PROXY") {
-        // The API is plain http: in a container, nobody else may carry the calls that the platform
-        // signs.
-        let api: Uri = settings.api_base.parse().unwrap_or_default();
+    let api: Uri = settings.api_base.parse().unwrap_or_default();
+    let api_host = api.host().unwrap_or_default();
+    // Where the API is plain http, HTTPS_PROXY is not meant; and what may be sent to this machine
+    // alone must not go to another one, whose own "localhost" it would become.
+    let is_for_https = name.eq_ignore_ascii_case("HTTPS_PROXY");
+    if !settings.https_only() && (is_for_https || is_this_machine(api_host)) {
         exceptions += ",";
-        exceptions += api.host().unwrap_or_default();
+        exceptions += api_host;
     }
     for host in exceptions.split([',', ' ']) {
         let host = host.trim_matches('.');
@@ -107,7 +113,10 @@ fn root_certs() -> Result<RootCerts, String> {
         return Ok(RootCerts::WebPki);
     };
     let shown = Path::new(&path).display();
-    let pem = fs::read(&path).map_err(|error| format!("SSL_CERT_FILE: {shown}: {error}"))?;
+    let mut pem = Vec::new();
+    let read = open_regular(Path::new(&path))
+        .and_then(|file| file.take(MAX_PEM_BYTES).read_to_end(&mut pem));
+    read.map_err(|error| format!("SSL_CERT_FILE: {shown}: {error}"))?;
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
         if let Ok(PemItem::Certificate(certificate)) = item {

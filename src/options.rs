@@ -5,7 +5,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -363,9 +363,17 @@ fn base_uri(url: &str) -> Option<Uri> {
     (is_http && is_host && is_bare).then_some(uri)
 }
 
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    match address.parse::<IpAddr>() {
+/// Whether the host of a URL is this machine itself.
+pub fn is_this_machine(host: &str) -> bool {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    if let Some(address) = bracketed {
+        return address
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| address.is_loopback());
+    }
+    match host.parse::<Ipv4Addr>() {
         Ok(address) => address.is_loopback(),
         Err(_) => host.eq_ignore_ascii_case("localhost"),
     }

@@ -43,8 +43,8 @@ pub fn retry_after(reply: &Response<Body>) -> Duration {
 pub fn request_failed(agent: &Agent, stage: Stage, url: &str, error: ureq::Error) -> Failure {
     let uri: Uri = url.parse().unwrap_or_default();
     let host = match uri.scheme() {
-        Some(_) => uri.host().unwrap_or("the upload URL"),
-        None => "the upload URL",
+        Some(_) => quote(uri.host().unwrap_or("the upload URL"), &[]),
+        None => "the upload URL".to_owned(),
     };
     let via = match agent.config().proxy() {
         Some(proxy) if !proxy.is_no_proxy(&uri) => {

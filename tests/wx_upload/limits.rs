@@ -3,7 +3,7 @@
 
 use stand_in::{Certificate, Fault, StandIn, Step, When, file_id_of};
 
-use crate::harness::{World, side_by_side};
+use crate::harness::{PATIENCE, World, side_by_side};
 use crate::unix::after;
 
 // ---- The system's -------------------------------------------------------------------------------
@@ -69,6 +69,28 @@ fn a_reply_may_have_64_kib_and_one_with_links_1_mib() {
         let longer = format!("its reply is longer than {} KiB", most >> 10);
         run_with_reply_of(most + 1).assert_failure(1, &[&longer]);
     });
+}
+
+#[test]
+fn links_that_wait_for_a_slow_first_file_are_no_burden() {
+    const FILES: usize = 200;
+    let world = World::with_many(FILES);
+    world
+        .stand_in
+        .fault(Step::Upload, When::Nth(1), Fault::Hold);
+    let long = format!("https://x/{}", " ".repeat(1_000_000 / 50));
+    let answer = Fault::edit(move |reply| {
+        for entry in reply["file_list"].as_array_mut().unwrap() {
+            entry["download_url"] = long.as_str().into();
+        }
+    });
+    world.stand_in.fault(Step::Link, When::Always, answer);
+    let child = world.start(["-j", "2", "files"]);
+    assert!(world.stand_in.wait_for(Step::Upload, FILES, PATIENCE));
+    world.stand_in.open_gate();
+    let ran = world.wait(child);
+    ran.assert_failure(1, &["its link is longer than 8 KiB"]);
+    assert!(ran.peak_kib < 12 << 10, "{} KiB", ran.peak_kib);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use stand_in::{Fault, SECRET, Step, When};
 
-use crate::harness::{MOST_KIB, PATIENCE, Ran, World, side_by_side, spawn};
-use crate::unix::{after, is_root, make_fifo, set_mode, through};
+use crate::harness::{MOST_KIB, PATIENCE, Ran, World, key, side_by_side, spawn};
+use crate::unix::{after, is_installed, is_root, make_fifo, set_mode, through};
 
 pub fn config_bytes(world: &World) -> Vec<u8> {
     fs::read(world.path("config.json")).unwrap()
@@ -65,6 +66,51 @@ fn an_edit_that_is_made_while_a_token_is_fetched_stays() {
         (&json!("rotated"), &json!("mine"))
     );
     assert_eq!(config["access_token"], *world.stand_in.tokens_issued()[0]);
+}
+
+#[test]
+fn an_edit_that_is_made_while_the_config_is_saved_stays() {
+    if !is_installed("strace") {
+        return;
+    }
+    let world = World::with_files(&["a.txt"]);
+    world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
+    // A slow disk: the new file is there for a second before it takes the place of the old one.
+    let slow = "strace -f -o /dev/null -e trace=fsync -e inject=fsync:delay_enter=1000000";
+    let slow: Vec<&str> = slow.split(' ').collect();
+    let child = spawn(through(&slow, &world.command(["a.txt"])));
+    assert!(world.stand_in.wait_for(Step::Token, 1, PATIENCE));
+    world.stand_in.open_gate();
+    let began = Instant::now();
+    while fs::read_dir(world.dir.path()).unwrap().count() < 3 {
+        assert!(began.elapsed() < PATIENCE, "it was not saved");
+        thread::sleep(Duration::from_millis(5));
+    }
+    world.configure(json!({ "secret": "rotated" }));
+    set_mode(&world.path("config.json"), 0o640);
+    world.wait(child).assert_success();
+    assert_eq!(world.config()["secret"], "rotated");
+    assert_eq!(
+        world.config()["access_token"],
+        *world.stand_in.tokens_issued()[0]
+    );
+    let mode = fs::metadata(world.path("config.json")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_config_that_leads_elsewhere_when_the_token_comes_is_left_alone() {
+    let world = World::with_files(&["a.txt"]);
+    let child = start_and_hold_the_token(&world, &["a.txt"]);
+    fs::rename(world.path("config.json"), world.path("other.json")).unwrap();
+    symlink("other.json", world.path("config.json")).unwrap();
+    let before = config_bytes(&world);
+    world.stand_in.open_gate();
+    world
+        .wait(child)
+        .assert_failure(0, &["warning: ./config.json: ", "elsewhere"]);
+    assert_eq!(config_bytes(&world), before);
 }
 
 #[test]
@@ -133,6 +179,36 @@ fn a_secret_that_everybody_may_read_is_noted_with_what_mends_it() {
         .status();
     assert!(mended.unwrap().success());
     world.run(["a.txt"]).assert_success();
+}
+
+#[test]
+fn a_command_to_paste_is_only_shown_where_it_does_what_it_says() {
+    for directory in ["it's", "x'; touch pwned; '", "$HOME", "a\nb"] {
+        let world = World::with_files(&["a.txt"]);
+        fs::create_dir(world.path(directory)).unwrap();
+        let config = format!("{directory}/c.json");
+        fs::rename(world.path("config.json"), world.path(&config)).unwrap();
+        set_mode(&world.path(&config), 0o644);
+        let ran = world.run(["-c", &config, "a.txt"]);
+        ran.assert_failure(0, &["everybody on this machine can read its `secret`\n"]);
+        assert!(!ran.stderr.contains("chmod"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn certificates_are_read_from_a_file_and_nothing_else() {
+    let world = World::with_files(&["a.txt"]);
+    make_fifo(&world.path("fifo"));
+    for path in ["fifo", "/dev/zero", "."] {
+        for arguments in [&["a.txt"][..], &["-n", "a.txt"]] {
+            let mut command = world.command(arguments);
+            command.env("SSL_CERT_FILE", path);
+            world.assert_refused(
+                &world.finish(command),
+                &["SSL_CERT_FILE: ", "not a regular file"],
+            );
+        }
+    }
 }
 
 // ---- Locks --------------------------------------------------------------------------------------
@@ -237,7 +313,8 @@ fn a_lock_that_is_never_given_back_is_waited_for_for_two_minutes() {
         let mut command = through(&["timeout", "150"], &world.command(arguments));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        assert!(began.elapsed() > Duration::from_secs(119));
+        let waited = began.elapsed().as_secs();
+        assert!((119..140).contains(&waited), "{waited}");
         assert_eq!(world.keys(), ["temp3/a.txt"]);
     });
 }
@@ -322,9 +399,17 @@ fn the_environment_may_name_the_api() {
 #[test]
 fn the_config_is_not_uploaded_under_whatever_name() {
     let world = World::with_files(&["good.txt", "sub/good.txt"]);
-    for backup in ["config.json.bak", "config.json~", "config.json.1a2b"] {
+    for backup in [
+        "config.json.bak",
+        "config.json~",
+        "config.json.1a2b",
+        "Config.JSON.old",
+        ".config.json.swp",
+        "#config.json#",
+    ] {
         fs::copy(world.path("config.json"), world.path(backup)).unwrap();
     }
+    fs::hard_link(world.path("config.json~"), world.path("sub/hard-backup")).unwrap();
     for other in ["hard", "sub/hard"] {
         fs::hard_link(world.path("config.json"), world.path(other)).unwrap();
     }
@@ -341,6 +426,7 @@ fn the_config_is_not_uploaded_under_whatever_name() {
             "config.json~",
             "sub/../config.json.bak",
             "sub/soft",
+            "sub/hard-backup",
         ],
     ];
     for arguments in runs {
@@ -354,6 +440,95 @@ fn the_config_is_not_uploaded_under_whatever_name() {
         );
     }
     assert_eq!(world.keys(), ["temp3/good.txt", "temp3/sub/good.txt"]);
+}
+
+/// Starts a run over `a`, whose upload is held back, and `b`. Whatever has the name `b` when that
+/// goes on has it only then.
+fn swap_while_a_is_sent(world: &World, arguments: &[&str], swap: impl Fn(&Path)) -> Ran {
+    world.file("a", "a");
+    world.file("b", "b");
+    world.stand_in.fault(Step::Upload, key("a"), Fault::Hold);
+    let child = world.start(["-j", "1", "a", "b"].iter().chain(arguments));
+    assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
+    swap(world.dir.path());
+    world.stand_in.open_gate();
+    world.wait(child)
+}
+
+#[test]
+fn a_file_that_becomes_the_config_after_it_was_listed_is_not_uploaded() {
+    let swaps: [fn(&Path); 3] = [
+        |dir| symlink("config.json", dir.join("b")).unwrap(),
+        |dir| symlink("config.json.bak", dir.join("b")).unwrap(),
+        |dir| fs::hard_link(dir.join("config.json"), dir.join("b")).unwrap(),
+    ];
+    for swap in swaps {
+        let world = World::http();
+        fs::copy(world.path("config.json"), world.path("config.json.bak")).unwrap();
+        let ran = swap_while_a_is_sent(&world, &[], |dir| {
+            fs::remove_file(dir.join("b")).unwrap();
+            swap(dir);
+        });
+        ran.assert_failure(
+            1,
+            &[
+                "error: b: 上传文件失败: the config, its backups",
+                "1 failed",
+            ],
+        );
+        assert_eq!(world.keys(), ["temp3/a"]);
+    }
+}
+
+#[test]
+fn what_takes_the_manifests_place_during_a_run_is_not_written_to() {
+    let world = World::http();
+    world.file("precious", "keep me");
+    let ran = swap_while_a_is_sent(&world, &["--manifest", "m"], |dir| {
+        fs::remove_file(dir.join("m")).unwrap();
+        symlink("precious", dir.join("m")).unwrap();
+    });
+    ran.assert_success();
+    assert_eq!(fs::read(world.path("precious")).unwrap(), b"keep me");
+}
+
+#[test]
+fn what_a_run_leaves_beside_the_config_for_a_moment_is_not_missed() {
+    let world = World::with_files(&["a.txt"]);
+    // It is gone when it is looked at.
+    symlink("gone", world.path("config.json.0123456789abcdef")).unwrap();
+    let ran = world.run(["."]);
+    assert_eq!(
+        ran.counts(),
+        "1 uploaded (5 B), 0 failed, 2 skipped, 0 not attempted"
+    );
+}
+
+#[test]
+fn a_link_to_a_hidden_file_is_as_hidden_with_r() {
+    let world = World::with_files(&["dir/.env", "dir/good.txt"]);
+    symlink(".env", world.path("dir/visible")).unwrap();
+    let ran = world.run(["-r", "dir"]);
+    assert_eq!(
+        ran.counts(),
+        "1 uploaded (12 B), 0 failed, 2 skipped, 0 not attempted"
+    );
+    assert_eq!(world.keys(), ["temp3/good.txt"]);
+}
+
+#[test]
+fn a_file_with_two_hard_links_is_the_same_file() {
+    let world = World::with_files(&["one/a.txt"]);
+    fs::create_dir(world.path("two")).unwrap();
+    fs::hard_link(world.path("one/a.txt"), world.path("two/a.txt")).unwrap();
+    let ran = world.run(["one", "two"]);
+    ran.assert_failure(
+        0,
+        &[
+            "two/a.txt: skipped: the same file as one/a.txt",
+            "1 uploaded",
+        ],
+    );
 }
 
 #[test]
@@ -516,37 +691,19 @@ fn a_name_is_no_html_and_no_markup_in_markdown() {
 
 #[test]
 fn a_manifest_that_cannot_be_written_is_told_once_also_where_it_is_quiet() {
-    if !is_root() {
-        return;
-    }
-    let world = World::with_files(&["a.txt", "b.txt", "c.txt"]);
-    set_mode(world.dir.path(), 0o777);
-    chown(world.path("config.json"), Some(2222), Some(2222)).unwrap();
-    world.file("m", "");
-    set_mode(&world.path("m"), 0o666);
-    // It is taken away while the first file is under way.
-    world
-        .stand_in
-        .fault(Step::Upload, When::Nth(1), Fault::Hold);
-    let mut command = world.command(["-q", "-j1", "--manifest", "m", "a.txt", "b.txt", "c.txt"]);
-    command.uid(2222).gid(2222);
-    let child = spawn(command);
-    assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
-    set_mode(&world.path("m"), 0o400);
-    world.stand_in.open_gate();
-    let ran = world.wait(child);
+    let names = ["a.txt", "b.txt", "c.txt"];
+    let world = World::with_files(&names);
+    world.run(["a.txt"]).assert_success(); // saves a token
+    let command = world.command(["-q", "-j1", "--manifest", "m"].iter().chain(&names));
+    let ran = world.finish(after("ulimit -f 0; trap '' XFSZ", &command));
     assert_eq!(
         (ran.status, ran.lines().len()),
         (Some(0), 3),
         "{}",
         ran.stderr
     );
-    assert!(
-        ran.stderr
-            .starts_with("warning: the manifest cannot be written: "),
-        "{}",
-        ran.stderr
-    );
+    let warning = "warning: the manifest cannot be written: ";
+    assert!(ran.stderr.starts_with(warning), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 use stand_in::{APPID, ENV, SECRET, Step};
 
 use crate::harness::{Ran, World};
+use crate::unix::skipped;
 
 const README: &str = include_str!("../../README.md");
 
@@ -253,8 +254,7 @@ fn links_go_into_an_article() {
 #[test]
 fn another_program_gets_the_links_and_hears_of_failures() {
     if Command::new("jq").arg("--version").output().is_err() {
-        eprintln!("skipped: this test needs jq");
-        return;
+        return skipped("jq");
     }
     let world = World::with_files(&["pics/a.txt", "pics/b\u{1}.txt"]);
     let ran = run_line(&world, recipe("jq"), &[]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
-use stand_in::SECRET;
+use stand_in::{SECRET, Step};
 
 use crate::harness::World;
 use crate::unix::set_mode;
@@ -23,6 +23,7 @@ fn what_only_looks_like_this_machine_is_sent_no_secret_over_http() {
         "[::]",
         "128.0.0.1",
         "[::1:1]",
+        "[127.0.0.1]",
         "api.weixin.qq.com",
     ] {
         let base = format!("http://{host}:1");
@@ -56,6 +57,22 @@ fn the_environment_can_name_no_other_host_over_http_either() {
         &world.finish(command),
         &["error: WX_API_BASE must be like "],
     );
+}
+
+#[test]
+fn what_may_go_to_this_machine_alone_goes_through_no_proxy() {
+    for host in ["127.0.0.1", "LocalHost"] {
+        for proxy in ["ALL_PROXY", "HTTPS_PROXY"] {
+            let world = World::with_files(&["a.txt"]);
+            let port = world.stand_in.base().rsplit(':').next().unwrap().to_owned();
+            world.configure(json!({ "secret": null, "api_base": format!("http://{host}:{port}") }));
+            let mut command = world.command(["--retries", "0", "a.txt"]);
+            command.env("WX_SECRET", SECRET);
+            command.env(proxy, "http://127.0.0.1:1"); // nobody is there
+            world.finish(command);
+            assert_eq!((world.count(Step::Token), world.count(Step::Info)), (1, 1));
+        }
+    }
 }
 
 #[test]

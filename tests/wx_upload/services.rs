@@ -3,16 +3,20 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+#[cfg(target_os = "linux")]
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+#[cfg(target_os = "linux")]
+use socket2::{Domain, Socket, Type};
 use stand_in::{Fault, Request, Step, When};
 
 use crate::harness::{World, key, side_by_side};
 #[cfg(target_os = "linux")]
-use crate::unix::after;
+use crate::unix::{after, is_root, skipped, through};
 
 const BUCKET_PATH: &str = "/cos/7072-prod-1g2h3j4k5l-1300000000/temp3/";
 
@@ -443,6 +447,51 @@ fn what_is_sent_on_a_broken_connection_is_not_even_read() {
             );
         },
     );
+}
+
+/// A listener whose queue is full: who connects to it now hangs.
+#[cfg(target_os = "linux")]
+fn hanging(address: SocketAddr) -> std::io::Result<Vec<Socket>> {
+    let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    listener.bind(&address.into())?;
+    listener.listen(0)?;
+    let mut sockets = vec![listener];
+    for _ in 0..4 {
+        let client = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        client.set_nonblocking(true)?;
+        client.connect(&address.into()).ok(); // it is under way, or hangs
+        sockets.push(client);
+    }
+    Ok(sockets)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_first_address_that_hangs_costs_two_seconds() {
+    if !is_root() {
+        return; // it needs an /etc/hosts of its own
+    }
+    let world = World::with_files(&["a.txt"]);
+    let port = world
+        .stand_in
+        .base()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let Ok(_hanging) = hanging((Ipv6Addr::LOCALHOST, port).into()) else {
+        return skipped("IPv6");
+    };
+    world.file("hosts", "::1 localhost\n127.0.0.1 localhost\n");
+    with_token(&world, &format!("http://localhost:{port}"));
+    let command = world.command(["--retries", "0", "a.txt"]);
+    let own_hosts = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";
+    let command = through(&["unshare", "-m", "sh", "-c", own_hosts], &command);
+    let ran = world.finish(command);
+    ran.assert_success();
+    let seconds = ran.elapsed.as_secs_f64();
+    assert!((2.0..8.0).contains(&seconds), "{seconds}");
 }
 
 #[cfg(target_os = "linux")]

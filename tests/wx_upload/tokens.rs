@@ -318,18 +318,25 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
             );
             *outcomes.lock().unwrap().entry(is_new).or_default() += 1;
         }
-        // What a killed run left behind is in nobody's way.
+        // What a killed run may leave behind is in nobody's way, and for nobody else to read.
         world.run(["files"]).assert_success();
-        let left: Vec<_> = fs::read_dir(world.dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert!(
-            !left
-                .iter()
-                .any(|name| name.to_string_lossy().contains(".new")),
-            "{left:?}"
-        );
+        for entry in fs::read_dir(world.dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let is_left = name.starts_with("config.json.");
+            assert!(
+                is_left || ["config.json", "files"].contains(&&*name),
+                "{name}"
+            );
+            #[cfg(unix)]
+            if is_left {
+                use std::os::unix::fs::PermissionsExt;
+                assert_eq!(
+                    entry.metadata().unwrap().permissions().mode() & 0o777,
+                    0o600
+                );
+            }
+        }
     });
     let outcomes = outcomes.into_inner().unwrap();
     assert_eq!(

@@ -1,17 +1,25 @@
 //! What tests on Unix share: permissions, FIFOs, and runs by others or under limits.
 
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 /// What only root can try: another user's files, limits that root does not have.
 pub fn is_root() -> bool {
     let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     if !is_root {
-        eprintln!("skipped: this test needs root");
+        skipped("root");
     }
     is_root
+}
+
+/// Says that a test did not run, also where it passes: what it prints would be kept back.
+pub fn skipped(needs: &str) {
+    let line = format!("skipped: {:?} needs {needs}\n", thread::current().name());
+    io::stderr().write_all(line.as_bytes()).ok();
 }
 
 /// Whether there is a program of this name.
@@ -20,7 +28,7 @@ pub fn is_installed(program: &str) -> bool {
     command.arg("--version").stdout(Stdio::null());
     let is_installed = command.status().is_ok();
     if !is_installed {
-        eprintln!("skipped: this test needs {program}");
+        skipped(program);
     }
     is_installed
 }
