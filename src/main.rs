@@ -101,33 +101,6 @@ fn try_main() -> Result<ExitCode, String> {
     Ok(upload_all(&run, &listing))
 }
 
-/// Says what a user should know before anything is sent.
-fn say_beforehand(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
-    if text_in(config, "secret").is_some() && disk::is_public(&settings.config) {
-        let path = settings.config.display();
-        console.note(&format!(
-            "note: {path}: everybody on this machine can read its `secret`{}",
-            mend_by_chmod(&path.to_string())
-        ));
-    }
-    for note in &listing.notes {
-        console.note(&format!("note: {note}"));
-    }
-    if listing.files.is_empty() {
-        console.note("note: there are no files to upload");
-    }
-}
-
-/// The command that keeps the config private, with a colon before it: for who pastes it, and so only
-/// where the path holds nothing that a shell understands.
-fn mend_by_chmod(path: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || " /._-".contains(c);
-    if path.starts_with('-') || !path.chars().all(is_plain) {
-        return String::new();
-    }
-    format!(": chmod o-r '{path}'")
-}
-
 /// What all steps and threads share.
 struct Run<'a> {
     settings: Settings,
@@ -156,6 +129,33 @@ fn show(text: &str) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what a user should know before anything is sent.
+fn say_beforehand(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
+    if text_in(config, "secret").is_some() && disk::is_public(&settings.config) {
+        let path = settings.config.display();
+        console.note(&format!(
+            "note: {path}: everybody on this machine can read its `secret`{}",
+            mend_by_chmod(&path.to_string())
+        ));
+    }
+    for note in &listing.notes {
+        console.note(&format!("note: {note}"));
+    }
+    if listing.files.is_empty() {
+        console.note("note: there are no files to upload");
+    }
+}
+
+/// The command that keeps the config private, with a colon before it: for who pastes it, and so only
+/// where the path holds nothing that a shell understands.
+fn mend_by_chmod(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || " /._-".contains(c);
+    if path.starts_with('-') || !path.chars().all(is_plain) {
+        return String::new();
+    }
+    format!(": chmod o-r '{path}'")
 }
 
 // ---- The config -------------------------------------------------------------------------------
@@ -455,6 +455,7 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
     let reply = match run.course.with_retries(Stage::Link, attempt) {
         Ok(reply) => reply,
         Err(mut failure) => {
+            // That many files have failed: where nothing has succeeded yet, it stops the run.
             for _ in file_ids {
                 failure = run.course.count_failure(failure);
             }

@@ -83,7 +83,12 @@ impl Manifest<'_> {
             self.read_lines(&file, file.metadata()?.len(), keys)?;
             return Ok(());
         }
-        let file = open_regular_with(options.append(true).create(true), path)?;
+        if cfg!(windows) {
+            options.write(true); // what is only appended to can't be cut there
+        } else {
+            options.append(true);
+        }
+        let file = open_regular_with(options.create(true), path)?;
         let mut records = Records {
             file,
             shown: path.display().to_string(),
@@ -206,6 +211,7 @@ impl Records {
         if self.file.seek(SeekFrom::End(-1)).is_ok() {
             self.file.read_exact(&mut last)?;
         }
+        self.file.seek(SeekFrom::End(0))?;
         let after_torn = if last == *b"\n" { "" } else { "\n" };
         self.file
             .write_all(format!("{after_torn}{entry}\n").as_bytes())

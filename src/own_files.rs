@@ -19,8 +19,10 @@ pub struct OwnFiles {
     paths: Vec<PathBuf>,
     /// The config as it was named, and where it really is: backups lie beside either.
     configs: [PathBuf; 2],
-    /// Of all of them, and of the backups of the config, when the run began.
+    /// Of config and manifest, when the run began.
     identities: Vec<Identity>,
+    /// Of the backups of the config.
+    backups: Vec<Identity>,
 }
 
 impl OwnFiles {
@@ -33,34 +35,29 @@ impl OwnFiles {
             paths,
             configs: [named, real_path(config)],
             identities: Vec::new(),
+            backups: Vec::new(),
         };
         own.identities = own.identities_now();
-        for config in &own.configs {
-            for backup in own.backups_beside(config) {
-                own.identities.extend(identity_of(&backup));
-            }
-        }
+        own.backups = own.find_backups();
         own
     }
 
     fn identities_now(&self) -> Vec<Identity> {
-        self.paths
-            .iter()
-            .filter_map(|path| identity_of(path))
-            .collect()
+        let known = self.paths.iter().map(|path| identity_of(path));
+        known.flatten().collect()
     }
 
-    fn backups_beside(&self, config: &Path) -> Vec<PathBuf> {
+    fn find_backups(&self) -> Vec<Identity> {
         let mut backups = Vec::new();
-        // Where the directory can't be read, nobody finds a backup in it either.
-        for entry in fs::read_dir(directory_of(config))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let path = entry.path();
-            if self.are_beside(&path) {
-                backups.push(path);
+        for config in &self.configs {
+            let Ok(entries) = fs::read_dir(directory_of(config)) else {
+                continue; // nobody else finds one there, either
+            };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                if self.are_beside(&path) {
+                    backups.extend(identity_of(&path));
+                }
             }
         }
         backups
@@ -78,7 +75,10 @@ impl OwnFiles {
 
     /// Whether the file at the real path `real` is one of them.
     pub fn contain(&self, real: &Path, metadata: &Metadata) -> bool {
-        self.are_beside(real) || self.identities.contains(&identity(real, metadata))
+        let identity = identity(real, metadata);
+        self.are_beside(real)
+            || self.identities.contains(&identity)
+            || self.backups.contains(&identity)
     }
 
     /// Whether the file that was opened at `path` is one of them now: something else may have been
@@ -90,8 +90,8 @@ impl OwnFiles {
             return Err(io::Error::other("it was replaced while it was opened"));
         }
         Ok(self.are_beside(&real)
-            || self.identities.contains(&opened)
-            || self.identities_now().contains(&opened))
+            || self.identities_now().contains(&opened)
+            || self.backups.contains(&opened))
     }
 }
 
