@@ -61,7 +61,7 @@ fn the_environment_can_name_no_other_host_over_http_either() {
 
 #[test]
 fn what_may_go_to_this_machine_alone_goes_through_no_proxy() {
-    for host in ["127.0.0.1", "LocalHost"] {
+    for host in ["127.0.0.1", "localhost"] {
         for proxy in ["ALL_PROXY", "HTTPS_PROXY"] {
             let world = World::with_files(&["a.txt"]);
             let port = world.stand_in.base().rsplit(':').next().unwrap().to_owned();
