@@ -81,12 +81,9 @@ fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Lis
             }
         }
     }
-    let mut files = Vec::with_capacity(listed.len() - doubles.len());
-    for (index, file) in listed.into_iter().enumerate() {
-        if !doubles.contains(&index) {
-            files.push(file);
-        }
-    }
+    let numbered = listed.into_iter().enumerate();
+    let kept = numbered.filter(|(index, _)| !doubles.contains(index));
+    let files = kept.map(|(_, file)| file).collect();
     Ok(Listing { files, notes })
 }
 
