@@ -210,7 +210,7 @@ pub fn lock(path: &Path, waits: impl Fn()) -> Option<File> {
         if !wait.for_lock(&file) {
             return None;
         }
-        if is_still_there(&file, path) {
+        if is_still_there(&file, path) || wait.is_over() {
             return Some(file);
         }
     }
@@ -265,6 +265,10 @@ impl<F: Fn()> Wait<F> {
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.began.elapsed() > LONGEST_WAIT
+    }
+
     /// Returns whether the lock was to be had.
     fn for_lock(&mut self, file: &File) -> bool {
         loop {
@@ -273,11 +277,10 @@ impl<F: Fn()> Wait<F> {
                 Err(TryLockError::Error(_)) => return false,
                 Err(TryLockError::WouldBlock) => {}
             }
-            let waited = self.began.elapsed();
-            if waited > LONGEST_WAIT {
+            if self.is_over() {
                 return false;
             }
-            if waited > TOLD_AFTER
+            if self.began.elapsed() > TOLD_AFTER
                 && let Some(tell) = self.tell.take()
             {
                 tell();

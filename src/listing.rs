@@ -185,11 +185,13 @@ impl Lister<'_> {
             return Ok(None);
         }
         let mut real = directory.real.join(name);
-        if self.own.are_beside(&real) {
-            self.skip(path, NEVER_UPLOADED); // before it is looked at: a run that saves may remove it
+        let looked_at = fs::symlink_metadata(path);
+        let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
+        if !is_directory && self.own.are_beside(&real) {
+            self.skip(path, NEVER_UPLOADED); // even if it is gone: a run that saved has removed it
             return Ok(None);
         }
-        let mut metadata = fs::symlink_metadata(path)?;
+        let mut metadata = looked_at?;
         let is_link = metadata.is_symlink();
         if is_link {
             real = path.canonicalize()?;

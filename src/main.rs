@@ -531,18 +531,23 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
         .with_retries(Stage::Upload, || upload_once(run, file))
 }
 
+/// Signatures live 15 minutes.
+const SIGNATURE_USE: Duration = Duration::from_secs(10 * 60);
+
 /// One try: steps 1 to 3. (Step 1 is a part of 2: see `post_json`.)
 fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
     let mut body = FileBody::open(&file.path, run.own, run.console)?;
     let info = get_upload_file_info(run, &file.key)?;
+    let signed = Instant::now();
     loop {
         let upload = || upload_file(run, &info, &file.key, &mut body);
         match run.course.paced(Stage::Upload, upload) {
             Ok(()) => break,
             Err(failure) => {
                 body.start_again()?;
-                // Asked to come later, the file needs no other signature.
-                if !matches!(failure.cure, Cure::SlowDown(_)) {
+                // Asked to come later, the file needs no other signature, for as long as that lives.
+                let is_good = signed.elapsed() < SIGNATURE_USE;
+                if !is_good || !matches!(failure.cure, Cure::SlowDown(_)) {
                     return Err(failure);
                 }
             }

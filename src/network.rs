@@ -6,7 +6,7 @@ use std::env;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
@@ -131,6 +131,9 @@ fn root_certs() -> Result<RootCerts, String> {
     Ok(RootCerts::from(certificates))
 }
 
+/// So long threads may wait for a proxy's answer to another one.
+const SOON: Duration = Duration::from_millis(200);
+
 /// Connects through a proxy as ureq's own does, but lets one thread go first: a wrong password,
 /// sent by all of them, can lock an account.
 #[derive(Debug, Default)]
@@ -144,8 +147,8 @@ struct ProxyConnector {
 enum First {
     #[default]
     Untried,
-    /// It led through, or the proxy did not answer: then to wait for one thread after the other
-    /// would take too long.
+    /// It led through, or the proxy did not answer soon: then to wait for one thread after the
+    /// other would take too long.
     Tried,
     /// HTTP 407, in ureq's words.
     WantsPassword(String),
@@ -173,13 +176,15 @@ impl<In: Transport> Connector<In> for ProxyConnector {
                 return Err(ureq::Error::ConnectProxyFailed(why.clone()));
             }
         }
+        let began = Instant::now();
         let connected = self.inner.connect(details, chained);
         match &connected {
             Ok(None) => {} // NO_PROXY leads around it
             Err(ureq::Error::ConnectProxyFailed(why)) if is_password_wanted(why) => {
                 *first = First::WantsPassword(why.clone());
             }
-            Err(ureq::Error::ConnectProxyFailed(_)) => {} // of the password it said nothing
+            // Of the password it said nothing; and to ask it again takes no time.
+            Err(ureq::Error::ConnectProxyFailed(_)) if began.elapsed() < SOON => {}
             _ => *first = First::Tried,
         }
         connected

@@ -34,7 +34,7 @@ pub struct Pace {
 struct State {
     /// What the run holds back from, by `Stage`: a limit of one service is none of another's.
     holds: [Option<Hold>; 4],
-    /// When a file was last uploaded, or had its link.
+    /// When COS or the links last answered anything but a refusal.
     progress: Option<Instant>,
 }
 
@@ -43,6 +43,8 @@ struct Hold {
     /// When nothing got through any more.
     since: Instant,
     refused_at: Instant,
+    /// The first of the refusals since a call got through.
+    refused_since: Option<Instant>,
     wait: Duration,
     /// When the next call may try whether it is let in.
     next_try: Instant,
@@ -128,7 +130,8 @@ impl Pace {
         hold.next_try = hold.next_try.max(now + at_least);
         // Calls of other steps don't count: to be told where to upload, again and again, is no
         // progress while COS refuses the uploads.
-        let hope = progress.map_or(hold.since, |progress| progress.max(hold.since));
+        let refused_since = *hold.refused_since.get_or_insert(now);
+        let hope = progress.map_or(refused_since, |progress| progress.max(refused_since));
         if now.saturating_duration_since(hope) > PATIENCE {
             Refused::GiveUp
         } else {
@@ -142,6 +145,7 @@ impl Hold {
         Hold {
             since: now,
             refused_at: now,
+            refused_since: None,
             wait: FIRST_WAIT,
             next_try: now + FIRST_WAIT,
             let_in: 0,
@@ -167,6 +171,7 @@ impl Hold {
         if begun > self.refused_at {
             self.let_in += LET_IN_BY_EACH;
             self.since = Instant::now();
+            self.refused_since = None;
             self.wait = FIRST_WAIT;
         }
     }

@@ -3,7 +3,6 @@
 //! Knows nothing of requests: what is tried is a function that it is given.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -95,7 +94,7 @@ impl Course<'_> {
             let tries = 1 + waits + u32::from(signed_again);
             let try_again = match failure.cure {
                 Cure::SlowDown(_) => !self.is_over(stage), // `paced` lets it wait
-                Cure::Wait(at_least) if waits < self.retries && !self.is_hopeless(&failure) => {
+                Cure::Wait(at_least) if waits < self.retries => {
                     self.wait(backoff(waits, at_least), stage);
                     waits += 1;
                     !self.is_over(stage)
@@ -117,19 +116,6 @@ impl Course<'_> {
                 Cure::StopRun | Cure::SlowDown(_) => self.stop_for(failure),
                 _ => failure,
             });
-        }
-    }
-
-    /// Whether nobody is reached, and a file before has used up its tries on that: then the others
-    /// need not wait as long to learn it.
-    fn is_hopeless(&self, failure: &Failure) -> bool {
-        let is_nobody_reached = matches!(
-            failure.kind,
-            Kind::Network(ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable)
-        );
-        match &*self.beginning.lock().unwrap() {
-            Beginning::Alike { first, .. } => is_nobody_reached && failure.is_like(first),
-            Beginning::Unknown | Beginning::Mixed => false,
         }
     }
 

@@ -192,8 +192,8 @@ impl Tcp {
     /// it has "sent" everything. But where it said nothing, the rest is not even to be read from
     /// disk.
     fn hear_last_words(&mut self, error: io::Error) -> Result<(), ureq::Error> {
-        let amount = self.listen().unwrap_or_default(); // an error is told by `error`, too
-        if self.replied || amount > LAST_WORDS {
+        let _ = self.listen_for_reply(); // an error is told by `error`, too
+        if self.replied {
             self.broken = true;
             return Ok(());
         }

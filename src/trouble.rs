@@ -54,7 +54,9 @@ pub fn request_failed(agent: &Agent, stage: Stage, url: &str, error: ureq::Error
     };
     let Trouble { kind, cure, what } = in_words(agent, error);
     let help = match kind {
-        NO_WAY if via.is_empty() => ": is the network up? behind a proxy, set HTTPS_PROXY",
+        NO_WAY if !via.is_empty() => "",
+        NO_WAY if uri.scheme_str() == Some("http") => ": is the network up?",
+        NO_WAY => ": is the network up? behind a proxy, set HTTPS_PROXY",
         _ => "",
     };
     Failure::new(

@@ -135,6 +135,16 @@ fn a_file_may_be_anywhere_and_has_its_own_name() {
 }
 
 #[test]
+fn a_directory_that_is_named_like_a_copy_of_the_config_is_a_directory() {
+    let world = World::with_files(&["config.json.d/a.txt"]);
+    let ran = world.run(["-r", "."]);
+    assert_eq!(
+        (ran.status, names(&ran)),
+        (Some(0), vec!["config.json.d/a.txt"])
+    );
+}
+
+#[test]
 fn a_subdirectory_is_skipped_with_a_note() {
     let world = World::with_files(&["dir/a.txt", "dir/sub/b.txt", "dir/sub/deeper/c.txt"]);
     let ran = world.run(["dir"]);
