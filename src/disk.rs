@@ -32,8 +32,19 @@ pub fn identity(_: &Path, metadata: &Metadata) -> Identity {
 pub type Identity = PathBuf;
 
 #[cfg(not(unix))]
-pub fn identity(real: &Path, _: &Metadata) -> Identity {
-    real.to_owned()
+pub fn identity(path: &Path, _: &Metadata) -> Identity {
+    real_path(path)
+}
+
+/// That of what is at `path` now.
+pub fn identity_of(path: &Path) -> Option<Identity> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(identity(path, &metadata))
+}
+
+/// Where a file really is, as far as that can be told.
+pub fn real_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// A file as it was when it was looked at.

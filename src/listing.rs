@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::vec;
 
 use crate::cloud_name::{self, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
+use crate::disk::{identity_of, real_path};
 use crate::options::Settings;
-use crate::own_files::{NEVER_UPLOADED, OwnFiles, identity_of, real_path};
+use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 
 const HIDDEN: &str = "its name begins with a dot (give its path to upload it)";
 const NOT_UTF8: &str = "its name is not UTF-8: rename it";

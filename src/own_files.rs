@@ -8,7 +8,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Identity, identity};
+use crate::disk::{Identity, identity, identity_of, real_path};
 use crate::options::Settings;
 
 /// Why such a file is skipped.
@@ -100,15 +100,6 @@ fn directory_of(path: &Path) -> &Path {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     }
-}
-
-pub fn real_path(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
-}
-
-pub fn identity_of(path: &Path) -> Option<Identity> {
-    let metadata = fs::metadata(path).ok()?;
-    Some(identity(&real_path(path), &metadata))
 }
 
 /// Whether `name` begins like `own`, in small letters or capitals: some file systems don't tell
