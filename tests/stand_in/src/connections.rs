@@ -1,6 +1,6 @@
-//! Connections: requests are read, and replies written, as the faults that strike them want it.
+//! Connections: reads requests and writes replies, as the faults want it.
 //!
-//! Does not know what the services answer.
+//! This file does not know what the services answer.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConnection, StreamOwned};
 use socket2::SockRef;
 
-use crate::faults::{Fault, edit_reply, instead};
+use crate::faults::{Fault, edit_reply, substitute};
 use crate::forms::{Body, CHUNK, FormError, Keep, MAX_STORED, read_form};
 use crate::io::{Io, Socket, shrink_receive_buffer};
 use crate::reply::{Answer, Ending, Reply};
@@ -23,6 +23,7 @@ use crate::text::percent_decode;
 const MAX_HEAD: u64 = 64 << 10;
 const MAX_API_BODY: u64 = 1 << 20;
 
+/// Starts a thread for each connection, until the stand-in stops.
 pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     for tcp in listener.incoming() {
         if shared.lock().stopped {
@@ -31,12 +32,13 @@ pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
         let Ok(tcp) = tcp else { continue };
         let shared = Arc::clone(shared);
         thread::spawn(move || {
-            // An I/O error is the end of a connection, which every client may bring about.
+            // An I/O error ends the connection. Every client may cause one.
             serve_connection(&shared, tcp).ok();
         });
     }
 }
 
+/// Serves the requests of one connection and ends it.
 fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let control = tcp.try_clone()?;
@@ -47,7 +49,7 @@ fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
         state.connections
     });
     if shared.lock().stopped {
-        return Ok(()); // too late for `drop` to have closed it
+        return Ok(()); // `drop` ran before this connection was in its list
     }
     let io = match &shared.tls {
         None => Io::Plain(tcp),
@@ -78,18 +80,20 @@ fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     ended
 }
 
-/// Whether RFC 3986 allows a byte in a URL's path or query.
+/// Tells whether RFC 3986 allows a byte in the path or the query of a URL.
 fn belongs_in_a_url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/?@!$&'()*+,;=%".contains(&byte)
 }
 
 struct Connection {
     io: BufReader<Io>,
+    /// The same connection again, to reset it or to change its buffer.
     control: TcpStream,
     number: usize,
 }
 
 impl Connection {
+    /// Answers one request after another. Returns how to end the connection.
     fn serve(&mut self, shared: &Shared) -> io::Result<Ending> {
         while let Some(mut request) = self.read_head(shared)? {
             let is_upload = request.step == Step::Upload;
@@ -110,7 +114,7 @@ impl Connection {
         Ok(Ending::Close)
     }
 
-    /// The lines of the next head; none at the end of the connection.
+    /// Reads the lines of the next head. Returns `None` at the end of the connection.
     fn read_head_lines(&mut self, shared: &Shared) -> io::Result<Option<Vec<u8>>> {
         let mut head = Vec::new();
         let mut limited = (&mut self.io).take(MAX_HEAD);
@@ -125,8 +129,8 @@ impl Connection {
         Ok(Some(head))
     }
 
-    /// The head of the next request; none at the end of the connection, or if it is no request for
-    /// us.
+    /// Reads the head of the next request. Returns `None` at the end of the connection, and after a
+    /// request that the stand-in does not serve.
     fn read_head(&mut self, shared: &Shared) -> io::Result<Option<Request>> {
         let Some(head) = self.read_head_lines(shared)? else {
             return Ok(None);
@@ -147,14 +151,14 @@ impl Connection {
             .iter()
             .map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into()));
         if !target.bytes().all(belongs_in_a_url) {
-            // As haproxy, envoy, node, Tomcat and PHP do.
+            // haproxy, envoy, node, Tomcat and PHP refuse this, too.
             shared.complain(format!("{method} {target}: raw bytes in the request line"));
             let reply = Reply::empty(400).closing();
             self.io.get_mut().write_all(&reply.bytes())?;
             return Ok(None);
         }
         let Some((step, key)) = route(target) else {
-            shared.complain(format!("{method} {target}: there is no such thing"));
+            shared.complain(format!("{method} {target}: unknown path"));
             let reply = Reply::empty(404).closing();
             self.io.get_mut().write_all(&reply.bytes())?;
             return Ok(None);
@@ -178,7 +182,7 @@ impl Connection {
         Ok(Some(request))
     }
 
-    /// Reads the rest of a request and replies; says how the connection ends, if it does.
+    /// Reads the rest of a request and replies. Returns how the connection ends, if it ends.
     fn answer(&mut self, shared: &Shared, request: &mut Request) -> io::Result<Option<Ending>> {
         let length = body_length(request);
         if let Some(length) = length
@@ -214,7 +218,7 @@ impl Connection {
                 self.receive_upload(shared, request, index, length, fault.as_ref())?
             }
             (Some(_), fault) => {
-                instead(fault.as_ref(), request).unwrap_or_else(|| Ok(shared.serve_api(request)))
+                substitute(fault.as_ref(), request).unwrap_or_else(|| Ok(shared.serve_api(request)))
             }
         };
         match answer {
@@ -232,7 +236,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads the form, whose request is logged at `index`, and answers as the fault or COS does.
+    /// Reads the form and returns the answer of the fault or of COS. The request stands in the log
+    /// at `index`.
     fn receive_upload(
         &mut self,
         shared: &Shared,
@@ -268,15 +273,13 @@ impl Connection {
         }
         shared.change(|state| state.requests[index].clone_from(request));
         match form {
-            Ok(file) => {
-                Ok(instead(fault, request)
-                    .unwrap_or_else(|| Ok(shared.store_object(request, file))))
-            }
+            Ok(file) => Ok(substitute(fault, request)
+                .unwrap_or_else(|| Ok(shared.store_object(request, file)))),
             Err(error) => refuse_form(shared, request, &mut body, error),
         }
     }
 
-    /// curl asks before it sends a larger body.
+    /// Sends `100 Continue` if the client waits for it. curl does, before a larger body.
     fn expect_body(&mut self, request: &Request) -> io::Result<()> {
         match request.header("Expect") {
             Some(_) => self
@@ -287,6 +290,8 @@ impl Connection {
         }
     }
 
+    /// Sends the reply, late or changed if the fault says so. Returns how the connection ends, if
+    /// it ends.
     fn reply(
         &mut self,
         shared: &Shared,
@@ -324,8 +329,8 @@ impl Connection {
     }
 }
 
-/// What a request is for, by its target, and the cloud key that its URL names; none if there is no
-/// such thing.
+/// Finds the step of a request by its target, and the cloud key in its URL. Returns `None` for an
+/// unknown path.
 fn route(target: &str) -> Option<(Step, Option<String>)> {
     let path = target.split_once('?').map_or(target, |(path, _)| path);
     match path {
@@ -341,7 +346,7 @@ fn route(target: &str) -> Option<(Step, Option<String>)> {
     Some((Step::Download, Some(percent_decode(key))))
 }
 
-/// The length of a request's body; none if it is chunked, or nothing states it.
+/// Returns the length of a request's body, or `None` if it is chunked or states no length.
 fn body_length(request: &Request) -> Option<u64> {
     if request.header("Transfer-Encoding").is_some() {
         return None;
@@ -351,7 +356,7 @@ fn body_length(request: &Request) -> Option<u64> {
     length.or((request.method == "GET").then_some(0))
 }
 
-/// COS's answer to a form that it cannot take.
+/// Returns COS's answer to a form that it cannot read.
 fn refuse_form(
     shared: &Shared,
     request: &Request,

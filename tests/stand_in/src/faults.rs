@@ -1,7 +1,7 @@
-//! What goes wrong, and when.
+//! Faults: the ways in which the stand-in fails on purpose.
 //!
-//! Knows what a fault is, and what stands in the place of a proper answer; the rest is up to the
-//! connection that it strikes.
+//! This file knows the faults and the answers that some of them give instead of the service. The
+//! connection does the rest. This file does not know sockets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +10,20 @@ use serde_json::Value;
 
 use crate::reply::{Answer, Ending, Headers, Refusal, Reply};
 use crate::request::{Request, Step};
-use crate::text::{owned, percent_decode};
+use crate::text::{percent_decode, to_headers};
 
+/// The requests of a step that a fault strikes.
 #[derive(Clone, Debug)]
 pub enum When {
-    /// The next.
+    /// The next request.
     Once,
-    /// The next so many.
+    /// The next n requests.
     Times(usize),
+    /// All requests.
     Always,
-    /// The n-th of the step since the stand-in was started, from 1.
+    /// The n-th request since the start of the stand-in. The first one is 1.
     Nth(usize),
-    /// All for this cloud key (of [`Request::key`]).
+    /// All requests with this cloud key ([`Request::key`]).
     Key(String),
 }
 
@@ -29,61 +31,61 @@ type EditJson = dyn Fn(&mut Value) + Send + Sync;
 type EditBytes = dyn Fn(&mut Vec<u8>) + Send + Sync;
 type ChooseFault = dyn Fn(&Request) -> Option<Fault> + Send + Sync;
 
-/// What goes wrong. Unless it says "properly", the request has no effect.
+/// A way to fail. The request has no effect, unless the description says "Serves the request".
 ///
-/// The body of an API call, which is small, has been read in any case: there the faults in the
-/// middle of the body differ from those at its end in nothing that a client could notice.
+/// The body of an API call is small and is always read whole. So for an API call a fault in the
+/// middle of the body looks to the client like one at its end.
 #[derive(Clone)]
 pub enum Fault {
-    /// RST before the body.
+    /// Resets the connection (RST) before the body.
     ResetBeforeReply,
-    /// RST after so many bytes of the body.
+    /// Resets the connection after this number of bytes of the body.
     ResetAt(u64),
-    /// RST after the body.
+    /// Resets the connection after the body.
     ResetAfterBody,
-    /// An orderly close after the body, without a reply.
+    /// Closes in an orderly way after the body, without a reply.
     Close,
-    /// Served properly, but an orderly close comes after half of the reply.
+    /// Serves the request, but sends half of the reply and closes.
     HalfReply,
-    /// No answer, and the connection stays open until the peer leaves.
+    /// Sends no answer and keeps the connection open until the peer closes it.
     Silence,
-    /// As `Silence`, but also the second half of the body is never read.
+    /// Does as `Silence`, and never reads the second half of the body.
     StopReading,
-    /// This reply.
+    /// Sends this reply.
     Status {
         code: u16,
         headers: Headers,
         body: Vec<u8>,
     },
-    /// This reply before the body is read, then a close, which cuts off a peer that is still
+    /// Sends this reply before the body is read, then closes. This cuts off a peer that is still
     /// sending.
     EarlyStatus {
         code: u16,
         headers: Headers,
         body: Vec<u8>,
     },
-    /// A status and COS's XML with this code. Its message repeats the form's secrets.
+    /// Sends this status and COS's XML with this code. The message repeats the secrets of the form.
     CosError(u16, String),
-    /// Status 200 with this body.
+    /// Sends this body with status 200.
     Body(Vec<u8>),
-    /// A JSON reply with this errcode. Its errmsg repeats the caller's secrets, as the API's does
-    /// for tokens.
+    /// Sends JSON with this errcode. The errmsg repeats the secrets of the caller, as the API does
+    /// with tokens.
     Errcode(i64),
-    /// Served properly, with the JSON reply edited.
+    /// Serves the request and edits the JSON of the reply.
     Edit(Arc<EditJson>),
-    /// Served properly, with the bytes of the reply, head and all, edited, and then an orderly
-    /// close.
+    /// Serves the request, edits the bytes of the reply (head and body), and closes after it.
     EditBytes(Arc<EditBytes>),
-    /// Served properly, with these headers of the reply replaced, added or (`None`) left out.
+    /// Serves the request, and replaces, adds or (`None`) removes these headers of the reply.
     Headers(Vec<(String, Option<String>)>),
-    /// Served properly, at this pace: an upload's body on its way in, any other step's reply on its
-    /// way out.
+    /// Serves the request slowly. Reads the body of an upload at this pace; for any other step,
+    /// writes the reply at this pace.
     Slow { chunk: usize, pause: Duration },
-    /// Served properly, with the reply so much later.
+    /// Serves the request, but sends the reply this much later.
     Delay(Duration),
-    /// Served properly, with the reply held back until [`StandIn::open_gate`].
+    /// Serves the request, but holds the reply back until [`StandIn::open_gate`].
     Hold,
-    /// What the function chooses, knowing the request; `None` does not count as a strike.
+    /// Calls the function with the request and does what it returns. With `None` the request is
+    /// served, and [`When`] does not count it.
     Custom(Arc<ChooseFault>),
 }
 
@@ -91,12 +93,12 @@ impl Fault {
     pub fn status(code: u16, headers: &[(&str, &str)], body: &str) -> Self {
         Self::Status {
             code,
-            headers: owned(headers),
+            headers: to_headers(headers),
             body: body.into(),
         }
     }
 
-    /// COS's refusal with this code, `SlowDown` say.
+    /// Refuses as COS does, with this code (such as `SlowDown`).
     pub fn cos_error(status: u16, code: &str) -> Self {
         Self::CosError(status, code.to_owned())
     }
@@ -143,8 +145,8 @@ impl Rule {
     }
 }
 
-/// What a fault puts in the place of the proper answer.
-pub(crate) fn instead(fault: Option<&Fault>, request: &Request) -> Option<Answer> {
+/// Returns the answer that a fault gives instead of the service, if it gives one.
+pub(crate) fn substitute(fault: Option<&Fault>, request: &Request) -> Option<Answer> {
     Some(match fault? {
         Fault::Status {
             code,
@@ -171,7 +173,7 @@ pub(crate) fn instead(fault: Option<&Fault>, request: &Request) -> Option<Answer
     })
 }
 
-/// Changes a reply that is proper otherwise.
+/// Makes the changes of a fault in the reply of the service.
 pub(crate) fn edit_reply(fault: &Fault, reply: &mut Reply) {
     match fault {
         Fault::Edit(edit) => {

@@ -1,4 +1,6 @@
-//! The upload form, parsed by a library that is not the one that wrote it.
+//! Reads the upload form. The parser is not the library that writes the form.
+//!
+//! This file does not know which fields COS wants, and not what COS answers.
 
 use std::io::{self, BufReader, Read};
 use std::task::Poll;
@@ -11,23 +13,23 @@ use multer::{Field, Multipart};
 use crate::io::Io;
 use crate::request::Request;
 
-/// Larger objects are kept as size and checksum only, so that a test can send gigabytes.
+/// Of larger objects only size and checksum are kept, so that a test can send gigabytes.
 pub(crate) const MAX_STORED: u64 = 8 << 20;
 const MAX_UPLOAD: u64 = 5 << 30;
 pub(crate) const CHUNK: usize = 64 << 10;
 
-/// CRC-64/XZ, which is what COS calls crc64ecma.
+/// CRC-64/XZ. COS calls it crc64ecma.
 static CRC64: crc::Crc<u64, crc::Table<16>> = crc::Crc::<u64, crc::Table<16>>::new(&crc::CRC_64_XZ);
 
-/// A request's body, in chunks.
+/// Reads the body of a request in chunks.
 pub(crate) struct Body<'a> {
     io: &'a mut BufReader<Io>,
     pub(crate) done: u64,
     pub(crate) length: u64,
-    /// Reading past it is an error; `length`, unless a fault wants the middle.
+    /// Reading beyond this byte is an error. It is `length`, unless a fault stops in the middle.
     pub(crate) stop_at: u64,
     pub(crate) pace: Option<(usize, Duration)>,
-    /// The last bytes read, enough for a closing boundary.
+    /// The last bytes read, enough of them for a closing boundary.
     pub(crate) tail: Vec<u8>,
 }
 
@@ -45,7 +47,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// As many as `most` bytes, or what the pace says; fewer only at the end of the body.
+    /// Reads `most` bytes, or one chunk of `pace`. Reads fewer only at the end of the body.
     pub(crate) fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
         let most = self.pace.map_or(most, |(chunk, _)| chunk) as u64;
         let wanted = most.min(self.stop_at - self.done);
@@ -84,20 +86,20 @@ impl From<multer::Error> for FormError {
     }
 }
 
-/// What was in `file`.
+/// The content of the `file` part.
 pub(crate) struct FormFile {
     pub(crate) crc64: u64,
     pub(crate) bytes: Option<Vec<u8>>,
 }
 
-/// What is done with the bytes of `file`, beside counting them.
+/// Tells what to keep of `file`. Its size is always kept.
 #[derive(Clone, Copy)]
 pub(crate) struct Keep {
     pub(crate) checksum: bool,
     pub(crate) bytes: bool,
 }
 
-/// Reads an upload's form, noting its fields in the request.
+/// Reads the form of an upload and adds its fields to the request.
 pub(crate) async fn read_form(
     body: &mut Body<'_>,
     request: &mut Request,
@@ -105,12 +107,12 @@ pub(crate) async fn read_form(
 ) -> Result<FormFile, FormError> {
     let boundary = multer::parse_boundary(request.header("Content-Type").unwrap_or_default())?;
     let mut file = None;
-    let mut rest = true;
+    let mut pause = true;
     let chunks = stream::poll_fn(|context| {
-        // multer takes all that is ready, and would hold the whole body: so be ready every other
-        // time only.
-        rest = !rest;
-        if rest {
+        // multer takes everything that is ready and would hold the whole body in memory. So every
+        // second call says that nothing is ready.
+        pause = !pause;
+        if pause {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -1,4 +1,4 @@
-//! The bytes of a connection, with TLS or without.
+//! The bytes of a connection, with or without TLS. This file does not know HTTP.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,17 +6,17 @@ use std::net::{Shutdown, TcpStream};
 use rustls::{ServerConnection, StreamOwned};
 use socket2::SockRef;
 
-/// What a reader that is meant to be slow lets pile up; the kernel rounds it up to its own least.
+/// The receive buffer of a slow reader. The kernel may round it up.
 const SLOW_RECEIVE_BUFFER: usize = 4 << 10;
 
-/// A connection's bytes, in clear.
+/// Reads and writes plain bytes, and does the TLS.
 pub(crate) enum Io {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ServerConnection, Socket>>),
 }
 
 impl Io {
-    /// An orderly close: TLS's own end, then FIN.
+    /// Closes in an orderly way: first TLS's own end, then FIN.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         match self {
             Io::Plain(tcp) => tcp.shutdown(Shutdown::Write),
@@ -54,7 +54,7 @@ impl Write for Io {
     }
 }
 
-/// Read in large pieces, as rustls by itself asks the kernel for 4 KiB at a time.
+/// Reads in large pieces. Without it rustls asks the kernel for 4 KiB at a time.
 pub(crate) struct Socket(pub(crate) BufReader<TcpStream>);
 
 impl Read for Socket {

@@ -1,10 +1,12 @@
-//! A stand-in of the WeChat CloudRun API and of Tencent COS, for tests, the demo and the bench.
+//! Plays the WeChat CloudRun API and Tencent COS for the tests, the demo and the benchmarks.
 //!
 //! [`StandIn`] listens on 127.0.0.1, over http or https, and answers as the services do: access
-//! tokens, `/tcb/uploadfile`, the COS form upload, `/tcb/batchdownloadfile`, and the downloads that
-//! its links name. It is as strict as the services and stricter: what a careful client never does
-//! is also kept in [`StandIn::complaints`]. It logs every request, and goes wrong on demand: see
-//! [`StandIn::fault`].
+//! tokens, `/tcb/uploadfile`, the COS form upload, `/tcb/batchdownloadfile`, and the downloads
+//! behind its links. It is stricter than the services: it also keeps a list of everything that a
+//! careful client never does ([`StandIn::complaints`]). It logs every request. A test can make it
+//! fail on purpose ([`StandIn::fault`]).
+//!
+//! Tests call the functions of this file. It does not know HTTP, and not what the services answer.
 
 mod connections;
 mod faults;
@@ -47,31 +49,33 @@ use io::shrink_receive_buffer;
 use state::{Shared, State, TokenKind};
 use tls::tls;
 
-/// The account that the stand-in knows, and no other.
+/// The only account that the stand-in knows.
 pub const APPID: &str = "wx0123456789abcdef";
 pub const SECRET: &str = "5ec3e75ec3e75ec3e75ec3e75ec3e75e";
 pub const ENV: &str = "prod-1g2h3j4k5l";
 
-/// The services. Dropping it closes the listener and all connections.
+/// The running services. Dropping it closes the listener and all connections.
 pub struct StandIn {
-    /// The certificate authority to trust, as PEM; empty over http.
+    /// The certificate authority to trust, as PEM. Empty over http.
     pub ca_pem: String,
     shared: Arc<Shared>,
-    /// Not in `shared`, which connections hold on to: its port has to close with the stand-in.
+    /// Not in `shared`: connections keep that alive, but the port must close with the stand-in.
     listener: Arc<TcpListener>,
     acceptor: Option<JoinHandle<()>>,
 }
 
 impl StandIn {
+    /// Starts over http.
     pub fn http() -> Self {
         Self::start(None, String::new())
     }
 
-    /// With a certificate for `localhost` and 127.0.0.1, made on the spot.
+    /// Starts over https, with a new certificate for `localhost` and 127.0.0.1.
     pub fn https() -> Self {
         Self::https_with(Certificate::Good)
     }
 
+    /// Starts over https with a certificate of this kind.
     pub fn https_with(certificate: Certificate) -> Self {
         let (config, ca_pem) = tls(certificate);
         Self::start(Some(Arc::new(config)), ca_pem)
@@ -102,32 +106,33 @@ impl StandIn {
         }
     }
 
-    /// Where the API is, without a last `/`.
+    /// Returns the address of the API, without a `/` at the end.
     pub fn base(&self) -> String {
         self.shared.lock().base.clone()
     }
 
-    /// Names another address, of a relay say, in [`base`](Self::base) and in every URL of a reply.
+    /// Puts another address, such as that of a relay, into [`base`](Self::base) and into every URL
+    /// of a reply.
     pub fn set_base(&self, base: &str) {
         self.shared.lock().base = base.to_owned();
     }
 
-    /// Names another origin in the `url` that `/tcb/uploadfile` answers.
+    /// Puts another origin into the `url` in replies of `/tcb/uploadfile`.
     pub fn set_upload_origin(&self, origin: &str) {
         self.shared.lock().upload_origin = Some(origin.to_owned());
     }
 
-    /// Whether URLs in replies are raw: the key as it is, with nothing percent-encoded.
+    /// Makes the URLs in replies raw: the key stands in them as it is, not percent-encoded.
     pub fn raw_urls(&self, on: bool) {
         self.shared.lock().raw_urls = on;
     }
 
-    /// Writes `config.json` as the script had it, and `api_base`, into `dir`.
+    /// Writes a `config.json` into `dir`: the keys of the script, and `api_base`.
     pub fn config_json(&self, dir: &Path) -> PathBuf {
         self.config_json_with(dir, json!({}))
     }
 
-    /// The same, with the keys of the object `changes` replaced or added.
+    /// Writes the same config, but replaces or adds the keys of the object `changes`.
     pub fn config_json_with(&self, dir: &Path, changes: Value) -> PathBuf {
         let mut config = json!({
             "appid": APPID, "secret": SECRET, "env": ENV,
@@ -144,23 +149,25 @@ impl StandIn {
         let path = dir.join("config.json");
         let text = format!("{{\n{}\n}}", lines.join(",\n"));
         fs::write(&path, text).expect("a config that can be written");
-        #[cfg(unix)] // as the program writes it: it holds a secret
+        #[cfg(unix)] // the program does the same, as the file holds a secret
         fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("our own file");
         path
     }
 
-    /// Writes [`ca_pem`](Self::ca_pem) into `dir`, for `SSL_CERT_FILE`.
+    /// Writes [`ca_pem`](Self::ca_pem) into a file in `dir`, for `SSL_CERT_FILE`.
     pub fn ca_file(&self, dir: &Path) -> PathBuf {
         let path = dir.join("ca.pem");
         fs::write(&path, &self.ca_pem).expect("a certificate file that can be written");
         path
     }
 
-    /// Sets what goes wrong, and when. Faults add up: two that strike `Once` strike the next two
-    /// requests. To strike one key a few times only, use [`Fault::Custom`] under [`When::Times`].
+    /// Makes requests of a step fail. Later calls add faults: two faults with [`When::Once`] strike
+    /// the next two requests. To strike one key a few times, use [`Fault::Custom`] with
+    /// [`When::Times`].
     pub fn fault(&self, step: Step, when: When, fault: Fault) {
         if matches!(fault, Fault::Slow { .. } | Fault::StopReading) {
-            // Connections inherit it, and it has to be there before the first window is announced.
+            // Connections inherit the small buffer. It must be set before TCP announces its first
+            // window.
             shrink_receive_buffer(SockRef::from(self.listener.as_ref()));
         }
         self.shared.lock_rules().push(Rule {
@@ -171,36 +178,38 @@ impl StandIn {
         });
     }
 
-    /// Ends all faults set so far.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.shared.lock_rules().clear();
     }
 
-    /// Lets the replies go that [`Fault::Hold`] holds back, now and from now on.
+    /// Sends the replies that [`Fault::Hold`] holds back, and holds back no later ones.
     pub fn open_gate(&self) {
         self.shared.change(|state| state.gate_is_open = true);
     }
 
-    /// Waits until `n` requests of the step have come in; false if they have not within `patience`.
+    /// Waits until `n` requests of the step have come in. Returns false after `patience`.
     pub fn wait_for(&self, step: Step, n: usize, patience: Duration) -> bool {
-        let came = |state: &State| state.count(step) >= n;
-        self.shared.wait(patience, came);
-        came(&self.shared.lock())
+        let have_come = |state: &State| state.count(step) >= n;
+        self.shared.wait(patience, have_come);
+        have_come(&self.shared.lock())
     }
 
-    /// Plays the side of a CloudRun container with 开放接口服务: no `access_token` may be sent.
+    /// Plays the API inside a CloudRun container with 开放接口服务: the client must not send
+    /// an `access_token`.
     pub fn auth_none(&self, on: bool) {
         self.shared.lock().auth_none = on;
     }
 
-    /// Makes a token valid that was not asked for here: one that stands in a test's config.
+    /// Makes a token valid that the stand-in did not issue, such as the one in a test's config.
     pub fn accept_token(&self, token: &str) {
         self.shared
             .lock()
             .add_token(TokenKind::Accepted, token.to_owned());
     }
 
-    /// Makes all tokens dead, as another user of the account does who asks for one: errcode 40001.
+    /// Makes all tokens invalid (errcode 40001). At the service this happens when another user of
+    /// the account asks for a token.
     pub fn kill_tokens(&self) {
         let now = Instant::now();
         self.shared
@@ -210,34 +219,33 @@ impl StandIn {
             .for_each(|token| token.die(now));
     }
 
-    /// The seconds that later tokens live and that the reply states; 7200 to begin with.
+    /// Sets the lifetime of later tokens, in seconds. The default is 7200.
     pub fn set_expires_in(&self, seconds: u64) {
         self.shared.lock().expires_in = seconds;
     }
 
-    /// How long an old token of `/cgi-bin/token` outlives a new one: within 5 minutes at the
-    /// service, 0 here.
+    /// Sets how long an old token of `/cgi-bin/token` stays valid after a new one was issued. The
+    /// default is 0; at the service it is up to 5 minutes.
     pub fn set_token_grace(&self, grace: Duration) {
         self.shared.lock().token_grace = grace;
     }
 
-    /// How long later signatures are good; 15 minutes to begin with.
+    /// Sets the lifetime of later signatures. The default is 15 minutes.
     pub fn set_signature_lifetime(&self, lifetime: Duration) {
         self.shared.lock().signature_lifetime = lifetime;
     }
 
-    /// Whether checksums are made and sent (`x-cos-hash-crc64ecma`, which the service may leave out
-    /// too).
+    /// Turns checksums on or off (`x-cos-hash-crc64ecma`; the service may leave it out, too).
     pub fn check_crc(&self, on: bool) {
         self.shared.lock().check_crc = on;
     }
 
-    /// Whether the bytes of objects are kept.
+    /// Sets whether the bytes of objects are kept.
     pub fn store(&self, on: bool) {
         self.shared.lock().store = on;
     }
 
-    /// The requests of a step, in the order in which they came.
+    /// Returns the requests of a step, in the order in which they came.
     pub fn requests(&self, step: Step) -> Vec<Request> {
         let state = self.shared.lock();
         state
@@ -248,12 +256,12 @@ impl StandIn {
             .collect()
     }
 
-    /// The number of requests of a step so far.
+    /// Returns the number of requests of a step so far.
     pub fn count(&self, step: Step) -> usize {
         self.shared.lock().count(step)
     }
 
-    /// An HTTP client that trusts the stand-in's certificate, whatever proxy is set.
+    /// Returns an HTTP client that trusts the stand-in's certificate and uses no proxy.
     pub fn agent(&self) -> Agent {
         let authority = PemCertificate::from_pem(self.ca_pem.as_bytes()).expect("a certificate");
         let roots = RootCerts::new_with_certs(&[authority]);
@@ -265,17 +273,17 @@ impl StandIn {
             .into()
     }
 
-    /// The number of connections accepted so far.
+    /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections
     }
 
-    /// What is in the bucket, by key.
+    /// Returns the objects in the bucket, by key.
     pub fn objects(&self) -> BTreeMap<String, Object> {
         self.shared.lock().objects.clone()
     }
 
-    /// The access tokens made here, oldest first.
+    /// Returns the access tokens that the stand-in issued, oldest first.
     pub fn tokens_issued(&self) -> Vec<String> {
         let state = self.shared.lock();
         let issued = state
@@ -285,13 +293,14 @@ impl StandIn {
         issued.map(|token| token.value.clone()).collect()
     }
 
-    /// The most uploads that were under way at once, from the head of the request to the reply.
+    /// Returns the highest number of uploads that ran at once. An upload runs from the head of its
+    /// request to its reply.
     pub fn max_concurrent_uploads(&self) -> usize {
         self.shared.lock().most_uploads
     }
 
-    /// Everything that a client must never show: the appsecret, all access tokens, all
-    /// `authorization`s, their signatures proper, and all security tokens.
+    /// Returns everything that a client must never show: the AppSecret, all access tokens, all
+    /// `authorization`s, the signatures at their ends, and all security tokens.
     pub fn secrets(&self) -> Vec<String> {
         let state = self.shared.lock();
         let mut secrets = vec![SECRET.to_owned()];
@@ -307,9 +316,9 @@ impl StandIn {
         secrets
     }
 
-    /// What came in that a careful client never sends, refused or not: a token or account that
-    /// never was valid, an escape in the JSON, form fields out of order, and so on. An expired or
-    /// killed token is no offence.
+    /// Lists what came in that a careful client never sends, even if the request was served: a
+    /// token or account that was never valid, an escape in the JSON, form fields in a wrong order,
+    /// and so on. An expired or killed token is not listed.
     pub fn complaints(&self) -> Vec<String> {
         self.shared.lock().complaints.clone()
     }
@@ -323,7 +332,7 @@ impl Drop for StandIn {
                 tcp.shutdown(Shutdown::Both).ok();
             }
         });
-        // A connection of our own wakes the acceptor.
+        // The acceptor waits for a connection: this one wakes it.
         let woken = self.listener.local_addr().and_then(TcpStream::connect);
         if let (Ok(_), Some(acceptor)) = (woken, self.acceptor.take()) {
             acceptor.join().ok();

@@ -1,22 +1,22 @@
-//! Limits of calls, as the services set them.
+//! Limits on the number of calls, such as the services have. This file does not know the calls.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::faults::Fault;
 
-/// How many calls are admitted.
+/// The number of calls that are let in.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
-    /// So many at once; what is used up comes back at so many a second.
+    /// Lets in `calls` at once. After that, `per_second` more calls every second.
     Bucket { calls: f64, per_second: f64 },
-    /// So many in each stretch of time; it begins with a call, and the next begins with the first
-    /// call after it.
+    /// Lets in `calls` during each window of this `length`. A window begins with the first call
+    /// after the end of the one before.
     Window { calls: usize, length: Duration },
 }
 
 impl Limit {
-    /// Strikes the calls that are beyond the limit. To be set for [`crate::When::Always`].
+    /// Returns a fault that strikes the calls beyond the limit. Set it with [`crate::When::Always`].
     pub fn refuse_with(self, refusal: Fault) -> Fault {
         let began = Instant::now();
         let spent = Mutex::new(Spent {
@@ -55,7 +55,7 @@ impl Limit {
     }
 }
 
-/// What has been used of a limit.
+/// The used part of a limit.
 struct Spent {
     since: Instant,
     calls: f64,

@@ -1,8 +1,8 @@
-//! Replies, as the API and as COS word them.
+//! Replies in the words of the API and of COS. This file does not know when they are sent.
 
 use serde_json::{Value, json};
 
-use crate::text::{ALPHANUMERIC, HEX, owned, random};
+use crate::text::{ALPHANUMERIC, HEX, random, to_headers};
 
 pub(crate) type Headers = Vec<(String, String)>;
 
@@ -28,11 +28,11 @@ impl Reply {
     }
 
     pub(crate) fn json(value: &Value) -> Self {
-        let headers = owned(&[("Content-Type", "application/json; encoding=utf-8")]);
+        let headers = to_headers(&[("Content-Type", "application/json; encoding=utf-8")]);
         Self::new(200, headers, value.to_string().into())
     }
 
-    /// COS's way to say no.
+    /// Returns a refusal in the form that COS uses.
     pub(crate) fn xml(status: u16, code: &str, message: &str) -> Self {
         let message = message
             .replace('&', "&amp;")
@@ -44,7 +44,7 @@ impl Reply {
              \t<Message>{message}</Message>\n\
              \t<RequestId>{request_id}</RequestId>\n</Error>\n"
         );
-        let headers = owned(&[
+        let headers = to_headers(&[
             ("Content-Type", "application/xml"),
             ("x-cos-request-id", &request_id),
         ]);
@@ -73,7 +73,7 @@ impl Reply {
     }
 }
 
-/// The API's way to say no, with HTTP status 200.
+/// A refusal in the form that the API uses. Its HTTP status is 200.
 pub(crate) struct Refusal {
     pub(crate) errcode: i64,
     pub(crate) errmsg: String,
@@ -99,11 +99,11 @@ impl From<Refusal> for Reply {
 pub(crate) enum Ending {
     Close,
     Reset,
-    /// Say nothing until the peer leaves.
+    /// Send nothing until the peer closes.
     Silence,
-    /// Say nothing and read nothing until the stand-in ends.
+    /// Send nothing and read nothing until the stand-in stops.
     StopReading,
 }
 
-/// Either the reply to a request, or the end of the connection without one.
+/// Either the reply to a request, or the way in which the connection ends without a reply.
 pub(crate) type Answer = Result<Reply, Ending>;

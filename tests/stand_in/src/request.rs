@@ -1,4 +1,4 @@
-//! Requests, as they came in.
+//! Requests as they came in. This file does not know what is right or wrong about them.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::text::percent_decode;
 
-/// What a request is for.
+/// The step of an upload that a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// `GET /cgi-bin/token` and `POST /cgi-bin/stable_token`
@@ -21,8 +21,8 @@ pub enum Step {
     Download,
 }
 
-/// A request as it came in. An upload is logged when its head has arrived, its form when that is
-/// complete.
+/// A request in the log. An upload is logged when its head has arrived. Its form is added when it
+/// is complete.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub step: Step,
@@ -30,24 +30,25 @@ pub struct Request {
     /// Path and query, as sent.
     pub target: String,
     pub headers: Vec<(String, String)>,
-    /// An API call's body; empty for an upload.
+    /// The body of an API call. Empty for an upload.
     pub body: Vec<u8>,
-    /// An upload's fields in the order sent; the value of `file` is the file name that its part
-    /// states.
+    /// The form fields of an upload, in the order sent. The value of `file` is the file name that
+    /// this part states.
     pub fields: Vec<(String, String)>,
-    /// The type that an upload's `file` part states.
+    /// The `Content-Type` that the `file` part of an upload states.
     pub file_type: Option<String>,
-    /// Bytes in an upload's `file`.
+    /// The number of bytes in the `file` part of an upload.
     pub file_size: u64,
-    /// The cloud key: what [`Step::Info`] asks for, what the URL of an upload or download names.
+    /// The cloud key: the `path` of a [`Step::Info`], or the key in the URL of an upload or a
+    /// download.
     pub key: Option<String>,
-    /// The number of the connection that it came on, from 1.
+    /// The number of the connection on which the request came. The first one is 1.
     pub connection: usize,
     pub at: Instant,
 }
 
 impl Request {
-    /// The first header of this name, in whatever case.
+    /// Returns the first header of this name. The case of letters does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -55,12 +56,12 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; null if it is none.
+    /// Returns the body as JSON, or null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The value of an upload's form field, of those before `file`: COS ignores what comes after.
+    /// Returns the value of a form field before `file`. COS ignores the fields after `file`.
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut before_file = self.fields.iter().take_while(|(n, _)| n != "file");
         before_file
@@ -74,7 +75,7 @@ impl Request {
             .map_or(&self.target, |(path, _)| path)
     }
 
-    /// The query's pairs, decoded as a web form's.
+    /// Returns the pairs of the query, decoded like those of a web form.
     pub(crate) fn query(&self) -> Vec<(String, String)> {
         let query = self.target.split_once('?').map_or("", |(_, query)| query);
         let decode = |text: &str| percent_decode(&text.replace('+', " "));

@@ -1,6 +1,7 @@
-//! The services: tokens, where to upload, COS, links and downloads.
+//! The answers of the services: tokens, upload permits, COS, links and downloads.
 //!
-//! As strict as they are, and stricter: what a careful client never does is kept as a complaint.
+//! They are stricter than the real services: everything that a careful client never does becomes a
+//! complaint. This file does not know sockets, and it does not know faults.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,13 +11,13 @@ use crate::forms::FormFile;
 use crate::reply::{Refusal, Reply};
 use crate::request::{Request, Step};
 use crate::state::{Object, Permit, Shared, State, Token, TokenKind};
-use crate::text::{ALPHANUMERIC, HEX, owned, percent_encode, random};
+use crate::text::{ALPHANUMERIC, HEX, percent_encode, random, to_headers};
 use crate::{APPID, ENV, SECRET};
 
 pub(crate) const BUCKET: &str = "7072-prod-1g2h3j4k5l-1300000000";
 const MAX_KEY_BYTES: usize = 850;
 const LINKS_PER_CALL: usize = 50;
-/// The fields of the upload form, in their order; `Content-Type` alone is optional.
+/// The fields of the upload form, in their order. Only `Content-Type` is optional.
 const FORM_FIELDS: [&str; 6] = [
     "key",
     "Signature",
@@ -47,7 +48,7 @@ impl Shared {
 }
 
 impl State {
-    /// A refusal for what a careful client never does.
+    /// Refuses a request that a careful client never sends, and keeps a complaint.
     fn offence(&mut self, request: &Request, errcode: i64, errmsg: impl Into<String>) -> Refusal {
         let errmsg = errmsg.into();
         self.complain(format!("{}: {errmsg}", request.path()));
@@ -110,7 +111,7 @@ impl State {
 
     fn check_account(&mut self, request: &Request, account: &Value) -> Result<(), Refusal> {
         if self.auth_none {
-            self.complain("a token was asked for where none is needed");
+            self.complain("the client asked for a token that it does not need");
         }
         if account["grant_type"] != "client_credential" {
             return Err(self.offence(request, 40002, "invalid grant_type"));
@@ -160,7 +161,7 @@ impl State {
         }
     }
 
-    /// The body of an API call, which must be a POST of raw UTF-8 JSON.
+    /// Returns the body of an API call. It must be a POST with JSON in raw UTF-8.
     fn json_body(&mut self, request: &Request) -> Result<Value, Refusal> {
         if request.method != "POST" {
             return Err(self.offence(request, 43002, "require POST method"));
@@ -186,7 +187,7 @@ impl State {
         }
     }
 
-    /// The body of a call of `/tcb/`.
+    /// Returns the body of a call below `/tcb/`, after checking its token and `env`.
     fn tcb_body(&mut self, request: &Request) -> Result<Value, Refusal> {
         self.check_access_token(request)?;
         let body = self.json_body(request)?;
@@ -275,7 +276,7 @@ impl State {
         json!({ "fileid": file_id, "download_url": url, "status": status, "errmsg": errmsg })
     }
 
-    /// How a URL spells a key.
+    /// Returns the key as it stands in a URL.
     fn in_url(&self, key: &str) -> String {
         match self.raw_urls {
             true => key.to_owned(),
@@ -304,7 +305,7 @@ impl State {
         Reply::new(200, content_type.into_iter().collect(), bytes)
     }
 
-    /// COS's part: checks the form and keeps the object.
+    /// Checks the form and keeps the object, as COS does.
     fn store_object(&mut self, request: &Request, file: FormFile) -> Reply {
         let path = request.path();
         if request.method != "POST" {
@@ -329,19 +330,19 @@ impl State {
             file_id: permit.file_id,
             linkable: file_id_is_right && !permit.escaped,
         };
-        // COS puts the name that the part states there.
+        // COS puts the file name that the `file` part states in its place.
         let file_name = request.fields.last().map_or("", |(_, name)| name);
         let key = permit.key.replace("${filename}", file_name);
         self.objects.insert(key, object);
         if request.file_type.is_none() {
-            // COS does not mind, but some parsers take such a part for a text field.
+            // COS accepts this, but some parsers take such a part for a text field.
             self.complain(format!("{path}: the file part states no type"));
         }
         if !file_id_is_right {
             self.complain(format!("{path}: x-cos-meta-fileid is wrong or missing"));
         }
         let etag = format!("\"{}\"", random(32, HEX));
-        let mut headers = owned(&[
+        let mut headers = to_headers(&[
             ("ETag", &etag),
             ("x-cos-request-id", &random(40, ALPHANUMERIC)),
         ]);
@@ -362,7 +363,7 @@ impl State {
         }
     }
 
-    /// What the form's Signature permits, or COS's refusal of the form.
+    /// Finds the permit of the form's `Signature`. The error is COS's reply to the form.
     fn permit(&mut self, request: &Request) -> Result<Permit, Reply> {
         let path = request.path();
         let signature = request.field("Signature").unwrap_or_default();
@@ -389,18 +390,18 @@ impl State {
     }
 }
 
-/// The official naming rules (官方文件名命名限制).
+/// Checks a key against the official naming rules (官方文件名命名限制).
 fn is_valid_key(key: &str) -> bool {
     let has_bounds = !key.is_empty() && key.len() <= MAX_KEY_BYTES;
     has_bounds && !key.starts_with('/') && !key.contains("//") && !key.contains(char::is_control)
 }
 
-/// The `file_id` of a cloud key.
+/// Returns the `file_id` of a cloud key.
 pub fn file_id_of(key: &str) -> String {
     format!("cloud://{ENV}.{BUCKET}/{key}")
 }
 
-/// Whether JSON text has a `\u` escape. An escaped backslash before a `u` is none.
+/// Finds a `\u` escape in JSON text. An escaped backslash before a `u` is not one.
 fn has_unicode_escape(json: &[u8]) -> bool {
     let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {

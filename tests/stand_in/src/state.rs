@@ -1,4 +1,6 @@
-//! What the services know: tokens, permits, objects, and everything that came in.
+//! The memory of the services: settings, tokens, permits, objects, and all requests.
+//!
+//! This file does not know what the services answer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpStream;
@@ -21,8 +23,8 @@ pub struct Object {
     /// The form's `Content-Type` field. COS ignores the type that the `file` part states.
     pub content_type: Option<String>,
     pub file_id: String,
-    /// Whether links can be had: not without the right `x-cos-meta-fileid`, nor if the path was
-    /// asked for with `\u` escapes.
+    /// False if the form's `x-cos-meta-fileid` was wrong, or if the request for the upload URL had
+    /// `\u` escapes: the service then gives no link.
     pub linkable: bool,
 }
 
@@ -54,7 +56,7 @@ impl Token {
     }
 }
 
-/// What one reply of `/tcb/uploadfile` permits; kept under its `authorization`.
+/// The upload that one reply of `/tcb/uploadfile` permits. It is stored under its `authorization`.
 #[derive(Clone)]
 pub(crate) struct Permit {
     pub(crate) key: String,
@@ -62,7 +64,7 @@ pub(crate) struct Permit {
     pub(crate) file_id: String,
     pub(crate) cos_file_id: String,
     pub(crate) expires: Instant,
-    /// The path was asked for with `\u` escapes.
+    /// The request for the upload URL had `\u` escapes.
     pub(crate) escaped: bool,
 }
 
@@ -127,9 +129,9 @@ impl State {
 
 pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
-    /// Told of each request, of the gate, and of the end.
+    /// Wakes the threads that wait for a request, the gate or the end.
     pub(crate) changed: Condvar,
-    /// Apart from the state, so that a `Fault::Custom` may look at the stand-in.
+    /// Not part of `state`, so that a `Fault::Custom` can look at the stand-in.
     pub(crate) rules: Mutex<Vec<Rule>>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
@@ -149,7 +151,7 @@ impl Shared {
         result
     }
 
-    /// Waits until `done`, but no longer than `patience`, nor past the end of the stand-in.
+    /// Waits until `done` is true. Gives up after `patience`, or when the stand-in stops.
     pub(crate) fn wait(&self, patience: Duration, done: impl Fn(&State) -> bool) {
         let go_on = |state: &mut State| !state.stopped && !done(state);
         drop(
@@ -162,7 +164,7 @@ impl Shared {
         self.lock().complain(complaint);
     }
 
-    /// The fault for the `nth` request of its step.
+    /// Returns the fault that strikes the `nth` request of its step.
     pub(crate) fn strike(&self, request: &Request, nth: usize) -> Option<Fault> {
         for rule in self.lock_rules().iter_mut() {
             if !rule.concerns(request, nth) {

@@ -1,4 +1,4 @@
-//! Small helpers for texts.
+//! Small functions for texts: headers, random texts, percent-encoding.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -8,14 +8,14 @@ pub(crate) const ALPHANUMERIC: &[u8] =
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 pub(crate) const HEX: &[u8] = b"0123456789abcdef";
 
-pub(crate) fn owned(headers: &[(&str, &str)]) -> Headers {
+pub(crate) fn to_headers(headers: &[(&str, &str)]) -> Headers {
     headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_string()))
         .collect()
 }
 
-/// A text that occurs nowhere else, of the letters given.
+/// Returns a random text of these letters.
 pub(crate) fn random(length: usize, letters: &[u8]) -> String {
     let numbers = std::iter::repeat_with(|| RandomState::new().hash_one(0) as usize);
     numbers
@@ -24,7 +24,7 @@ pub(crate) fn random(length: usize, letters: &[u8]) -> String {
         .collect()
 }
 
-/// Encodes all but `/` and what RFC 3986 calls unreserved.
+/// Encodes all bytes except `/` and the unreserved characters of RFC 3986.
 pub(crate) fn percent_encode(key: &str) -> String {
     let mut encoded = String::new();
     for byte in key.bytes() {

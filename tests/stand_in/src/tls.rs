@@ -1,4 +1,6 @@
-//! Certificates, made on the spot: good ones, and those that a client must refuse.
+//! Makes certificates: good ones, and those that a client must refuse.
+//!
+//! This file does not know connections.
 
 use std::sync::Arc;
 
@@ -8,21 +10,21 @@ use rustls::pki_types::PrivateKeyDer;
 
 use crate::text::{ALPHANUMERIC, random};
 
-/// What is wrong with the certificate of [`StandIn::https_with`].
+/// The kind of certificate for [`StandIn::https_with`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
     Good,
     Expired,
     OtherHost,
-    /// It is for 800 of them.
+    /// It names 800 other hosts.
     ManyOtherHosts,
-    /// [`StandIn::ca_pem`] is another authority's.
+    /// [`StandIn::ca_pem`] is that of another authority.
     UnknownAuthority,
-    /// It is the authority's own.
+    /// It is the certificate of the authority itself.
     Authority,
 }
 
-/// A server configuration and the authority to trust.
+/// Returns the server's configuration, and the authority to trust as PEM.
 pub(crate) fn tls(certificate: Certificate) -> (ServerConfig, String) {
     let authority = new_authority();
     let names = match certificate {
@@ -65,7 +67,7 @@ pub(crate) fn tls(certificate: Certificate) -> (ServerConfig, String) {
     (config, trusted.pem())
 }
 
-/// A self-signed certificate authority, ECDSA P-256.
+/// Makes a self-signed certificate authority (ECDSA P-256).
 pub(crate) fn new_authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
