@@ -97,10 +97,8 @@ fn show_requests(stand_in: &StandIn) {
     let [tokens, infos, uploads, links] =
         [Step::Token, Step::Info, Step::Upload, Step::Link].map(|step| stand_in.count(step));
     let connections = stand_in.connections();
-    println!(
-        "\nRequests: {tokens} for a token, {infos} for upload URLs, {uploads} uploads, {links} for links,"
-    );
-    println!("on {connections} connections.");
+    println!("\nRequests: {tokens} for a token, {infos} for upload URLs, {uploads} uploads,");
+    println!("{links} for links. They came on {connections} connections.");
 }
 
 fn section(title: &str) {

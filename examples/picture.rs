@@ -1,7 +1,9 @@
-//! The picture of the README: `cargo run --release --example picture > docs/run.svg`
+//! Draws the picture of the README: `cargo run --release --example picture > docs/run.svg`
 //!
-//! Runs the program twice in a terminal of its own, against a stand-in that takes its time, and
-//! draws what a person would see: the progress, then the results.
+//! Runs the program twice in its own terminal, against a slow stand-in. Draws the screen that a
+//! person would see: first the progress, then the results.
+//!
+//! It does not know how the program or the services work.
 
 #![forbid(unsafe_code)]
 
@@ -93,9 +95,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A line of the picture, and how it looks: `c` a command, `s` what goes to standard error.
+/// A line of the picture.
 struct Line {
     text: String,
+    /// `c` for a command, `s` for a line of standard error, `rule` for a horizontal line, else empty.
     class: &'static str,
 }
 
@@ -111,7 +114,8 @@ fn prompt(arguments: &[&str]) -> Line {
     }
 }
 
-/// Runs the program in a terminal. Returns the progress halfway, and the screen at its end.
+/// Runs the program in a terminal. Returns the progress line from the middle of the run, and the
+/// screen at the end.
 fn run(
     program: &Path,
     dir: &Path,
@@ -148,7 +152,7 @@ fn run(
         progress.extend(under_way.map(|line| line.trim_end().to_owned()));
         thread::sleep(Duration::from_millis(50));
     }
-    reader.join().expect("a reader that ends");
+    reader.join().expect("the reader ends");
     let contents = screen
         .lock()
         .expect("no panic under the lock")

@@ -1,5 +1,5 @@
-// Windows has this DLL, and Rust's standard library takes its random numbers from it. Debian 12's Wine lacks it, but has
-// the function beneath it under an older name.
+// Rust's standard library takes its random numbers from this DLL. Windows has it, Debian 12's Wine does not. Wine has the
+// same function under an older name.
 #include <windows.h>
 
 BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG length);

@@ -1,12 +1,12 @@
-//! The figures that the README quotes: `cargo bench`, or one part of them: `cargo bench -- memory`
+//! Measures the figures of the README: `cargo bench`. For one part alone: `cargo bench -- memory`
 //!
-//! The parts are `files`, `pace`, `cpu`, `large`, `memory` and `start`; all of them take some four
-//! minutes. Each runs the release binary over TLS against a stand-in of the services in this
-//! process. Where a round trip is to take time, there is a relay between them, so that the least
-//! time that an upload can take is known: see [`limit`].
+//! The parts are `files`, `pace`, `cpu`, `large`, `memory` and `start`. All of them take about four
+//! minutes. Each part runs the release binary over TLS against a stand-in in this process. To
+//! simulate a distant service, a relay between the two delays every byte. The table then also shows
+//! the shortest possible time of an upload: see [`least_time_per_file`].
 //!
-//! CPU time comes from bash's `time`, peak memory from Linux's `/proc`. Where they are missing, the
-//! table says so.
+//! CPU time comes from bash's `time`, peak memory from Linux's `/proc`. If one is missing, the
+//! table says so. This file does not know how the program works.
 
 #![forbid(unsafe_code)]
 
@@ -32,20 +32,21 @@ const FILE_BYTES: usize = 20_000;
 const ROUND_TRIP: Duration = Duration::from_millis(40);
 const LARGE_MIB: u64 = 512;
 const NAMES: usize = 100_000;
-/// Of files that are there for their number alone.
+/// The size of files if only their number matters.
 const TINY_BYTES: usize = 1000;
-/// The part of the admitted rate that is to be reached.
+/// The program should reach this part of the rate that the service allows.
 const RATE_WANTED: f64 = 0.9;
-/// In the config, and known to the stand-in: fetching a token is not in any of the figures.
+/// The config has this token and the stand-in accepts it, so that no figure includes a request for
+/// a token.
 const TOKEN: &str = "92_token-of-the-bench";
 
 fn main() {
-    // cargo itself adds `--bench`.
+    // Cargo adds `--bench`.
     let filter = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'))
         .unwrap_or_default();
-    let mut table = Table::new(["what", "wx-upload", "beside it", "note"]);
+    let mut table = Table::new(["what", "wx-upload", "compared with", "note"]);
     let mut part = |name: &str, measure: fn(&mut Table)| {
         if name.contains(&filter) {
             eprintln!("{name} …");
@@ -59,12 +60,12 @@ fn main() {
     part("memory", memory);
     part("start", start);
     println!("{}; {}", machine(), name_and_size(&binary()));
-    println!("everything over TLS; the access token is in the config\n\n{table}");
+    println!("All connections use TLS. The access token is in the config.\n\n{table}");
 }
 
 // ---- The parts ----------------------------------------------------------------------------------
 
-/// Many small files, with and without a network between.
+/// Uploads many small files, with and without a slow network.
 fn files(table: &mut Table) {
     for round_trip in [Duration::ZERO, ROUND_TRIP] {
         for jobs in [1, 8, 16] {
@@ -76,7 +77,7 @@ fn files(table: &mut Table) {
     }
 }
 
-/// What [`upload_files`] measured.
+/// The result of [`upload_files`].
 struct FilesRun {
     /// In seconds.
     wall: f64,
@@ -99,12 +100,12 @@ fn upload_files(round_trip: Duration, jobs: usize) -> FilesRun {
 
 fn files_row(table: &mut Table, round_trip: Duration, jobs: usize, run: &FilesRun) {
     let measured = run.wall * 1000.0 / FILES as f64;
-    let limit = limit(round_trip, jobs);
-    let (beside, ratio) = match limit {
+    let least = least_time_per_file(round_trip, jobs);
+    let (compared, ratio) = match least {
         0.0 => (String::new(), String::new()),
         _ => (
-            format!("limit {limit:.2} ms"),
-            format!("{:.2} of the limit, ", limit / measured),
+            format!("at least {least:.2} ms"),
+            format!("{:.2} of the highest possible rate, ", least / measured),
         ),
     };
     let kb = FILE_BYTES / 1000;
@@ -113,15 +114,15 @@ fn files_row(table: &mut Table, round_trip: Duration, jobs: usize, run: &FilesRu
     let (connections, link_calls) = (run.connections, run.link_calls);
     table.row(
         format!("{FILES} files of {kb} kB, round trip {ms} ms, {jobs}"),
-        format!("{measured:.2} ms a file"),
-        beside,
+        format!("{measured:.2} ms per file"),
+        compared,
         format!("{ratio}{connections} connections, {link_calls} link calls"),
     );
 }
 
-/// The milliseconds a file that no client can go below that has `jobs` uploads under way at once:
-/// one round trip to ask where to upload, and one to upload.
-fn limit(round_trip: Duration, jobs: usize) -> f64 {
+/// Returns the shortest possible time per file, in milliseconds, for a client with `jobs` uploads at
+/// once. Each file needs one round trip for the upload URL, and one for the upload.
+fn least_time_per_file(round_trip: Duration, jobs: usize) -> f64 {
     2.0 * round_trip.as_secs_f64() * 1000.0 / jobs as f64
 }
 
@@ -129,7 +130,7 @@ fn count_of_jobs(jobs: usize) -> String {
     format!("{jobs} job{}", if jobs == 1 { "" } else { "s" })
 }
 
-/// The rate reached beside the rate admitted, of an API with a limit.
+/// Compares the rate of uploads with the rate that an API with a limit allows.
 fn pace(table: &mut Table) {
     let bucket = Limit::Bucket {
         calls: 60.0,
@@ -139,7 +140,7 @@ fn pace(table: &mut Table) {
         calls: 100,
         length: Duration::from_secs(10),
     };
-    // Side by side, as they mostly wait.
+    // All at once, as they mostly wait.
     thread::scope(|scope| {
         let mut runs = Vec::new();
         for (limit, files) in [(bucket, 360), (window, 500)] {
@@ -148,12 +149,12 @@ fn pace(table: &mut Table) {
             }
         }
         for run in runs {
-            pace_row(table, &run.join().expect("a run that ends"));
+            pace_row(table, &run.join().expect("the run ends"));
         }
     });
 }
 
-/// What [`upload_at_limit`] measured, and of what.
+/// The settings and the result of [`upload_at_limit`].
 struct PaceRun {
     limit: Limit,
     files: usize,
@@ -182,31 +183,31 @@ fn upload_at_limit(limit: Limit, files: usize, jobs: usize) -> PaceRun {
 fn pace_row(table: &mut Table, run: &PaceRun) {
     let admitted = match run.limit {
         Limit::Bucket { calls, per_second } => {
-            format!("{calls} calls at once, {per_second} a second")
+            format!("{calls} calls at once, {per_second} per second")
         }
         Limit::Window { calls, length } => format!("{calls} calls in {} s", length.as_secs()),
     };
-    let least = least_time(run.limit, run.files);
+    let least = least_time_at_limit(run.limit, run.files);
     let ratio = least / run.wall;
     let verdict = if ratio >= RATE_WANTED {
-        "as wanted"
+        "good"
     } else {
-        "NOT as wanted"
+        "TOO SLOW"
     };
     let (files, jobs, refused) = (run.files, count_of_jobs(run.jobs), run.refused_calls);
     table.row(
-        format!("{files} files, admitted {admitted}, {jobs}"),
+        format!("{files} files, limit {admitted}, {jobs}"),
         format!("{:.1} s", run.wall),
-        format!("least {least:.1} s"),
+        format!("at least {least:.1} s"),
         format!(
-            "{ratio:.2} of the admitted rate ({verdict}: at least {RATE_WANTED:.2}), \
+            "{ratio:.2} of the allowed rate ({verdict}: at least {RATE_WANTED:.2} wanted), \
              {refused} calls refused"
         ),
     );
 }
 
-/// The seconds before a limit admits the last of so many calls, if each comes as soon as it may.
-fn least_time(limit: Limit, calls_made: usize) -> f64 {
+/// Returns the shortest time in seconds in which a limit lets in this number of calls.
+fn least_time_at_limit(limit: Limit, calls_made: usize) -> f64 {
     match limit {
         Limit::Bucket { calls, per_second } => (calls_made as f64 - calls) / per_second,
         Limit::Window { calls, length } => {
@@ -215,17 +216,17 @@ fn least_time(limit: Limit, calls_made: usize) -> f64 {
     }
 }
 
-/// CPU time a file, of many tiny ones, where nothing has to be waited for.
+/// Measures the CPU time per file, with many tiny files and no delays.
 fn cpu(table: &mut Table) {
     const FILES: usize = 1000;
-    let a_file = |jobs: usize| {
+    let per_file = |jobs: usize| {
         let runs = [(); 3].map(|()| cpu_time(FILES, jobs));
         median(runs.into_iter().flatten().collect()).map(|cpu| cpu * 1000.0 / FILES as f64)
     };
-    let [at_1, at_8, at_64] = [1, 8, 64].map(a_file);
+    let [at_1, at_8, at_64] = [1, 8, 64].map(per_file);
     let ratio = at_64.zip(at_8).map(|(at_64, at_8)| at_64 / at_8);
     let note = ratio.map_or(String::new(), |ratio| {
-        format!("{ratio:.2} of that at 8 jobs")
+        format!("{ratio:.2} of the time with 8 jobs")
     });
     let kb = TINY_BYTES / 1000;
     for (jobs, measured, note) in [
@@ -239,7 +240,7 @@ fn cpu(table: &mut Table) {
                 count_of_jobs(jobs)
             ),
             measured.map_or("no bash to time it".into(), |ms| {
-                format!("{ms:.2} ms a file")
+                format!("{ms:.2} ms per file")
             }),
             String::new(),
             note,
@@ -247,7 +248,7 @@ fn cpu(table: &mut Table) {
     }
 }
 
-/// In seconds; `None` without bash.
+/// Returns the CPU time of one run in seconds, or `None` without bash.
 fn cpu_time(files: usize, jobs: usize) -> Option<f64> {
     let world = World::new();
     world.small_files(files, TINY_BYTES);
@@ -256,7 +257,7 @@ fn cpu_time(files: usize, jobs: usize) -> Option<f64> {
     Some(timed.cpu)
 }
 
-/// One large file, beside curl sending the same form to the same server.
+/// Uploads one large file, and compares with curl, which sends the same form to the same server.
 fn large(table: &mut Table) {
     const ROUNDS: usize = 9;
     let world = World::new();
@@ -266,7 +267,7 @@ fn large(table: &mut Table) {
         .stdout(Stdio::null())
         .status()
         .is_ok();
-    // Each finds the file in memory, whatever the system has done with its pages since.
+    // Reads the file before each run, so that the system has it in its cache.
     let timed = |command: Command| {
         let file = File::open(world.path("upload/large.bin"))
             .and_then(|mut file| io::copy(&mut file, &mut io::sink()));
@@ -297,11 +298,12 @@ fn large(table: &mut Table) {
     row("CPU", |timed| timed.cpu);
 }
 
-/// Peak memory for a small file, a large one, and many large ones at once.
+/// Measures the peak memory for a small file, a large file, and eight large files at once.
 fn memory(table: &mut Table) {
     for (count, mib) in [(1, 1), (1, LARGE_MIB), (8, LARGE_MIB)] {
         let world = World::new();
-        // The program is past its peak when it waits for this, so that the peak is not missed.
+        // The program has reached its peak when it asks for links. The delay leaves time to read the
+        // peak before the program ends.
         world.stand_in.fault(
             Step::Link,
             When::Always,
@@ -309,7 +311,7 @@ fn memory(table: &mut Table) {
         );
         world.sparse_file("0.bin", mib);
         for n in 1..count {
-            // Not a copy: one file in the page cache is enough.
+            // Links, as one file in the page cache is enough.
             fs::hard_link(
                 world.path("upload/0.bin"),
                 world.path(&format!("upload/{n}.bin")),
@@ -332,7 +334,7 @@ fn memory(table: &mut Table) {
     }
 }
 
-/// What it takes when nothing is sent.
+/// Measures runs that send nothing.
 fn start(table: &mut Table) {
     let world = World::new();
     for n in 0..NAMES {
@@ -360,7 +362,7 @@ fn start(table: &mut Table) {
         started.elapsed().as_secs_f64()
     };
     let wall = median((0..50).map(|_| version()).collect()).unwrap_or_default();
-    let note = "from start to end, median of 50";
+    let note = "from start to end, median of 50 runs";
     table.row(
         "`--version`".into(),
         format!("{:.2} ms", wall * 1000.0),
@@ -371,30 +373,30 @@ fn start(table: &mut Table) {
 
 // ---- The program and its world ------------------------------------------------------------------
 
-/// A stand-in, and a directory with a config for it and an empty `upload` in it.
+/// A stand-in, and a directory with a config for it and an empty directory `upload`.
 struct World {
     stand_in: StandIn,
     dir: TempDir,
 }
 
-/// What [`World::watch`] saw.
+/// The result of [`World::watch`].
 struct Watched {
     /// In seconds, from start to end of the process.
     wall: f64,
     peak_kib: Option<u64>,
 }
 
-/// What [`World::timed`] measured, in seconds.
+/// The result of [`World::timed`], in seconds.
 struct Timed {
     wall: f64,
-    /// In the program and in the kernel on its behalf.
+    /// The time in the program, and in the kernel for the program.
     cpu: f64,
 }
 
 impl World {
     fn new() -> World {
         let stand_in = StandIn::https();
-        // It shares the processors with the program, so it does no more than it must.
+        // The stand-in shares the processors with the program, so it does only what is needed.
         stand_in.check_crc(false);
         stand_in.store(false);
         stand_in.accept_token(TOKEN);
@@ -412,7 +414,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// So many files of so many bytes.
+    /// Makes `count` files of `bytes` bytes each.
     fn small_files(&self, count: usize, bytes: usize) {
         for n in 0..count {
             let path = self.path(&format!("upload/图片 {n:04}.jpg"));
@@ -423,7 +425,7 @@ impl World {
     fn write_config(&self) {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .expect("a clock after 1970")
+            .expect("the clock is past 1970")
             .as_secs();
         let token = json!({
             "create_time": now, "expires_in": 7200, "access_token": TOKEN, "upload_dir": "upload",
@@ -431,7 +433,7 @@ impl World {
         self.stand_in.config_json_with(self.dir.path(), token);
     }
 
-    /// Makes the network that the program sees a slow one.
+    /// Adds this round trip to the program's connections.
     fn put_relay_between(&self, round_trip: Duration) {
         if !round_trip.is_zero() {
             let port = self
@@ -447,13 +449,13 @@ impl World {
         }
     }
 
-    /// A file of zeros, which takes no room on the disk.
+    /// Makes a file of zeros. It takes no space on the disk.
     fn sparse_file(&self, name: &str, mib: u64) {
         let file = File::create(self.path("upload").join(name)).expect("a file");
         file.set_len(mib << 20).expect("a long file");
     }
 
-    /// The program, about to upload what is in `upload`.
+    /// Returns the command that uploads the directory `upload`.
     fn upload(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command
@@ -466,7 +468,7 @@ impl World {
         command
     }
 
-    /// curl, about to upload a file of `upload` with the form that the program sends.
+    /// Returns the curl command that uploads a file of `upload` with the same form as the program.
     fn curl(&self, name: &str) -> Command {
         let agent = self.stand_in.agent();
         let key = format!("temp3/{name}");
@@ -510,7 +512,7 @@ impl World {
         command
     }
 
-    /// Runs a command to its end, its output in a file.
+    /// Runs a command to its end. Its output goes to a file.
     fn watch(&self, mut command: Command) -> Watched {
         let output = File::create(self.path("output.txt")).expect("a file");
         let started = Instant::now();
@@ -532,8 +534,8 @@ impl World {
         Watched { wall, peak_kib }
     }
 
-    /// Runs a command to its end and measures its CPU time as well, which std cannot. `None`
-    /// without bash.
+    /// Runs a command to its end and measures its CPU time, too. The standard library can't do
+    /// this, so bash does. Returns `None` without bash.
     fn timed(&self, command: &Command) -> Option<Timed> {
         let output = File::create(self.path("output.txt")).expect("a file");
         let mut bash = Command::new("bash");
@@ -570,7 +572,7 @@ impl World {
             .count()
     }
 
-    /// Sees that the last run uploaded and printed everything, and only sent what it should.
+    /// Checks that the last run uploaded and printed everything and made no mistake.
     fn check(&self, files: usize) {
         assert_eq!(self.lines_printed(), files, "not all files were printed");
         assert_eq!(
@@ -579,7 +581,11 @@ impl World {
             "not all files were uploaded"
         );
         assert_eq!(self.stand_in.complaints(), [""; 0]);
-        assert_eq!(self.stand_in.count(Step::Token), 0, "a token was asked for");
+        assert_eq!(
+            self.stand_in.count(Step::Token),
+            0,
+            "the program asked for a token"
+        );
     }
 }
 
@@ -591,20 +597,20 @@ impl Watched {
     }
 }
 
-/// The program: cargo's release build of it, or the one that `WX_UPLOAD_BIN` names.
+/// Returns the path of the program: the one in `WX_UPLOAD_BIN`, or cargo's release build.
 fn binary() -> PathBuf {
     std::env::var_os("WX_UPLOAD_BIN")
         .map_or_else(|| env!("CARGO_BIN_EXE_wx-upload").into(), PathBuf::from)
 }
 
-/// What is measured, without saying where on this machine it is.
+/// Returns the file name and the size of the program, without its directory.
 fn name_and_size(binary: &Path) -> String {
     let name = binary.file_name().unwrap_or_default().to_string_lossy();
     let size = fs::metadata(binary).map_or(0, |metadata| metadata.len());
     format!("{name}, {size} bytes")
 }
 
-/// The most memory that a running process had so far, in KiB.
+/// Returns the peak memory of a running process so far, in KiB.
 fn peak_memory(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status

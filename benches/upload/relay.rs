@@ -1,4 +1,6 @@
-//! A network that is slow: a relay that adds a round trip to every connection through it.
+//! Simulates a slow network: a relay that delays every connection through it.
+//!
+//! It does not know the data that it passes on.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::{ROUND_TRIP, median};
 
-/// Relays connections to `port` on this machine and adds `round_trip` to their making, and half of
-/// it to every byte in either direction. Returns its own port, which stays open until the bench
-/// ends.
+/// Relays connections to `port` on this machine. Opening a connection takes `round_trip` longer, and
+/// every byte arrives half a `round_trip` later, in both directions. Returns the port of the relay,
+/// which stays open until the bench ends.
 pub fn start_relay(port: u16, round_trip: Duration) -> io::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let own_port = listener.local_addr()?.port();
@@ -23,7 +25,7 @@ pub fn start_relay(port: u16, round_trip: Duration) -> io::Result<u16> {
 }
 
 fn relay(client: TcpStream, port: u16, round_trip: Duration) -> io::Result<()> {
-    // The handshake: a client that far away could not have sent anything until now.
+    // A distant client must wait for the TCP handshake before it can send anything.
     thread::sleep(round_trip);
     let server = TcpStream::connect(("127.0.0.1", port))?;
     for stream in [&client, &server] {
@@ -35,9 +37,10 @@ fn relay(client: TcpStream, port: u16, round_trip: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Passes all bytes on, each so much later than it came.
+/// Passes all bytes on, each `delay` later than it came.
 fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
-    const UNDER_WAY: usize = 1024; // pieces of up to 64 KiB: more than a real connection would have
+    // The number of pieces of up to 64 KiB: more than a real connection holds.
+    const UNDER_WAY: usize = 1024;
     let (sender, receiver) = mpsc::sync_channel::<(Instant, Vec<u8>)>(UNDER_WAY);
     thread::spawn(move || {
         for (due, bytes) in receiver {
@@ -59,8 +62,8 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
     }
 }
 
-/// How much longer than it should a round trip through a relay takes, as threads wake up late: the
-/// median of 25.
+/// Returns by how much a round trip through a relay is too long, as threads wake up late. It is the
+/// median of 25 round trips.
 pub fn lateness() -> Duration {
     static LATENESS: OnceLock<Duration> = OnceLock::new();
     let measure = || -> io::Result<f64> {
@@ -76,7 +79,7 @@ pub fn lateness() -> Duration {
             Ok(started.elapsed().saturating_sub(ROUND_TRIP).as_secs_f64())
         };
         let times: io::Result<Vec<f64>> = (0..26).map(|_| ping()).collect();
-        // The first one waits for the connection, too.
+        // Leaves out the first round trip, which includes opening the connection.
         Ok(median(times?.split_off(1)).unwrap_or_default())
     };
     *LATENESS.get_or_init(|| Duration::from_secs_f64(measure().expect("an echo")))

@@ -1,8 +1,8 @@
-//! The table of the figures, in Markdown.
+//! The table of the figures, in Markdown. It does not know their meaning.
 
 use std::fmt;
 
-/// Rows of a Markdown table, the first its head.
+/// The rows of a Markdown table. The first row is the head.
 pub struct Table(Vec<[String; 4]>);
 
 impl Table {
@@ -10,8 +10,8 @@ impl Table {
         Table(vec![head.map(str::to_owned)])
     }
 
-    pub fn row(&mut self, what: String, ours: String, beside: String, note: String) {
-        self.0.push([what, ours, beside, note]);
+    pub fn row(&mut self, what: String, ours: String, compared: String, note: String) {
+        self.0.push([what, ours, compared, note]);
     }
 }
 
