@@ -1,6 +1,6 @@
-//! The access token that all threads share: how long it is used, and whether it is known to work.
+//! The access token that all threads share: until when it is used, and whether the API takes it.
 //!
-//! Fetches none and saves none.
+//! Fetches no token and saves none.
 
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,33 +10,30 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::options::text_in;
 
-/// Seconds: a token that is about to expire is not used any more.
+/// Seconds. A token that has less than this left is not used any more.
 const MARGIN: i64 = 60;
 
 pub struct AccessToken {
     text: String,
     /// Seconds since 1970.
     use_until: i64,
-    /// It took the place of a refused one, and no call has worked with it yet.
-    unproven: bool,
-    refused: bool,
+    /// It was fetched by this run, not found in the config.
+    is_new: bool,
 }
 
 impl AccessToken {
-    /// A token that was just fetched and lives so many seconds; `replaces_refused`: in the place of
-    /// one that the API did not take.
-    pub fn new(text: &str, expires_in: i64, replaces_refused: bool) -> AccessToken {
-        // `stable_token` may give one that is about to expire.
+    /// A token that was just fetched; it expires in `expires_in` seconds.
+    pub fn fetched(text: &str, expires_in: i64) -> AccessToken {
+        // `stable_token` may return a token that has few seconds left.
         let margin = MARGIN.min(expires_in / 2);
         AccessToken {
             text: text.to_owned(),
             use_until: unix_seconds().saturating_add(expires_in - margin),
-            unproven: replaces_refused,
-            refused: false,
+            is_new: true,
         }
     }
 
-    /// The token in `config`, if it is good. One whose times are odd is not.
+    /// The token in `config`. `None` where it has expired, or its times are odd.
     pub fn saved_in(config: &Value) -> Option<AccessToken> {
         let created = config["create_time"].as_i64()?;
         let life = config["expires_in"].as_i64()?;
@@ -47,46 +44,46 @@ impl AccessToken {
         Some(AccessToken {
             text: text_in(config, "access_token")?.to_owned(),
             use_until,
-            unproven: false,
-            refused: false,
+            is_new: false,
         })
-    }
-
-    /// Whether it can be used, as far as is known; `refused` is one that cannot.
-    pub fn is_usable(&self, refused: Option<&str>) -> bool {
-        // `stable_token` may give the refused one again: one thread is to find that out, not each.
-        let is_other = self.unproven || refused != Some(&self.text);
-        !self.refused && unix_seconds() <= self.use_until && is_other
     }
 }
 
 /// The token of the run, if it has one.
 pub struct SharedToken {
-    current: Mutex<Option<AccessToken>>,
-    /// Held while a token is found. What it holds is why none is to be had, once that is known.
+    state: Mutex<State>,
+    /// Locked while one thread finds a token. Holds the reason once no token can be found.
     finding: Mutex<Option<Failure>>,
+}
+
+struct State {
+    current: Option<AccessToken>,
+    /// The token that the API refused last, until another token has worked.
+    refused: Option<String>,
 }
 
 impl SharedToken {
     pub fn new(token: Option<AccessToken>) -> SharedToken {
         SharedToken {
-            current: Mutex::new(token),
+            state: Mutex::new(State {
+                current: token,
+                refused: None,
+            }),
             finding: Mutex::new(None),
         }
     }
 
-    /// The token's text, if it can be used; or else that of the one that `find` finds. One thread
-    /// does, the others wait for it.
+    /// Returns the current token if it is usable. Otherwise one thread calls `find`, and the other
+    /// threads wait for its result.
     pub fn get_or(
         &self,
-        refused: Option<&str>,
         find: impl FnOnce() -> Result<AccessToken, Failure>,
     ) -> Result<String, Failure> {
-        if let Some(text) = self.usable(refused) {
+        if let Some(text) = self.usable() {
             return Ok(text);
         }
         let mut hopeless = self.finding.lock().unwrap();
-        if let Some(text) = self.usable(refused) {
+        if let Some(text) = self.usable() {
             return Ok(text); // another thread has found it
         }
         if let Some(failure) = &*hopeless {
@@ -95,7 +92,7 @@ impl SharedToken {
         match find() {
             Ok(token) => {
                 let text = token.text.clone();
-                *self.current.lock().unwrap() = Some(token);
+                self.state.lock().unwrap().current = Some(token);
                 Ok(text)
             }
             Err(failure) => {
@@ -105,40 +102,52 @@ impl SharedToken {
         }
     }
 
-    fn usable(&self, refused: Option<&str>) -> Option<String> {
-        match &*self.current.lock().unwrap() {
-            Some(token) if token.is_usable(refused) => Some(token.text.clone()),
+    fn usable(&self) -> Option<String> {
+        match &self.state.lock().unwrap().current {
+            Some(token) if unix_seconds() <= token.use_until => Some(token.text.clone()),
             _ => None,
         }
     }
 
-    /// The token's text, usable or not; empty without one. No output may show it.
+    /// The current token, usable or not; empty without one. No output may show it.
     pub fn text(&self) -> String {
-        match &*self.current.lock().unwrap() {
+        match &self.state.lock().unwrap().current {
             Some(token) => token.text.clone(),
             None => String::new(),
         }
     }
 
-    /// A call worked with the token `text`.
+    /// Notes that a call worked with the token `text`.
     pub fn worked(&self, text: &str) {
-        if let Some(token) = &mut *self.current.lock().unwrap()
+        let mut state = self.state.lock().unwrap();
+        if let Some(token) = &state.current
             && token.text == text
         {
-            token.unproven = false;
+            state.refused = None;
         }
     }
 
-    /// The API did not take the token `text`. Returns whether it had taken the place of a refused
-    /// one, and never worked. If not, nobody is given it any more.
+    /// Notes that the API refused the token `text`. Returns whether a new token may help. It does
+    /// not where `text` itself was fetched in the place of a refused token, and never worked:
+    /// `stable_token` may return the refused token again.
     pub fn refuse(&self, text: &str) -> bool {
-        match &mut *self.current.lock().unwrap() {
+        let mut state = self.state.lock().unwrap();
+        match &state.current {
             Some(token) if token.text == text => {
-                token.refused = !token.unproven;
-                token.unproven
+                if token.is_new && state.refused.is_some() {
+                    return false; // it stays the current one, so no thread fetches another
+                }
+                state.refused = Some(text.to_owned());
+                state.current = None;
+                true
             }
-            _ => false,
+            _ => true, // another thread has replaced it already
         }
+    }
+
+    /// Whether `token` is the one that the API refused last.
+    pub fn has_refused(&self, token: &AccessToken) -> bool {
+        self.state.lock().unwrap().refused.as_deref() == Some(&token.text)
     }
 }
 

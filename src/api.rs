@@ -1,5 +1,5 @@
-//! One request of the API, and what its refusals mean: errcodes and HTTP statuses, each with its
-//! remedy.
+//! One request of the API, and what its refusals mean. What an errcode does to the run is on one
+//! screen (`cure_of`), what it tells the user is on another (`help_for`).
 //!
 //! Does not know what is done about a failure.
 
@@ -9,33 +9,32 @@ use serde_json::Value;
 use ureq::Agent;
 
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
+use crate::http_failure::{request_failed, status_failed};
 use crate::options::{Auth, Settings, text_in};
-use crate::trouble::{request_failed, status_failed};
 
-/// 50 links are some 30 KiB.
+/// The limit of a reply with links. 50 links take some 30 KiB.
 const MAX_LINKS_BYTES: u64 = 1 << 20;
-/// 50 links are some 250 values.
-const MAX_VALUES: usize = 2_000;
-/// Of any other reply.
+/// The limit of any other reply.
 const MAX_REPLY_BYTES: u64 = 64 << 10;
+/// The limit of JSON values in a reply. 50 links are some 250 values.
+const MAX_VALUES: usize = 2_000;
 
 /// A request of the API.
 pub struct Call<'a> {
     pub stage: Stage,
     path: &'a str,
     query: &'a [(&'a str, &'a str)],
-    /// What is POSTed; without it, it is a GET.
+    /// The body of a POST; a GET has none.
     body: Option<&'a Value>,
 }
 
 impl<'a> Call<'a> {
     pub fn get(stage: Stage, path: &'a str, query: &'a [(&str, &str)]) -> Call<'a> {
-        let body = None;
         Call {
             stage,
             path,
             query,
-            body,
+            body: None,
         }
     }
 
@@ -45,18 +44,17 @@ impl<'a> Call<'a> {
         query: &'a [(&str, &str)],
         body: &'a Value,
     ) -> Call<'a> {
-        let body = Some(body);
         Call {
             stage,
             path,
             query,
-            body,
+            body: Some(body),
         }
     }
 }
 
-/// Sends one request to the API. Its reply must be JSON without an `errcode`, or with 0. What it
-/// says about an error is quoted without secrets, of the request or of its own.
+/// Sends one request to the API and returns its reply, which must be JSON with no `errcode` or with
+/// the errcode 0. The error quotes the API's words without the secrets of request and reply.
 pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value, Failure> {
     let stage = call.stage;
     let base = &settings.api_base;
@@ -65,8 +63,8 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
     let sent = match call.body {
         None => agent.get(url).query_pairs(query).call(),
         Some(body) => {
-            // The service wants Chinese as raw UTF-8, which is how serde_json writes it: with `\u`
-            // escapes the upload seems to work, and no link can be had for it.
+            // The service wants Chinese as raw UTF-8, and serde_json writes it so. With `\u`
+            // escapes the upload seems to work, but the service gives no link for the file.
             let request = agent.post(url).query_pairs(query);
             request
                 .content_type("application/json;charset=UTF-8")
@@ -82,26 +80,25 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
     };
     let json = reply.body_mut().with_config().limit(limit).read_to_vec();
     if !is_success {
-        let told = told_by(settings, call, &json.unwrap_or_default());
+        let told = words_about_status(settings, call, &json.unwrap_or_default());
         return Err(status_failed(stage, &reply, &told));
     }
     let Some(reply) = parse(&json.map_err(broken)?) else {
-        let cure = Cure::Wait(Duration::ZERO);
-        return Err(Failure::odd_reply(stage, cure, "the reply is not JSON"));
+        let failure = Failure::odd_reply(stage, "the reply is not JSON");
+        return Err(failure.with_cure(Cure::Wait(Duration::ZERO)));
     };
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
         Some(0) => Ok(reply),
         Some(errcode) => Err(refused(settings, call, errcode, &reply)),
-        None => Err(Failure::odd_reply(
-            stage,
-            Cure::Nothing,
-            "the reply's `errcode` is not a whole number",
-        )),
+        None => {
+            let why = "the reply's `errcode` is not a whole number";
+            Err(Failure::odd_reply(stage, why))
+        }
     }
 }
 
-/// Reads JSON, unless it has so many values that it would take forty times its length in memory, and
-/// that in each thread.
+/// Reads JSON, unless it has more values than any reply of the API. JSON of many small values takes
+/// forty times its length in memory, and each thread reads a reply.
 fn parse(json: &[u8]) -> Option<Value> {
     let begins_value = |byte: &&u8| matches!(byte, b'{' | b'[' | b',');
     if json.iter().filter(begins_value).count() > MAX_VALUES {
@@ -110,8 +107,8 @@ fn parse(json: &[u8]) -> Option<Value> {
     serde_json::from_slice(json).ok()
 }
 
-/// What the API says about a bad HTTP status, with a colon before it; empty if it says nothing.
-fn told_by(settings: &Settings, call: &Call, json: &[u8]) -> String {
+/// Returns what the API says about a bad HTTP status, with a colon before it; empty if nothing.
+fn words_about_status(settings: &Settings, call: &Call, json: &[u8]) -> String {
     let reply = parse(json).unwrap_or_default();
     let errmsg =
         text_in(&reply, "errmsg").map(|told| quote(told, &secrets(settings, call, &reply)));
@@ -122,7 +119,8 @@ fn told_by(settings: &Settings, call: &Call, json: &[u8]) -> String {
     }
 }
 
-/// What a reply to `call` may not be quoted with: what the request held, and what it holds itself.
+/// Returns the secrets that a quoted reply to `call` must not show: those of the request, and those
+/// of the reply itself.
 fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec<&'a str> {
     let mut secrets = Vec::new();
     for name in ["access_token", "authorization", "token"] {
@@ -141,108 +139,86 @@ fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec
 fn refused(settings: &Settings, call: &Call, errcode: i64, reply: &Value) -> Failure {
     let errmsg = text_in(reply, "errmsg").unwrap_or_default();
     let told = quote(errmsg, &secrets(settings, call, reply));
-    let (help, cure) = remedy(errcode, call.stage, settings.auth);
+    let help = help_for(errcode, call.stage, settings.auth);
     let detail = format!("errcode {errcode} ({told}): {help}");
+    let cure = cure_of(errcode, call.stage, settings.auth);
     Failure::new(call.stage, Kind::Errcode(errcode), cure, detail)
 }
 
-/// What a user can do about an `errcode`, and what the program does: the codes of the API itself
-/// (全局错误码), and the negative ones of the CloudBase behind it (云开发错误码).
-fn remedy(errcode: i64, stage: Stage, auth: Auth) -> (&'static str, Cure) {
-    let wait = Cure::Wait(Duration::ZERO);
-    let slow_down = Cure::SlowDown(Duration::ZERO);
+// ---- The errcodes: those of the API (全局错误码), and negative ones of the CloudBase (云开发错误码)
+
+/// What the program does about an `errcode`.
+fn cure_of(errcode: i64, stage: Stage, auth: Auth) -> Cure {
     match errcode {
-        -1 | -1000 | -501001 | -501002 => ("the service is busy: try again later", wait),
-        45011 => ("too many calls per minute", slow_down),
-        -501004 => ("too many calls at once", slow_down),
-        40001 if stage == Stage::Token => (
-            "check `secret`: it is wrong, or is not that of this `appid`",
-            Cure::Nothing,
-        ),
-        40001 | 40014 | 41001 | 42001 => token_refused(auth),
-        45009 => (
-            "the daily quota is used up: it is reset at midnight, Beijing time",
-            Cure::StopRun,
-        ),
-        -501003 => (
-            "the quota of the environment's plan is used up: it is reset with the plan's next period",
-            Cure::StopRun,
-        ),
-        48001 if auth == Auth::None => (
-            "add this path in the 云托管 console, 微信令牌权限配置",
-            Cure::StopRun,
-        ),
-        48001 => (
-            "this account may not use the API: check its permissions",
-            Cure::StopRun,
-        ),
-        85088 => (
-            "CloudRun is not enabled: check that `env` and `appid` belong together",
-            Cure::StopRun,
-        ),
-        40013 | 41002 => ("check `appid`", Cure::Nothing),
-        40125 | 41004 => ("check `secret`", Cure::Nothing),
-        40164 => (
-            "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, \
-             开发设置",
-            Cure::Nothing,
-        ),
-        89503 => (
-            "the administrator has to confirm calls from this address, in WeChat",
-            Cure::Nothing,
-        ),
-        40243 => (
-            "the AppSecret is frozen: unfreeze it on mp.weixin.qq.com",
-            Cure::Nothing,
-        ),
-        40097 | 40101 | 47001 | -501007 => {
-            ("check `env`, and the file's cloud path", Cure::Nothing)
-        }
-        -501005 => (
-            "check `env`, and its state in the 云托管 console",
-            Cure::Nothing,
-        ),
-        40002 | 43002 | 44002 => (
-            "this is a bug of wx-upload: please report it",
-            Cure::Nothing,
-        ),
-        ..0 => (
-            "see 云开发错误码 on developers.weixin.qq.com",
-            Cure::Nothing,
-        ),
-        _ => ("see 全局错误码 on developers.weixin.qq.com", Cure::Nothing),
+        -1 | -1000 | -501001 | -501002 => Cure::Wait(Duration::ZERO),
+        45011 | -501004 => Cure::SlowDown(Duration::ZERO),
+        40001 if stage == Stage::Token => Cure::Nothing, // there it is the AppSecret that is wrong
+        40001 | 40014 | 41001 | 42001 if auth == Auth::None => Cure::StopRun,
+        40001 | 40014 | 41001 | 42001 => Cure::NewToken,
+        45009 | -501003 | 48001 | 85088 => Cure::StopRun,
+        _ => Cure::Nothing,
     }
 }
 
-/// What helps where the access token was refused.
-fn token_refused(auth: Auth) -> (&'static str, Cure) {
+/// What an `errcode` tells the user: what to do about it.
+fn help_for(errcode: i64, stage: Stage, auth: Auth) -> &'static str {
+    match errcode {
+        -1 | -1000 | -501001 | -501002 => "the service is busy: try again later",
+        45011 => "too many calls per minute",
+        -501004 => "too many calls at once",
+        40001 if stage == Stage::Token => {
+            "check `secret`: it is wrong, or is not that of this `appid`"
+        }
+        40001 | 40014 | 41001 | 42001 => help_for_refused_token(auth),
+        45009 => "the daily quota is used up: it is reset at midnight, Beijing time",
+        -501003 => {
+            "the quota of the environment's plan is used up: it is reset with the plan's next period"
+        }
+        48001 if auth == Auth::None => "add this path in the 云托管 console, 微信令牌权限配置",
+        48001 => "this account may not use the API: check its permissions",
+        85088 => "CloudRun is not enabled: check that `env` and `appid` belong together",
+        40013 | 41002 => "check `appid`",
+        40125 | 41004 => "check `secret`",
+        40164 => {
+            "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, \
+             开发设置"
+        }
+        89503 => "the administrator has to confirm calls from this address, in WeChat",
+        40243 => "the AppSecret is frozen: unfreeze it on mp.weixin.qq.com",
+        40097 | 40101 | 47001 | -501007 => "check `env`, and the file's cloud path",
+        -501005 => "check `env`, and its state in the 云托管 console",
+        40002 | 43002 | 44002 => "this is a bug of wx-upload: please report it",
+        ..0 => "see 云开发错误码 on developers.weixin.qq.com",
+        _ => "see 全局错误码 on developers.weixin.qq.com",
+    }
+}
+
+/// What the user can do where the access token is refused for good.
+fn help_for_refused_token(auth: Auth) -> &'static str {
     match auth {
-        Auth::None => (
+        Auth::None => {
             "`auth` is none, which works in a container with 开放接口服务 switched on: see its \
-             settings",
-            Cure::StopRun,
-        ),
-        Auth::StableToken => (
+             settings"
+        }
+        Auth::StableToken => {
             "the access token is refused, and a new one did not help: check that `appid` is that \
-             of the account that `env` belongs to",
-            Cure::NewToken,
-        ),
-        Auth::Token => (
+             of the account that `env` belongs to"
+        }
+        Auth::Token => {
             "the access token is refused, and a new one did not help: check `appid`, and whether \
              another program fetches tokens for it (`\"auth\": \"stable_token\"` keeps out of its \
-             way)",
-            Cure::NewToken,
-        ),
+             way)"
+        }
     }
 }
 
-/// The text that a reply must have under `name`.
+/// Returns the text that a reply must have under `name`.
 pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Failure> {
     match text_in(reply, name) {
         Some(text) => Ok(text.to_owned()),
         None => {
             let why = format!("the reply has no usable `{name}`");
-            Err(Failure::odd_reply(stage, Cure::Nothing, &why))
+            Err(Failure::odd_reply(stage, why))
         }
     }
 }

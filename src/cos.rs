@@ -1,4 +1,4 @@
-//! COS's "POST Object": a form with the file last, and what COS answers.
+//! COS's "POST Object": a form with the file as its last field, and what COS answers.
 //!
 //! Does not know where the fields come from.
 
@@ -10,7 +10,7 @@ use ureq::{Agent, Body};
 
 use crate::failure::{Cure, Failure, Stage, quote};
 use crate::file_body::FileBody;
-use crate::trouble::{request_failed, retry_after, status_failed};
+use crate::http_failure::{request_failed, retry_after, status_failed};
 use crate::url;
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
@@ -34,10 +34,10 @@ pub fn post_object(
         return Err(failure); // ureq would only say that reading failed
     }
     let mut reply = sent.map_err(|error| request_failed(agent, Stage::Upload, &url, error))?;
-    // Also that of a success: only then is the connection used again.
+    // Read the body of a success, too: only then does ureq use the connection again.
     let mut xml = Vec::new();
     let body = reply.body_mut().as_reader();
-    let _ = body.take(MAX_REPLY_BYTES).read_to_end(&mut xml); // the status has said what counts
+    let _ = body.take(MAX_REPLY_BYTES).read_to_end(&mut xml); // the status alone is enough
     if !reply.status().is_success() {
         return Err(refused(&reply, &xml, fields));
     }
@@ -52,7 +52,8 @@ fn send(
     fields: &[(&str, &str)],
     file: &mut FileBody,
 ) -> Result<Response<Body>, ureq::Error> {
-    // COS takes no chunked body, and a reader has no length: that of the form around it is measured.
+    // COS refuses chunked bodies, and ureq cannot know the length of a reader. So the length is set
+    // here: the form around an empty file, and the file.
     let around = io::copy(&mut form(fields, &mut io::empty())?, &mut io::sink())?;
     let request = agent
         .post(url)
@@ -60,8 +61,8 @@ fn send(
     request.send(form(fields, file)?)
 }
 
-/// The form of an upload. Its `filename` is the one in the script's form; COS names the object by
-/// `key` alone, and so no name has to be escaped here.
+/// Makes the form of an upload. Its `filename` is always `file`, as in the script's form: COS takes
+/// the name from `key`, so no name has to be escaped here.
 fn form<'a>(
     fields: &[(&'a str, &'a str)],
     file: &'a mut dyn Read,
@@ -70,15 +71,15 @@ fn form<'a>(
     for (name, value) in fields {
         form = form.text(name, value);
     }
-    // Some servers take a part without a type for a text field.
+    // Some form parsers take a part without a type for a text field.
     let part = Part::reader(file).file_name("file");
     let part = part.mime_str("application/octet-stream")?;
     Ok(form.part("file", part))
 }
 
-/// The type that COS stores, in a field of its own: it ignores the type that the `file` part
-/// states, and browsers download what is stored without one. Text needs its encoding, too, or they
-/// show its Chinese garbled.
+/// Returns the value of the form field `Content-Type`, which COS stores. COS ignores the type of the
+/// `file` part. Browsers download an object that is stored without a type, and show the Chinese of
+/// a text without its encoding garbled.
 pub fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
     let mime = mime_guess::from_path(path).first_raw()?;
     if mime.starts_with("text/") && file.begins_as_utf8() {
@@ -88,7 +89,7 @@ pub fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
     }
 }
 
-/// What COS's refusal of an upload means: a bad status, and as a rule its reason in XML.
+/// What COS's refusal of an upload means. It is a bad status, and most often a reason in XML.
 fn refused(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failure {
     let xml = String::from_utf8_lossy(xml);
     let mut secrets = Vec::new();
@@ -112,12 +113,12 @@ fn refused(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failu
     if code == "SlowDown" {
         failure.cure = Cure::SlowDown(retry_after(reply));
     } else if reply.status() == 403 {
-        failure.cure = Cure::NewSignature; // they live 15 minutes
+        failure.cure = Cure::NewSignature; // a signature lives 15 minutes
     }
     failure
 }
 
-/// The text of an XML element that holds nothing else.
+/// Returns the text of the first XML element `tag`, which holds nothing but text.
 fn element<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
     let (_, after) = xml.split_once(&format!("<{tag}>"))?;
     let (text, _) = after.split_once("</")?;

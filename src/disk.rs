@@ -1,11 +1,11 @@
-//! Files that must not be lost, shown, or waited for: replaced whole, private, opened and locked with
-//! care.
+//! Careful work with files: replaced whole, private from the first byte, opened without waiting,
+//! locked with a limit.
 //!
-//! Does not know what is in them.
+//! Does not know what a file holds.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 #[cfg(unix)]
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -13,147 +13,101 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A wait for a lock is told after so long …
+/// The user is told about a wait for a lock after 1 s …
 const TOLD_AFTER: Duration = Duration::from_secs(1);
-/// … and ends after so long.
+/// … and the wait ends after two minutes.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
-/// What makes a file the same under another name: device and inode, where the system tells.
-#[cfg(unix)]
-pub type Identity = (u64, u64);
-
-#[cfg(unix)]
-pub fn identity(_: &Path, metadata: &Metadata) -> Identity {
-    (metadata.dev(), metadata.ino())
+/// What a file is the same by, whatever its name: device and inode on Unix, its real path elsewhere.
+#[derive(PartialEq)]
+pub struct Identity {
+    device_and_inode: (u64, u64),
+    real_path: PathBuf,
 }
 
-#[cfg(not(unix))]
-pub type Identity = PathBuf;
-
-#[cfg(not(unix))]
-pub fn identity(path: &Path, _: &Metadata) -> Identity {
-    real_path(path)
+/// Returns the identity of the file at `path`, whose `metadata` are known.
+pub fn identity(path: &Path, metadata: &Metadata) -> Identity {
+    #[cfg(unix)]
+    let (device_and_inode, real_path) = {
+        let _ = path; // one file may have more than one
+        ((metadata.dev(), metadata.ino()), PathBuf::new())
+    };
+    #[cfg(not(unix))]
+    let (device_and_inode, real_path) = {
+        let _ = metadata; // it tells neither device nor inode
+        ((0, 0), real_path(path))
+    };
+    Identity {
+        device_and_inode,
+        real_path,
+    }
 }
 
-/// That of what is at `path` now.
+/// Returns the identity of the file that is at `path` now.
 pub fn identity_of(path: &Path) -> Option<Identity> {
     let metadata = fs::metadata(path).ok()?;
     Some(identity(path, &metadata))
 }
 
-/// Where a file really is, as far as that can be told.
+/// Returns the path with all links followed, or `path` itself where that fails.
 pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// A file as it was when it was looked at.
-pub struct FileState {
-    /// Where it really is.
-    real: PathBuf,
-    metadata: Metadata,
-}
-
-impl FileState {
-    /// What is at `path` now.
-    pub fn of(path: &Path) -> io::Result<FileState> {
-        let real = path.canonicalize()?;
-        let metadata = fs::metadata(&real)?;
-        Ok(FileState { real, metadata })
-    }
-
-    /// Whether the file that was at this place before belonged to the same owner.
-    pub fn has_owner_of(&self, before: &FileState) -> bool {
-        self.real == before.real && owner(&self.metadata) == owner(&before.metadata)
-    }
-
-    /// Whether the same file is still there, and nobody has written to it or made it another's.
-    fn is_current(&self) -> bool {
-        let Ok(now) = fs::metadata(&self.real) else {
-            return false;
-        };
-        let seen = &self.metadata;
-        identity(&self.real, &now) == identity(&self.real, seen)
-            && now.len() == seen.len()
-            && now.modified().ok() == seen.modified().ok()
-            && changed(&now) == changed(seen)
-    }
-}
-
-/// User and group. (Only Unix tells.)
-#[cfg(unix)]
-fn owner(metadata: &Metadata) -> (u32, u32) {
-    (metadata.uid(), metadata.gid())
-}
-
-#[cfg(not(unix))]
-fn owner(_: &Metadata) -> (u32, u32) {
-    (0, 0)
-}
-
-/// When a file was last changed in any way. (Only Unix tells.)
-#[cfg(unix)]
-fn changed(metadata: &Metadata) -> (i64, i64) {
-    (metadata.ctime(), metadata.ctime_nsec())
-}
-
-#[cfg(not(unix))]
-fn changed(_: &Metadata) -> (i64, i64) {
-    (0, 0)
-}
-
-/// Replaces the file that was looked at as `seen`: at any moment there is either the old one or the
-/// new one, whole. Its owner and permissions stay, or else the file is left alone; a link to it
-/// stays a link. Returns whether it was replaced: not where it has changed since it was seen.
-pub fn replace_file(seen: &FileState, bytes: &[u8]) -> io::Result<bool> {
-    if has_other_names(&seen.metadata) {
+/// Replaces the file at `path`, which held the bytes `old`, with one that holds `new`. At any moment
+/// the old file is there or the new one, whole. Owner and permissions stay, or else the file is left
+/// alone. A link to the file stays a link. Returns false where the file does not hold `old` any
+/// more: then nothing has changed.
+pub fn replace_file(path: &Path, old: &[u8], new: &[u8]) -> io::Result<bool> {
+    let path = path.canonicalize()?;
+    let metadata = fs::metadata(&path)?;
+    #[cfg(unix)]
+    if metadata.nlink() > 1 {
         let why = "it has another hard link, which would keep the old content: remove that link";
         return Err(io::Error::other(why));
     }
-    let new_path = name_of_its_own(&seen.real);
-    let mut new = create_private(&new_path)?;
-    let written = write_like(&mut new, bytes, &seen.metadata);
-    let replaced = match written {
-        Ok(()) if seen.is_current() => rename(&new_path, &seen.real).map(|()| true),
-        Ok(()) => Ok(false),
-        Err(error) => Err(error),
-    };
+    let new_path = unused_name(&path);
+    let mut file = create_private(&new_path)?;
+    let replaced = write_like(&mut file, new, &metadata).and_then(|()| {
+        let holds_old = read_regular(&path)? == old;
+        if holds_old {
+            rename(&new_path, &path)?;
+        }
+        Ok(holds_old)
+    });
     if !matches!(replaced, Ok(true)) {
-        let _ = fs::remove_file(&new_path); // what is told is the error before
+        let _ = fs::remove_file(&new_path); // the user is told about the first error only
     }
     replaced
 }
 
-#[cfg(unix)]
-fn has_other_names(metadata: &Metadata) -> bool {
-    metadata.nlink() > 1
-}
-
-#[cfg(not(unix))]
-fn has_other_names(_: &Metadata) -> bool {
-    false
-}
-
-/// A name beside `path` that no other run uses.
-fn name_of_its_own(path: &Path) -> PathBuf {
+/// Returns a name beside `path` that no other run uses.
+fn unused_name(path: &Path) -> PathBuf {
     let random = RandomState::new().hash_one(process::id());
     path.with_added_extension(format!("{random:016x}"))
 }
 
-/// Writes `bytes` to the disk, into a file that gets the owner and the permissions of the `old`.
-fn write_like(new: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
+/// Writes `bytes` to the disk, into a file that gets the owner and the permissions of the `old` one.
+fn write_like(file: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
-    if owner(old) != owner(&new.metadata()?) {
-        std::os::unix::fs::fchown(&*new, Some(old.uid()), Some(old.gid())).map_err(|_| {
-            io::Error::other("its owner and group could not be kept: run wx-upload as its owner")
-        })?;
+    {
+        let new = file.metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            std::os::unix::fs::fchown(&*file, Some(old.uid()), Some(old.gid())).map_err(|_| {
+                io::Error::other(
+                    "its owner and group could not be kept: run wx-upload as its owner",
+                )
+            })?;
+        }
     }
-    new.write_all(bytes)?;
-    new.set_permissions(old.permissions())?;
-    new.sync_all()
+    file.write_all(bytes)?;
+    file.set_permissions(old.permissions())?;
+    file.sync_all()
 }
 
-/// Renames `new` to `old`. Windows forbids it while another program reads the old one.
+/// Renames `new` to `old`. Windows refuses it while another program reads the old file: then it is
+/// tried for a second.
 fn rename(new: &Path, old: &Path) -> io::Result<()> {
     for _ in 0..20 {
         match fs::rename(new, old) {
@@ -166,7 +120,7 @@ fn rename(new: &Path, old: &Path) -> io::Result<()> {
     fs::rename(new, old)
 }
 
-/// Makes a file that was not there, and that only its owner can read.
+/// Creates a file that only its owner can read. It is an error if the file exists.
 pub fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -175,13 +129,20 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Opens a regular file for reading, and nothing else.
+/// Opens a regular file for reading. Anything else is an error.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     open_regular_with(OpenOptions::new().read(true), path)
 }
 
-/// Opens a regular file, and nothing else: to open a FIFO would wait for its other end, and to open
-/// a device may do anything.
+/// Reads a regular file whole. Anything else is an error.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a regular file with `options`. Anything else is an error: to open a FIFO would wait for the
+/// program at its other end, and to open a device may do anything.
 pub fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let odd = || io::Error::other("it is not a regular file");
     match fs::metadata(path) {
@@ -189,7 +150,7 @@ pub fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::Result<F
         _ => {}
     }
     #[cfg(unix)]
-    options.custom_flags(libc::O_NONBLOCK); // it may have become a FIFO in between
+    options.custom_flags(libc::O_NONBLOCK); // the file may have become a FIFO since
     let file = options.open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
@@ -199,72 +160,67 @@ pub fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::Result<F
 }
 
 /// Whether everybody on this machine may read the file. (Only Unix tells.)
-#[cfg(unix)]
 pub fn is_public(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
+    #[cfg(unix)]
+    let may_all_read = |metadata: Metadata| metadata.mode() & 0o004 != 0;
+    #[cfg(not(unix))]
+    let may_all_read = |_: Metadata| false;
+    fs::metadata(path).is_ok_and(may_all_read)
 }
 
-#[cfg(not(unix))]
-pub fn is_public(_: &Path) -> bool {
-    false
-}
-
-/// Takes the advisory lock for the file at `path`, until what is returned is dropped. Who waits for
-/// it is told so by `waits`. `None` where there can be none, or not for two minutes.
+/// Locks the file at `path` until the returned file is dropped. Calls `tell` once if another run
+/// holds the lock for more than a second. Returns `None` where locks do not work, or after two
+/// minutes.
 ///
-/// On Unix it is on the file itself, so that who can't read that can't hold it up. On Windows, where
-/// a lock keeps readers out, it is on a file beside it.
-pub fn lock(path: &Path, waits: impl Fn()) -> Option<File> {
-    let mut wait = Wait::new(waits);
+/// On Unix the lock is on the file itself, so a user who cannot read the file cannot hold it up. On
+/// Windows, where a lock keeps readers out, it is on a file beside it.
+pub fn lock(path: &Path, tell: impl Fn()) -> Option<File> {
+    let mut wait = Wait::new(tell);
     loop {
         let file = open_for_locking(path).ok()?;
         if !wait.for_lock(&file) {
             return None;
         }
-        if is_still_there(&file, path) || wait.is_over() {
+        // The run that held the lock before may have replaced the file: then lock the new one.
+        let is_current = cfg!(windows) || is_at(path, &file);
+        if is_current || wait.is_over() {
             return Some(file);
         }
     }
 }
 
-#[cfg(unix)]
 fn open_for_locking(path: &Path) -> io::Result<File> {
-    open_regular(path)
+    if cfg!(windows) {
+        let beside = path.canonicalize()?.with_added_extension("lock");
+        let mut options = OpenOptions::new();
+        options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(beside)
+    } else {
+        open_regular(path)
+    }
 }
 
-#[cfg(not(unix))]
-fn open_for_locking(path: &Path) -> io::Result<File> {
-    let path = path.canonicalize()?.with_added_extension("lock");
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-}
-
-/// Whether the file that was locked is the one at `path`: who had the lock before has replaced it.
-#[cfg(unix)]
-fn is_still_there(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(locked), Ok(now)) => identity(path, &locked) == identity(path, &now),
+/// Whether the open `file` is the one at `path`, as far as the system tells.
+fn is_at(path: &Path, file: &File) -> bool {
+    match (file.metadata(), identity_of(path)) {
+        (Ok(metadata), Some(now)) => identity(path, &metadata) == now,
         _ => true,
     }
 }
 
-#[cfg(not(unix))]
-fn is_still_there(_: &File, _: &Path) -> bool {
-    true
-}
-
-/// Takes the lock on an open file. Returns whether it has it: after two minutes it gives up.
-pub fn lock_file(file: &File, waits: impl Fn()) -> bool {
-    Wait::new(waits).for_lock(file)
+/// Locks an open file. Returns whether it is locked: gives up after two minutes. Calls `tell` once
+/// if another run holds the lock for more than a second.
+pub fn lock_file(file: &File, tell: impl Fn()) -> bool {
+    Wait::new(tell).for_lock(file)
 }
 
 /// A wait for a lock, perhaps on one file after the other.
 struct Wait<F: Fn()> {
     began: Instant,
-    /// Tells that it takes long, once.
+    /// Tells the user about the wait; `None` once it has.
     tell: Option<F>,
 }
 
@@ -280,7 +236,7 @@ impl<F: Fn()> Wait<F> {
         self.began.elapsed() > LONGEST_WAIT
     }
 
-    /// Returns whether the lock was to be had.
+    /// Returns whether `file` is locked now.
     fn for_lock(&mut self, file: &File) -> bool {
         loop {
             match file.try_lock() {

@@ -1,17 +1,17 @@
-//! What a failure is: where it happened, what can be done about it, and how it is told.
+//! The vocabulary of failures: where one happened, what can be done about it, and its words.
 //!
-//! Does nothing about it.
+//! Does nothing about a failure.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Of a server's own words in an error line.
+/// A server's own words are cut to this length in an error line.
 const MAX_QUOTE_CHARS: usize = 300;
-/// What is shorter is no secret, but a word that may stand anywhere.
+/// Shorter strings are not hidden: they would match ordinary words.
 const MIN_SECRET_BYTES: usize = 8;
 
-/// Where something failed. Each is shown as the script's own phrase.
+/// Where something failed. Each stage is shown as the script's own phrase.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Token,
@@ -36,31 +36,33 @@ impl fmt::Display for Stage {
 pub enum Cure {
     /// It can pass by itself: wait, at least as long as the server asks for, and try again.
     Wait(Duration),
-    /// The service asks to slow down, at least for so long: that is the business of the whole run,
-    /// and costs the file no try.
+    /// The service asks the run to slow down, for at least this time. This is the affair of the
+    /// whole run and costs the file no try.
     SlowDown(Duration),
-    /// COS refused the signature: once more, with a new one.
+    /// COS refused the signature: try once more, with a new one.
     NewSignature,
-    /// The API refused the access token: once more, with a new one.
+    /// The API refused the access token: try once more, with a new one.
     NewToken,
-    /// The object is not in the cloud: upload the file, if only the manifest said that it was.
+    /// The object is not in the cloud. If only the manifest said that it was, upload the file.
     UploadAgain,
-    /// No other file will fare better.
+    /// Every other file would fail, too.
     StopRun,
     /// This file failed, the others go on.
     Nothing,
 }
 
-/// What went wrong, apart from the words, which hold a number of the request: failures of the same
-/// stage and kind are alike.
+/// What went wrong, without the words. Two failures with the same stage and kind are alike, though
+/// their words differ: the words hold the number of the request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// On this machine.
+    /// Something on this machine.
     Local,
     Network(io::ErrorKind),
+    /// The proxy does not let the request through.
+    Proxy,
     Errcode(i64),
     Status(u16),
-    /// A reply that is not what it should be.
+    /// A reply that is not as the service documents it.
     OddReply,
 }
 
@@ -85,36 +87,47 @@ impl Failure {
         }
     }
 
-    /// A reply that is not what it should be.
-    pub fn odd_reply(stage: Stage, cure: Cure, why: &str) -> Failure {
-        Failure::new(stage, Kind::OddReply, cure, why)
+    /// A failure on this machine that concerns one file.
+    pub fn local(stage: Stage, why: impl fmt::Display) -> Failure {
+        Failure::new(stage, Kind::Local, Cure::Nothing, why)
     }
 
-    /// Whether it is of the same stage and kind.
+    /// A reply that is not as the service documents it. It concerns one file.
+    pub fn odd_reply(stage: Stage, why: impl fmt::Display) -> Failure {
+        Failure::new(stage, Kind::OddReply, Cure::Nothing, why)
+    }
+
+    /// The same failure with another cure.
+    pub fn with_cure(self, cure: Cure) -> Failure {
+        Failure { cure, ..self }
+    }
+
+    /// Whether both have the same stage and kind.
     pub fn is_like(&self, other: &Failure) -> bool {
         self.stage == other.stage && self.kind == other.kind
     }
 }
 
-/// Quotes a server, cut to a readable length and without the `secrets` that it may have echoed.
-pub fn quote(told: &str, secrets: &[&str]) -> String {
-    let mut told = told.to_owned();
+/// Quotes a server: cuts its words to a readable length and hides the `secrets` that it may have
+/// repeated.
+pub fn quote(words: &str, secrets: &[&str]) -> String {
+    let mut quoted = words.to_owned();
     for secret in secrets {
-        told = without(told, secret);
-        // In XML and in a URL some characters are spelled otherwise: what is between them is looked
-        // for by itself, too.
+        quoted = hide(quoted, secret);
+        // XML and URLs write some characters in another way. So the parts between such characters
+        // are hidden, too.
         for part in secret.split(|c: char| !c.is_alphanumeric()) {
-            told = without(told, part);
+            quoted = hide(quoted, part);
         }
     }
-    told.chars().take(MAX_QUOTE_CHARS).collect()
+    quoted.chars().take(MAX_QUOTE_CHARS).collect()
 }
 
-/// `told` without `secret`, unless that is too short to be one.
-fn without(told: String, secret: &str) -> String {
+/// Puts `***` in the place of `secret`, unless that is too short to be a secret.
+fn hide(words: String, secret: &str) -> String {
     if secret.len() >= MIN_SECRET_BYTES {
-        told.replace(secret, "***")
+        words.replace(secret, "***")
     } else {
-        told
+        words
     }
 }

@@ -1,22 +1,23 @@
-//! The bytes of a file on their way into a form: streamed from disk, counted and summed up.
+//! The bytes of a file on their way into a form: read from disk piece by piece, counted, and summed
+//! up in a CRC-64.
 //!
-//! Does not know where they go.
+//! Does not know where the bytes go.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cloud_name::{MAX_FILE_BYTES, TOO_LARGE};
+use crate::cloud_rules::{MAX_FILE_BYTES, TOO_LARGE};
+use crate::console::Console;
 use crate::disk;
-use crate::failure::{Cure, Failure, Kind, Stage};
-use crate::output::Console;
+use crate::failure::{Cure, Failure, Stage};
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 
-/// So much of a text file tells its encoding.
+/// The encoding of a text file is judged by this many bytes at its beginning.
 const BEGINNING: u64 = 64 << 10;
 
-/// An open file, to be read to the length that it had when it was opened.
+/// An open file, which is read up to the length that it had when it was opened.
 pub struct FileBody<'a> {
     file: File,
     metadata: Metadata,
@@ -27,15 +28,15 @@ pub struct FileBody<'a> {
 }
 
 impl FileBody<'_> {
-    /// Opens a regular file that is none of the program's `own`. `console` is told of the bytes
-    /// read.
+    /// Opens a regular file that is not one of the program's `own`. Each byte that is read counts in
+    /// the progress on `console`.
     pub fn open<'a>(
         path: &Path,
         own: &OwnFiles,
         console: &'a Console,
     ) -> Result<FileBody<'a>, Failure> {
         let file = disk::open_regular(path).map_err(unreadable)?;
-        if own.contain_opened(path, &file).map_err(unreadable)? {
+        if own.is_own_opened(path, &file).map_err(unreadable)? {
             return Err(unusable(NEVER_UPLOADED));
         }
         let metadata = file.metadata().map_err(unreadable)?;
@@ -52,28 +53,28 @@ impl FileBody<'_> {
         })
     }
 
-    /// What the system said of the file when it was opened.
+    /// Returns what the system told about the file when it was opened.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// How many bytes will be read, or were.
+    /// Returns the number of bytes to read in all.
     pub fn size(&self) -> u64 {
         self.metadata.len()
     }
 
-    /// The CRC-64/XZ of what was read, which COS calls crc64ecma.
+    /// Returns the CRC-64/XZ of the bytes read so far. COS calls it crc64ecma.
     pub fn crc64(&self) -> u64 {
         self.crc.sum64()
     }
 
-    /// Why the file could not be read to its end, if that is why a request failed.
+    /// Returns why reading failed, if it did. Then the request failed for that reason.
     pub fn failed(&self) -> Option<Failure> {
         self.failed.as_deref().map(unusable)
     }
 
-    /// Whether what it begins with is UTF-8, a last character that is cut off included. To be asked
-    /// before it is read.
+    /// Whether the file begins as UTF-8. A character that is cut off at the end of the beginning is
+    /// fine. Must be called before the file is read.
     pub fn begins_as_utf8(&mut self) -> bool {
         let mut beginning = Vec::new();
         let read = self
@@ -90,13 +91,9 @@ impl FileBody<'_> {
         }
     }
 
-    /// What was read has not arrived: takes back what the console was told, and reads from the
-    /// beginning again.
-    pub fn start_again(&mut self) -> Result<(), Failure> {
+    /// Takes the bytes read so far out of the progress again, because they were sent in vain.
+    pub fn take_back_progress(&self) {
         self.console.take_back_bytes(self.size() - self.left);
-        self.left = self.size();
-        self.crc = crc64fast::Digest::new();
-        self.file.rewind().map_err(unreadable)
     }
 
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -109,7 +106,7 @@ impl FileBody<'_> {
             }
         };
         if count == 0 && wanted > 0 {
-            // Not `Ok(0)`: ureq would ask for the rest of the promised length for ever.
+            // Not `Ok(0)`: then ureq would ask for the rest of the promised length for ever.
             return Err(io::Error::other("it became shorter while it was read"));
         }
         Ok(count)
@@ -117,19 +114,18 @@ impl FileBody<'_> {
 }
 
 fn unusable(why: &str) -> Failure {
-    Failure::new(Stage::Upload, Kind::Local, Cure::Nothing, why)
+    Failure::local(Stage::Upload, why)
 }
 
 fn unreadable(error: io::Error) -> Failure {
     let failure = unusable(&format!("cannot be opened: {error}"));
     if is_out_of_descriptors(&error) {
-        let cure = Cure::Wait(Duration::ZERO);
-        return Failure { cure, ..failure };
+        return failure.with_cure(Cure::Wait(Duration::ZERO));
     }
     failure
 }
 
-/// Too many open files, here or in the system: that passes.
+/// Whether too many files are open, in this program or in the system. That passes by itself.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;

@@ -1,4 +1,4 @@
-//! Which files are uploaded, under which names in the cloud, by which rules.
+//! The list of files to upload, and their names in the cloud.
 //!
 //! Looks at names, kinds and sizes; opens no file.
 
@@ -8,9 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::vec;
 
-use crate::cloud_name::{self, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
+use crate::cloud_rules::{self, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
 use crate::disk::{identity_of, real_path};
 use crate::options::Settings;
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
@@ -18,26 +17,26 @@ use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 const HIDDEN: &str = "its name begins with a dot (give its path to upload it)";
 const NOT_UTF8: &str = "its name is not UTF-8: rename it";
 
-/// A file to upload, as it was listed.
+/// A file to upload, as it was when it was listed.
 pub struct LocalFile {
     pub path: PathBuf,
-    /// The path below the directory given, or the file's own name.
+    /// The path below the directory that the user named, or the file's own name.
     pub name: String,
-    /// Its name in the cloud: the prefix, and `name`.
+    /// Its name in the cloud: the prefix and `name`.
     pub key: String,
     pub size: u64,
     /// Why it cannot be uploaded.
     pub problem: Option<String>,
 }
 
-/// The files to upload, in the order given, and notes on what is skipped.
+/// The files to upload, in the order of the command line, and a note for each skipped one.
 pub struct Listing {
     pub files: Vec<LocalFile>,
     pub notes: Vec<String>,
 }
 
-/// Lists what the user named, or else the fixed directory. What a person typed is checked here: the
-/// error is a sentence about it.
+/// Lists the files that the user named, or else those in the fixed directory. A path that the user
+/// typed must exist; the error is a sentence about it.
 pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String> {
     let mut lister = Lister {
         settings,
@@ -45,14 +44,14 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
         files: Vec::new(),
         notes: Vec::new(),
     };
-    for path in &settings.paths {
+    for path in &settings.options.paths {
         let added = lister.add_typed(path);
         added.map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    if settings.paths.is_empty() {
+    if settings.options.paths.is_empty() {
         let path = &settings.upload_dir;
         lister.add_typed(path).map_err(|error| {
-            let config = settings.config.display();
+            let config = settings.options.config.display();
             let hint = format!("name files to upload, or set `upload_dir` in {config}");
             format!("{}: {error}: {hint}", path.display())
         })?;
@@ -61,8 +60,8 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     without_doubles(files, notes)
 }
 
-/// Leaves out what was met before. Two different files that would become one in the cloud are an
-/// error, before anything is sent.
+/// Leaves out a file that is listed for the second time. Two different files with one cloud name are
+/// an error.
 fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Listing, String> {
     let mut doubles = BTreeSet::new();
     let mut taken: HashMap<&str, &Path> = HashMap::new();
@@ -75,7 +74,7 @@ fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Lis
                 free.insert(&file.path);
             }
             Entry::Occupied(first) => {
-                check_double(file, first.get())?;
+                check_same_file(file, first.get())?;
                 let (path, first) = (file.path.display(), first.get().display());
                 notes.push(format!("{path}: skipped: the same file as {first}"));
                 doubles.insert(index);
@@ -88,8 +87,8 @@ fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Lis
     Ok(Listing { files, notes })
 }
 
-/// Whether the file at `other`, which has the same cloud name, is the same file.
-fn check_double(file: &LocalFile, other: &Path) -> Result<(), String> {
+/// Checks that `file` and the file at `other`, which have one cloud name, are the same file.
+fn check_same_file(file: &LocalFile, other: &Path) -> Result<(), String> {
     if let (Some(one), Some(two)) = (identity_of(other), identity_of(&file.path))
         && one == two
     {
@@ -103,11 +102,21 @@ fn check_double(file: &LocalFile, other: &Path) -> Result<(), String> {
     ))
 }
 
+/// Returns the names of all entries of a directory.
+fn sorted_names(directory: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        names.push(entry?.file_name());
+    }
+    names.sort();
+    Ok(names)
+}
+
 fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-/// What is known while directories are walked.
+/// The state of a walk through what the user named.
 struct Lister<'a> {
     settings: &'a Settings,
     own: &'a OwnFiles,
@@ -115,31 +124,13 @@ struct Lister<'a> {
     notes: Vec<String>,
 }
 
-/// A directory that is walked.
+/// A directory that is walked through.
 struct Directory {
     path: PathBuf,
-    /// Where it really is.
+    /// Its path with all links followed.
     real: PathBuf,
-    /// What is put before the names of its files: empty, or with a last `/`.
+    /// Is put before the names of its files: empty, or with a last `/`.
     below: String,
-    /// What stands in it and was not come to yet, sorted.
-    names: vec::IntoIter<OsString>,
-}
-
-impl Directory {
-    fn read(path: &Path, real: PathBuf, below: String) -> io::Result<Directory> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(path)? {
-            names.push(entry?.file_name());
-        }
-        names.sort();
-        Ok(Directory {
-            path: path.to_owned(),
-            real,
-            below,
-            names: names.into_iter(),
-        })
-    }
 }
 
 impl Lister<'_> {
@@ -148,39 +139,40 @@ impl Lister<'_> {
         let real = path.canonicalize()?;
         let metadata = fs::metadata(&real)?;
         if metadata.is_dir() {
-            self.walk(Directory::read(path, real, String::new())?);
-        } else {
-            self.add_file(path, &real, &metadata, "");
+            let path = path.to_owned();
+            let below = String::new();
+            return self.add_directory(&Directory { path, real, below });
+        }
+        self.add_file(path, &real, &metadata, "");
+        Ok(())
+    }
+
+    /// Adds the files in a directory, sorted by name. (A cloud name has at most 850 bytes, which
+    /// limits the depth of the recursion.)
+    fn add_directory(&mut self, directory: &Directory) -> io::Result<()> {
+        for name in sorted_names(&directory.path)? {
+            let path = directory.path.join(&name);
+            let added = match self.add_entry(directory, &path, &name) {
+                Ok(Some(subdirectory)) => self.add_directory(&subdirectory),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = added {
+                self.add_problem(directory, &path, &error.to_string());
+            }
         }
         Ok(())
     }
 
-    /// Adds the files in a directory. Without recursion: a tree may be deeper than the stack.
-    fn walk(&mut self, top: Directory) {
-        let mut open = vec![top];
-        while let Some(directory) = open.last_mut() {
-            let Some(name) = directory.names.next() else {
-                open.pop();
-                continue;
-            };
-            let path = directory.path.join(&name);
-            match self.add_entry(directory, &path, &name) {
-                Ok(Some(subdirectory)) => open.push(subdirectory),
-                Ok(None) => {}
-                Err(error) => self.add_problem(directory, &path, &error.to_string()),
-            }
-        }
-    }
-
-    /// Adds what stands in a directory under `name`, or returns it where it is a directory to go
-    /// into. As in the script, a link to a file is followed.
+    /// Adds the entry `name` of a directory, or returns it if it is a directory to go into. As in
+    /// the script, a link to a file is followed.
     fn add_entry(
         &mut self,
         directory: &Directory,
         path: &Path,
         name: &OsStr,
     ) -> io::Result<Option<Directory>> {
-        let recursive = self.settings.recursive;
+        let recursive = self.settings.options.recursive;
         if recursive && is_hidden(name) {
             self.skip(path, HIDDEN);
             return Ok(None);
@@ -188,8 +180,9 @@ impl Lister<'_> {
         let mut real = directory.real.join(name);
         let looked_at = fs::symlink_metadata(path);
         let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
-        if !is_directory && self.own.are_beside(&real) {
-            self.skip(path, NEVER_UPLOADED); // even if it is gone: a run that saved has removed it
+        if !is_directory && self.own.has_config_name(&real) {
+            // Even if it is gone: it was the new config of another run, which is renamed now.
+            self.skip(path, NEVER_UPLOADED);
             return Ok(None);
         }
         let mut metadata = looked_at?;
@@ -198,34 +191,52 @@ impl Lister<'_> {
             real = path.canonicalize()?;
             metadata = fs::metadata(&real)?;
         }
-        if !metadata.is_dir() {
-            if recursive && is_link && real.file_name().is_some_and(is_hidden) {
-                self.skip(path, HIDDEN);
-            } else {
-                self.add_file(path, &real, &metadata, &directory.below);
-            }
-        } else if !recursive {
-            self.skip(path, "a directory (use -r to upload what is in it)");
-        } else if is_link {
-            self.skip(
-                path,
-                "a link to a directory (give its path to upload what is in it)",
-            );
-        } else if let Some(name) = name.to_str() {
-            let below = format!("{}{name}/", directory.below);
-            if !cloud_name::is_too_long(&format!("{}{below}x", self.settings.prefix)) {
-                return Directory::read(path, real, below).map(Some);
-            }
-            self.add_problem(directory, path, TOO_LONG); // as would be all that is below it
+        if metadata.is_dir() {
+            return Ok(self.subdirectory(directory, path, real, is_link));
+        }
+        if recursive && is_link && real.file_name().is_some_and(is_hidden) {
+            self.skip(path, HIDDEN);
         } else {
-            self.add_problem(directory, path, NOT_UTF8);
+            self.add_file(path, &real, &metadata, &directory.below);
         }
         Ok(None)
     }
 
-    /// Adds what is no directory. Its name is that of the file that it really is, as in the script.
+    /// Returns the subdirectory `path` of `directory`, if the user wants the files in it.
+    fn subdirectory(
+        &mut self,
+        directory: &Directory,
+        path: &Path,
+        real: PathBuf,
+        is_link: bool,
+    ) -> Option<Directory> {
+        if !self.settings.options.recursive {
+            self.skip(path, "a directory (use -r to upload what is in it)");
+            return None;
+        }
+        if is_link {
+            self.skip(
+                path,
+                "a link to a directory (give its path to upload what is in it)",
+            );
+            return None;
+        }
+        let Some(name) = path.file_name().and_then(OsStr::to_str) else {
+            self.add_problem(directory, path, NOT_UTF8);
+            return None;
+        };
+        let below = format!("{}{name}/", directory.below);
+        if cloud_rules::is_too_long(&format!("{}{below}x", self.settings.prefix)) {
+            self.add_problem(directory, path, TOO_LONG); // so is the name of every file below it
+            return None;
+        }
+        let path = path.to_owned();
+        Some(Directory { path, real, below })
+    }
+
+    /// Adds a path that is not a directory. Its name is that of the real file, as in the script.
     fn add_file(&mut self, path: &Path, real: &Path, metadata: &Metadata, below: &str) {
-        if self.own.contain(real, metadata) {
+        if self.own.is_own(real, metadata) {
             return self.skip(path, NEVER_UPLOADED);
         }
         if !metadata.is_file() {
@@ -238,12 +249,12 @@ impl Lister<'_> {
         } else if metadata.len() > MAX_FILE_BYTES {
             Some(TOO_LARGE)
         } else {
-            cloud_name::broken_rule(&format!("{}{name}", self.settings.prefix))
+            cloud_rules::broken_rule(&format!("{}{name}", self.settings.prefix))
         };
         self.push(path, name, metadata.len(), problem);
     }
 
-    /// Adds something in a directory that cannot be uploaded.
+    /// Adds an entry of a directory that cannot be uploaded.
     fn add_problem(&mut self, directory: &Directory, path: &Path, problem: &str) {
         let own_name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{}{own_name}", directory.below);

@@ -3,74 +3,75 @@
 //! Every file goes the way of the script that this program replaces:
 //!
 //! 1. `get_access_token`: `GET /cgi-bin/token`, once for all files; kept in `config.json`
-//! 2. `get_upload_file_info`: `POST /tcb/uploadfile` says where to upload, and signs it
-//! 3. `upload_file`: `POST` to COS as a form, the file streamed from disk
+//! 2. `get_upload_file_info`: `POST /tcb/uploadfile` returns the URL for the upload, and signs it
+//! 3. `upload_file`: `POST` to COS as a form; the file is streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
-//! `upload_all` has worker threads do 2 and 3 for many files at once (`wx_upload_file`), asks for
-//! the links itself, and prints in the order of the input. Where a step fails, 2 and 3 are tried
-//! again together; 1 and 4 are many files' affair, and try again themselves.
+//! `wx_upload_file` does 1, 2 and 3 for one file. If a step fails, all three are tried again.
+//! `upload_all` runs it in worker threads for many files at once, asks for the links, and prints the
+//! results in the order of the input.
 //!
-//! This file is the script. What the script had no need of stands in the files beside it.
+//! This file is the script. The machinery, which the script did not have, is in the files beside it.
 
 #![forbid(unsafe_code)]
 
 mod access_token;
 mod api;
-mod cloud_name;
+mod cloud_rules;
+mod console;
 mod cos;
 mod disk;
 mod failure;
 mod file_body;
+mod http_failure;
 mod listing;
 mod manifest;
 mod network;
 mod options;
-mod output;
 mod own_files;
 mod pace;
 mod pipeline;
+mod report;
 mod retry;
 mod tcp;
-mod trouble;
 mod url;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::Agent;
 
 use access_token::{AccessToken, SharedToken, unix_seconds};
 use api::{Call, call_api, text_field};
-use cloud_name::is_file_id;
+use cloud_rules::is_file_id;
+use console::{Console, print, say};
 use cos::{content_type, post_object};
-use disk::FileState;
-use failure::{Cure, Failure, Kind, Stage, quote};
+use failure::{Cure, Failure, Stage, quote};
 use file_body::FileBody;
 use listing::{Listing, LocalFile, list_files};
 use manifest::Manifest;
 use network::http_agent;
-use options::{Auth, Command, Format, Options, Settings, parse_options, text_in};
-use output::{Console, complain, failed_line, human_bytes, linked_line, listed_line, print};
+use options::{Auth, Command, Options, Settings, parse_options, text_in};
 use own_files::OwnFiles;
 use pipeline::{Outcome, Stored};
+use report::{Report, dry_run};
 use retry::Course;
 
 const EXAMPLE_CONFIG: &str = include_str!("../config.example.json");
 
 fn main() -> ExitCode {
     try_main().unwrap_or_else(|message| {
-        complain(&format!("error: {message}"));
+        say(&format!("error: {message}"));
         ExitCode::from(2)
     })
 }
 
-/// Everything up to the run itself. What is wrong until then is an `Err`: a sentence, exit status
-/// 2, and nothing was attempted.
+/// Sets up the run and runs it. An error here is a sentence: `main` prints it and exits with 2, and
+/// nothing has been sent.
 fn try_main() -> Result<ExitCode, String> {
     let options = match parse_options()? {
         Command::Show(text) => return Ok(show(text)),
@@ -83,15 +84,16 @@ fn try_main() -> Result<ExitCode, String> {
     let own = OwnFiles::of(&settings);
     let listing = list_files(&settings, &own)?;
     let agent = http_agent(&settings)?;
-    let console = Console::new(&settings, &listing.files);
+    let console = console_for(&settings.options, &listing);
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
-    say_beforehand(&settings, &config, &console, &listing);
-    if settings.dry_run {
+    say_before(&settings, &config, &console, &listing);
+    if settings.options.dry_run {
         return Ok(dry_run(&settings, &listing, &manifest, &console));
     }
+    let has_proxy = agent.config().proxy().is_some();
     let run = Run {
         agent,
-        course: Course::new(settings.retries, &console),
+        course: Course::new(settings.options.retries, has_proxy, &console),
         console: &console,
         own: &own,
         token: SharedToken::new(token),
@@ -101,7 +103,7 @@ fn try_main() -> Result<ExitCode, String> {
     Ok(upload_all(&run, &listing))
 }
 
-/// What all steps and threads share.
+/// Everything that all steps and threads share.
 struct Run<'a> {
     settings: Settings,
     agent: Agent,
@@ -120,24 +122,32 @@ impl Run<'_> {
     }
 }
 
-/// Answers `--help` and `--version`.
+/// Prints the text of `--help` or `--version`.
 fn show(text: &str) -> ExitCode {
     match print(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            complain(&format!("error: {why}"));
+            say(&format!("error: {why}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Says what a user should know before anything is sent.
-fn say_beforehand(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
-    if text_in(config, "secret").is_some() && disk::is_public(&settings.config) {
-        let path = settings.config.display();
+fn console_for(options: &Options, listing: &Listing) -> Console {
+    let mut bytes: u64 = 0;
+    for file in &listing.files {
+        bytes = bytes.saturating_add(file.size);
+    }
+    Console::new(options.quiet, !options.dry_run, listing.files.len(), bytes)
+}
+
+/// Prints the notes that a user should read before anything is sent.
+fn say_before(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
+    if text_in(config, "secret").is_some() && disk::is_public(&settings.options.config) {
+        let path = settings.options.config.display();
         console.note(&format!(
             "note: {path}: everybody on this machine can read its `secret`{}",
-            mend_by_chmod(&path.to_string())
+            chmod_command(&path.to_string())
         ));
     }
     for note in &listing.notes {
@@ -148,9 +158,9 @@ fn say_beforehand(settings: &Settings, config: &Value, console: &Console, listin
     }
 }
 
-/// The command that keeps the config private, with a colon before it: for who pastes it, and so only
-/// where the path holds nothing that a shell understands.
-fn mend_by_chmod(path: &str) -> String {
+/// Returns the command that keeps the config private, with a colon before it. Users paste it, so it
+/// is empty if the path holds anything that a shell would interpret.
+fn chmod_command(path: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || " /._-".contains(c);
     if path.starts_with('-') || !path.chars().all(is_plain) {
         return String::new();
@@ -160,20 +170,26 @@ fn mend_by_chmod(path: &str) -> String {
 
 // ---- The config -------------------------------------------------------------------------------
 
-/// Reads the config: the script's keys and the optional ones beside them, in their own order. What
-/// is wrong with it is said in a sentence that names the file, the key or line, and what to do.
+/// Reads the config: the script's keys and the optional keys, in their own order. The error is a
+/// sentence that names the file, the key or line, and what to do.
 fn load_config(path: &Path) -> Result<Value, String> {
+    parse_config(path, &read_config(path)?)
+}
+
+fn read_config(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    let mut bytes = Vec::new();
-    let read = disk::open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
-    read.map_err(|error| match error.kind() {
+    disk::read_regular(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             format!("{shown}: no such file: `wx-upload --init` writes a config to fill in")
         }
         _ => format!("{shown}: cannot be read: {error}"),
-    })?;
-    // Windows Notepad's byte-order mark
-    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    })
+}
+
+fn parse_config(path: &Path, bytes: &[u8]) -> Result<Value, String> {
+    let shown = path.display();
+    // Windows Notepad puts a byte-order mark first.
+    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let config: Value = serde_json::from_slice(json).map_err(|error| {
         format!("{shown}: is not valid JSON: {error} (no // comments; save it as UTF-8)")
     })?;
@@ -199,19 +215,19 @@ fn load_config(path: &Path) -> Result<Value, String> {
     Ok(config)
 }
 
-/// Replaces the config file whole, with four spaces of indentation, as the script wrote it. Returns
-/// whether it did: not where the file has changed since it was `seen`.
-fn save_config(config: &Value, seen: &FileState) -> io::Result<bool> {
+/// Saves `config` with four spaces of indentation, as the script did, in the place of a file that
+/// held the bytes `old`. Returns false, and changes nothing, if the file holds something else now.
+fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
     let mut json = String::new();
     // serde_json indents by two, and its strings hold no raw newline.
     for line in format!("{config:#}").lines() {
         let indent = line.len() - line.trim_start().len();
         json += &format!("{:indent$}{line}\n", "");
     }
-    disk::replace_file(seen, json.as_bytes())
+    disk::replace_file(path, old, json.as_bytes())
 }
 
-/// Writes the config to fill in, for `--init`.
+/// Writes a config to fill in, for `--init`.
 fn init_config(options: &Options) -> Result<ExitCode, String> {
     let shown = options.config.display();
     let mut file = disk::create_private(&options.config).map_err(|error| match error.kind() {
@@ -223,7 +239,7 @@ fn init_config(options: &Options) -> Result<ExitCode, String> {
         return Err(format!("{shown}: cannot be written: {error}"));
     }
     if !options.quiet {
-        complain(&format!(
+        say(&format!(
             "{shown} was written: fill in `appid`, `secret` and `env`"
         ));
     }
@@ -232,73 +248,61 @@ fn init_config(options: &Options) -> Result<ExitCode, String> {
 
 // ---- Step 1: the access token -----------------------------------------------------------------
 
-/// Step 1: the access token, from the config if it is still good there, else a new one, which is
-/// saved at once. `refused` is a token that the API did not take: however many threads come with
-/// it, one new token is fetched. With `auth` `none` the token is empty.
+/// Step 1: returns the access token. It comes from the config if it is still good there; otherwise a
+/// new one is fetched, and saved at once. With `auth` `none` it is empty. An error stops the run.
 /// <https://developers.weixin.qq.com/miniprogram/dev/api-backend/open-api/access-token/auth.getAccessToken.html>
-fn get_access_token(run: &Run, refused: Option<&str>) -> Result<String, Failure> {
+fn get_access_token(run: &Run) -> Result<String, Failure> {
     match run.settings.auth {
         Auth::None => Ok(String::new()),
-        Auth::Token | Auth::StableToken => {
-            run.token.get_or(refused, || new_access_token(run, refused))
-        }
+        Auth::Token | Auth::StableToken => run.token.get_or(|| new_access_token(run)),
     }
 }
 
-/// The token that another run has saved meanwhile, or else a new one. Where none is to be had, the
-/// run is stopped.
-fn new_access_token(run: &Run, refused: Option<&str>) -> Result<AccessToken, Failure> {
-    let path = &run.settings.config;
-    // Runs side by side share one token; where no lock can be had, each fetches its own.
+/// Returns the token that another run has just saved, or else a new one.
+fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
+    let path = &run.settings.options.config;
+    // Runs at the same time share one token. Without a lock, each run fetches its own.
     let waiting = "note: waiting for another run, which is fetching a token";
     let _lock = disk::lock(path, || run.console.note(waiting));
     if let Ok(config) = load_config(path)
         && let Some(saved) = AccessToken::saved_in(&config)
-        && saved.is_usable(refused)
+        && !run.token.has_refused(&saved)
     {
         return Ok(saved);
     }
-    let before = FileState::of(path);
-    match run.course.with_retries(Stage::Token, || fetch_token(run)) {
-        Ok(fetched) => {
-            let token = AccessToken::new(&fetched.text, fetched.expires_in, refused.is_some());
-            if let Err(why) = save_token(path, before, &fetched) {
-                let path = path.display();
-                run.console.warn(&format!(
-                    "{path}: the new token could not be saved, so the next run asks for another: {why}"
-                ));
-            }
-            Ok(token)
-        }
-        Err(failure) => Err(run.course.stop_for(failure)),
+    let fetched = run
+        .course
+        .with_retries(Stage::Token, || fetch_token(run))
+        .map_err(|failure| failure.with_cure(Cure::StopRun))?;
+    if let Err(why) = save_token(path, &fetched) {
+        let path = path.display();
+        run.console.warn(&format!(
+            "{path}: the new token could not be saved, so the next run asks for another: {why}"
+        ));
     }
+    Ok(AccessToken::fetched(&fetched.text, fetched.expires_in))
 }
 
-/// So often the config may be edited, or saved by another run, just when a token is to be saved.
+/// Gives up after this many tries if the config keeps changing while it is saved.
 const SAVE_TRIES: usize = 100;
 
-/// Saves a new token in the config, which is read again, for it may have been edited since: the
-/// three keys of the token are changed and nothing else. `before` the token was fetched it was this
-/// file. The error is a sentence.
-fn save_token(path: &Path, before: io::Result<FileState>, token: &NewToken) -> Result<(), String> {
-    let before = before.map_err(|error| error.to_string())?;
+/// Saves a new token in the config. The config is read again, because it may have been edited since,
+/// and only the three keys of the token change. The error is a sentence.
+fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
     for _ in 0..SAVE_TRIES {
-        let seen = FileState::of(path).map_err(|error| error.to_string())?;
-        if !seen.has_owner_of(&before) {
-            return Err("it belongs to somebody else now, or is elsewhere".into());
-        }
-        let mut config = load_config(path)?;
+        let old = read_config(path)?;
+        let mut config = parse_config(path, &old)?;
         config["create_time"] = unix_seconds().into();
         config["expires_in"] = token.expires_in.into();
         config["access_token"] = token.text.as_str().into();
-        if save_config(&config, &seen).map_err(|error| error.to_string())? {
+        if save_config(&config, path, &old).map_err(|error| error.to_string())? {
             return Ok(());
         }
     }
     Err("it is edited all the time".into())
 }
 
-/// What the API gives for `appid` and `secret`.
+/// The API's answer to `appid` and `secret`.
 struct NewToken {
     text: String,
     /// Seconds.
@@ -310,7 +314,7 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
     let stage = Stage::Token;
     let account = match run.settings.account() {
         Ok(account) => account,
-        Err(why) => return Err(Failure::new(stage, Kind::Local, Cure::Nothing, why)),
+        Err(why) => return Err(Failure::local(stage, why)),
     };
     let reply = if run.settings.auth == Auth::StableToken {
         let body = json!({
@@ -331,25 +335,25 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
         Some(expires_in @ 1..) => Ok(NewToken { text, expires_in }),
-        _ => {
-            let why = "the reply has no usable `expires_in`";
-            Err(Failure::odd_reply(stage, Cure::Nothing, why))
-        }
+        _ => Err(Failure::odd_reply(
+            stage,
+            "the reply has no usable `expires_in`",
+        )),
     }
 }
 
-// ---- What steps 2 and 4 have in common --------------------------------------------------------
+// ---- Steps 2 and 4 call the API with the token ------------------------------------------------
 
-/// The call's own, one that another run saved, a new one.
+/// A call is made with at most this number of tokens: the current one, one that another run has just
+/// saved, and a new one.
 const TOKENS_PER_CALL: usize = 3;
 
-/// POSTs `body` to `path` of the API with the access token, and again with a new one where that is
-/// refused. A new token that is refused before it ever worked stops the run.
+/// POSTs `body` to `path` of the API with the access token. If the API refuses the token, the call
+/// is made again with another one. The run stops if a new token is refused before it ever worked.
 fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value, Failure> {
-    let mut refused: Option<String> = None;
     let mut tokens = 0;
     loop {
-        let token = get_access_token(run, refused.as_deref())?;
+        let token = get_access_token(run)?;
         tokens += 1;
         let mut query = Vec::new();
         if run.settings.auth != Auth::None {
@@ -361,11 +365,10 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
                 return Ok(reply);
             }
             Err(failure) if failure.cure == Cure::NewToken => {
-                let was_new = run.token.refuse(&token);
-                if was_new || tokens == TOKENS_PER_CALL {
-                    return Err(run.course.stop_for(failure));
+                let may_help = run.token.refuse(&token);
+                if !may_help || tokens == TOKENS_PER_CALL {
+                    return Err(failure.with_cure(Cure::StopRun));
                 }
-                refused = Some(token);
             }
             Err(failure) => return Err(failure),
         }
@@ -374,7 +377,7 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
 
 // ---- Step 2: where to upload ------------------------------------------------------------------
 
-/// Where a file is to be uploaded to, and what proves that it may be.
+/// The answer of step 2: the URL for an upload, and the signature that permits it.
 struct UploadFileInfo {
     url: String,
     /// COS's security token, not the access token.
@@ -400,7 +403,7 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
     };
     if !is_file_id(&info.file_id) {
         let why = "the reply has no usable `file_id`";
-        return Err(Failure::odd_reply(Stage::Info, Cure::Nothing, why));
+        return Err(Failure::odd_reply(Stage::Info, why));
     }
     Ok(info)
 }
@@ -408,7 +411,7 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
 // ---- Step 3: the upload -----------------------------------------------------------------------
 
 /// Step 3: uploads `file` under the cloud name `request_path`, as the form that COS's "POST Object"
-/// takes.
+/// takes. If COS tells the CRC-64 of what it stored, that must be the file's.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
 fn upload_file(
     run: &Run,
@@ -430,8 +433,8 @@ fn upload_file(
     match stored.crc64 {
         Some(crc64) if crc64 != file.crc64().to_string() => {
             let why = "what COS stored differs from what was sent (CRC-64)";
-            let cure = Cure::Wait(Duration::ZERO);
-            Err(Failure::odd_reply(Stage::Upload, cure, why))
+            let failure = Failure::odd_reply(Stage::Upload, why);
+            Err(failure.with_cure(Cure::Wait(Duration::ZERO)))
         }
         _ => Ok(()),
     }
@@ -439,8 +442,8 @@ fn upload_file(
 
 // ---- Step 4: the links ------------------------------------------------------------------------
 
-/// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `file_ids`,
-/// in their order.
+/// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `file_ids`, in
+/// order.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/download.html>
 fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure>> {
     let mut file_list = Vec::new();
@@ -455,7 +458,7 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
     let reply = match run.course.with_retries(Stage::Link, attempt) {
         Ok(reply) => reply,
         Err(mut failure) => {
-            // That many files have failed: where nothing has succeeded yet, it stops the run.
+            // The call fails for each of its files.
             for _ in file_ids {
                 failure = run.course.count_failure(failure);
             }
@@ -472,12 +475,12 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
     links
 }
 
-/// Many links may wait for the file that is printed before them.
+/// The limit of a link: many links may wait for the file that is printed before them.
 const MAX_LINK_BYTES: usize = 8 << 10;
 
-/// The link of one file in the reply.
+/// Returns the link of one file in the reply.
 fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
-    let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, Cure::Nothing, why));
+    let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, why));
     let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
     let Some(entry) = entries.iter().find(|entry| entry["fileid"] == *file_id) else {
         return odd("the reply has no link for it");
@@ -496,29 +499,24 @@ fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
         1 => {
             let why = "COS took the file, but the API does not find it (STORAGE_FILE_NONEXIST): \
                        run again";
-            Err(Failure::odd_reply(Stage::Link, Cure::UploadAgain, why))
+            Err(Failure::odd_reply(Stage::Link, why).with_cure(Cure::UploadAgain))
         }
         _ => {
             let token = run.token.text();
             let secrets = [&token, run.settings.secret().unwrap_or_default()];
-            let told = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
-            odd(&format!("status {status}: {told}"))
+            let words = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
+            odd(&format!("status {status}: {words}"))
         }
     }
 }
 
 // ---- One file ---------------------------------------------------------------------------------
 
-/// Uploads one file, with as many tries as there are. Its link is asked for together with others'.
-/// What the manifest knows is not sent, unless `again`.
+/// Uploads one file, with all its tries. Its link is asked for later, together with others. A file
+/// that the manifest knows is not sent, unless `again`.
 fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
     if let Some(problem) = &file.problem {
-        return Err(Failure::new(
-            Stage::Upload,
-            Kind::Local,
-            Cure::Nothing,
-            problem,
-        ));
+        return Err(Failure::local(Stage::Upload, problem));
     }
     if !again && let Some(file_id) = run.manifest.unchanged(file) {
         return Ok(Stored {
@@ -531,30 +529,16 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
         .with_retries(Stage::Upload, || upload_once(run, file))
 }
 
-/// Signatures live 15 minutes.
-const SIGNATURE_USE: Duration = Duration::from_secs(10 * 60);
-
 /// One try: steps 1 to 3. (Step 1 is a part of 2: see `post_json`.)
 fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
     let mut body = FileBody::open(&file.path, run.own, run.console)?;
     let info = get_upload_file_info(run, &file.key)?;
-    let signed = Instant::now();
-    loop {
-        let upload = || upload_file(run, &info, &file.key, &mut body);
-        match run.course.paced(Stage::Upload, upload) {
-            Ok(()) => break,
-            Err(failure) => {
-                body.start_again()?;
-                // Asked to come later, the file needs no other signature, for as long as that lives.
-                let is_good = signed.elapsed() < SIGNATURE_USE;
-                if !is_good || !matches!(failure.cure, Cure::SlowDown(_)) {
-                    return Err(failure);
-                }
-            }
-        }
+    let upload = || upload_file(run, &info, &file.key, &mut body);
+    if let Err(failure) = run.course.paced(Stage::Upload, upload) {
+        body.take_back_progress();
+        return Err(failure);
     }
-    let recorded = run.manifest.record(&file.key, &body, &info.file_id);
-    if let Err(error) = recorded {
+    if let Err(error) = run.manifest.record(&file.key, &body, &info.file_id) {
         run.console.warn(&format!(
             "the manifest cannot be written: {error}: the next run uploads again"
         ));
@@ -568,181 +552,39 @@ fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
 
 // ---- All files --------------------------------------------------------------------------------
 
-/// How many files ended how.
-#[derive(Default)]
-struct Tally {
-    uploaded: usize,
-    bytes: u64,
-    failed: usize,
-    unchanged: usize,
-}
-
-impl Tally {
-    fn count(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Linked { stored, .. } if stored.unchanged => self.unchanged += 1,
-            Outcome::Linked { stored, .. } => {
-                self.uploaded += 1;
-                self.bytes += stored.size;
-            }
-            Outcome::Linkless { .. } | Outcome::Failed { .. } => self.failed += 1,
-        }
-    }
-
-    fn total(&self) -> usize {
-        self.uploaded + self.failed + self.unchanged
-    }
-}
-
 /// Uploads all files, prints their results and the summary.
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
-    let started = Instant::now();
-    let files = &listing.files;
-    let mut tally = Tally::default();
-    let mut told_of_links = String::new();
+    let mut report = Report::new(&run.settings, run.console);
     let upload = |file: &LocalFile, again| upload_and_count(run, file, again);
     let get_links = |file_ids: &[&str]| get_download_link(run, file_ids);
-    let report = |file: &LocalFile, outcome: Outcome| {
-        report_file(run, file, &outcome, &mut told_of_links);
-        tally.count(&outcome);
-        run.console.files_done(tally.total());
+    let tell = |file: &LocalFile, outcome: Outcome| {
+        if let Err(why) = report.file(file, &outcome) {
+            run.course.stop(why);
+        }
     };
-    let jobs = run.settings.jobs;
+    let jobs = run.settings.options.jobs;
     run.console
-        .while_shown(|| pipeline::run(files, jobs, &run.course, upload, get_links, report));
-    let stopped = run.course.stopped();
-    if let Some(why) = stopped {
-        complain(&format!("error: {why}; the run was stopped"));
-    }
-    run.console.note(&format!(
-        "{} uploaded ({}), {} failed, {} skipped, {} not attempted in {:.1} s",
-        tally.uploaded,
-        human_bytes(tally.bytes),
-        tally.failed,
-        listing.notes.len() + tally.unchanged,
-        files.len() - tally.total(),
-        started.elapsed().as_secs_f64(),
-    ));
-    exit_status(tally.failed == 0 && stopped.is_none())
+        .while_shown(|| pipeline::run(&listing.files, jobs, &run.course, upload, get_links, tell));
+    report.end(listing, run.course.stopped())
 }
 
-fn exit_status(all_well: bool) -> ExitCode {
-    if all_well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
-/// Uploads one file, and counts what becomes of it: for the progress, and for whether the run goes
-/// on.
+/// Uploads one file, and counts its result for the progress and for the course of the run.
 fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
     if again {
-        run.console.put_back(file.size);
+        run.console.add_to_total(file.size);
     }
     match wx_upload_file(run, file, again) {
         Ok(stored) => {
             if stored.unchanged {
-                run.console.leave_out(file.size);
+                run.console.take_from_total(file.size);
             } else {
                 run.course.count_success();
             }
             Ok(stored)
         }
         Err(failure) => {
-            run.console.leave_out(file.size);
+            run.console.take_from_total(file.size);
             Err(run.course.count_failure(failure))
         }
     }
-}
-
-/// Tells how a file ended: its result line, and what went wrong. Where standard output takes no
-/// more, the run is stopped. `told_of_links` is why links could not be had, as it was told last.
-fn report_file(run: &Run, file: &LocalFile, outcome: &Outcome, told_of_links: &mut String) {
-    let mut trouble = match outcome {
-        Outcome::Linked { .. } => None,
-        Outcome::Linkless { file_id, why } => Some(without_link(file_id, why, told_of_links)),
-        Outcome::Failed { why } => Some(why.message.clone()),
-    };
-    if let Some(line) = result_line(run.settings.format, file, outcome)
-        && let Err(why) = run.console.print(&line)
-    {
-        run.course.stop(why);
-        if let Outcome::Linked { stored, .. } = outcome {
-            let file_id = &stored.file_id;
-            let why = format!("uploaded as {file_id}, but its line could not be printed");
-            trouble = Some(why);
-        }
-    }
-    if let Some(trouble) = trouble {
-        let path = file.path.display();
-        run.console.complain(&format!("error: {path}: {trouble}"));
-    }
-}
-
-/// What is said of a file that is uploaded, but whose link could not be had. What is the same as for
-/// the file before, which is `told`, is not said again.
-fn without_link(file_id: &str, why: &Failure, told: &mut String) -> String {
-    let what = if *told == why.message {
-        format!("{}: as above", Stage::Link)
-    } else {
-        why.message.clone()
-    };
-    why.message.clone_into(told);
-    let named = match why.cure {
-        Cure::UploadAgain => "its file_id is", // the API does not find it: is it uploaded?
-        _ => "the file is uploaded, as",
-    };
-    format!("{what}; {named} {file_id}")
-}
-
-/// A file's line on standard output, if it has one.
-fn result_line(format: Format, file: &LocalFile, outcome: &Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Linked { stored, url } => {
-            Some(linked_line(format, file, stored.size, &stored.file_id, url))
-        }
-        Outcome::Linkless { file_id, why } => {
-            failed_line(format, file, &why.message, Some(file_id))
-        }
-        Outcome::Failed { why } => failed_line(format, file, &why.message, None),
-    }
-}
-
-/// Lists what would be uploaded.
-fn dry_run(
-    settings: &Settings,
-    listing: &Listing,
-    manifest: &Manifest,
-    console: &Console,
-) -> ExitCode {
-    let mut listed = 0;
-    let mut bytes = 0;
-    let mut failed = 0;
-    for file in &listing.files {
-        let line = if let Some(problem) = &file.problem {
-            failed += 1;
-            let why = format!("{}: {problem}", Stage::Upload);
-            complain(&format!("error: {}: {why}", file.path.display()));
-            failed_line(settings.format, file, &why, None)
-        } else if manifest.unchanged(file).is_some() {
-            None
-        } else {
-            listed += 1;
-            bytes += file.size;
-            Some(listed_line(settings.format, file))
-        };
-        if let Some(line) = line
-            && let Err(why) = print(&line)
-        {
-            complain(&format!("error: {why}"));
-            return ExitCode::FAILURE;
-        }
-    }
-    let bytes = human_bytes(bytes);
-    let skipped = listing.notes.len() + listing.files.len() - listed - failed;
-    console.note(&format!(
-        "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped"
-    ));
-    exit_status(failed == 0)
 }

@@ -1,6 +1,7 @@
-//! What earlier runs uploaded: JSON Lines, one object a file, later lines win.
+//! The manifest: what earlier runs uploaded. It is a file of JSON Lines, one object for each upload;
+//! a later line counts more than an earlier one.
 //!
-//! Does not know how a file is uploaded, nor when.
+//! Does not know how or when a file is uploaded.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -11,33 +12,34 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::cloud_name::is_file_id;
+use crate::cloud_rules::is_file_id;
+use crate::console::Console;
 use crate::disk::{lock_file, open_regular_with};
 use crate::file_body::FileBody;
 use crate::listing::LocalFile;
 use crate::options::Settings;
-use crate::output::Console;
 
-/// A line is some 300 bytes. What has longer ones is something else.
+/// A line has some 300 bytes. A file with a longer line than this is not a manifest.
 const MAX_LINE: u64 = 64 << 10;
-/// What a line begins with, as `record` writes it.
+/// The beginning of each line that `record` writes.
 const BEGINNING: &[u8] = b"{\"key\":\"";
 
-/// The manifest of a run; without `--manifest`, one that knows nothing.
+/// The manifest of a run. Without `--manifest` it knows no file and records none.
 pub struct Manifest<'a> {
     console: &'a Console,
     env: String,
-    /// By key.
+    /// The last upload of each key.
     known: HashMap<String, Upload>,
-    /// Where uploads are recorded, by one thread at a time.
+    /// Uploads are recorded here, by one thread at a time.
     records: Option<Mutex<Records>>,
 }
 
-/// The manifest's file, to be appended to. It stays open: another file in its place is none of ours.
+/// The manifest's file, open for appending. It stays open, so that no other file that takes its place
+/// is written to.
 struct Records {
     file: File,
     shown: String,
-    /// It can't be locked. Then that is not tried again: let there be one run at a time.
+    /// The file cannot be locked. Then no more attempts are made.
     is_lockless: bool,
 }
 
@@ -49,9 +51,9 @@ struct Upload {
 }
 
 impl Manifest<'_> {
-    /// Opens the manifest, or begins it, and reads what it knows of `files`. A last line that a
-    /// power cut tore is cut off. Something else than a manifest is refused and stays as it is. In
-    /// a dry run nothing is changed.
+    /// Opens or creates the manifest, and reads what it knows about `files`. A last line that a power
+    /// cut tore is cut off. A file that is not a manifest is an error, and is not changed. A dry run
+    /// changes nothing.
     pub fn open<'a>(
         settings: &Settings,
         files: &[LocalFile],
@@ -63,14 +65,14 @@ impl Manifest<'_> {
             known: HashMap::new(),
             records: None,
         };
-        let Some(path) = &settings.manifest else {
+        let Some(path) = &settings.options.manifest else {
             return Ok(manifest);
         };
-        if settings.dry_run && !path.exists() {
+        if settings.options.dry_run && !path.exists() {
             return Ok(manifest);
         }
         let keys = files.iter().map(|file| &*file.key).collect();
-        let read = manifest.read(path, settings.dry_run, &keys);
+        let read = manifest.read(path, settings.options.dry_run, &keys);
         read.map_err(|error| format!("--manifest {}: {error}", path.display()))?;
         Ok(manifest)
     }
@@ -84,7 +86,7 @@ impl Manifest<'_> {
             return Ok(());
         }
         if cfg!(windows) {
-            options.write(true); // what is only appended to can't be cut there
+            options.write(true); // Windows cannot cut a file that is opened for appending
         } else {
             options.append(true);
         }
@@ -105,8 +107,8 @@ impl Manifest<'_> {
         Ok(())
     }
 
-    /// Reads the lines of a file of `size` bytes. Returns the length of those that are whole. What
-    /// has no line of a manifest in it is refused.
+    /// Reads the lines of a file of `size` bytes. Returns the length of the whole lines. A file
+    /// without a line of a manifest is an error.
     fn read_lines(&mut self, file: &File, size: u64, keys: &HashSet<&str>) -> io::Result<u64> {
         let mut lines = BufReader::new(file);
         let mut line = Vec::new();
@@ -122,7 +124,7 @@ impl Manifest<'_> {
                 return if ends_the_file && is_manifest {
                     Ok(whole)
                 } else {
-                    Err(no_manifest())
+                    Err(not_a_manifest())
                 };
             }
             whole += line.len() as u64;
@@ -132,11 +134,11 @@ impl Manifest<'_> {
         if has_upload || size == 0 {
             Ok(whole)
         } else {
-            Err(no_manifest())
+            Err(not_a_manifest())
         }
     }
 
-    /// Takes in an entry, if it concerns this run.
+    /// Keeps an entry, if it concerns this run.
     fn learn(&mut self, entry: &Value, keys: &HashSet<&str>) {
         let Some(key) = entry["key"].as_str() else {
             return;
@@ -159,7 +161,7 @@ impl Manifest<'_> {
         }
     }
 
-    /// The `file_id` of a file that has not changed since it was uploaded.
+    /// Returns the `file_id` of a file that has not changed since it was uploaded.
     pub fn unchanged(&self, file: &LocalFile) -> Option<&str> {
         let upload = self.known.get(&file.key)?;
         let now = fs::metadata(&file.path).ok()?;
@@ -167,7 +169,7 @@ impl Manifest<'_> {
         same.then_some(&upload.file_id)
     }
 
-    /// Appends what was uploaded: `file`, as it was when it was opened.
+    /// Appends an upload: `file`, as it was when it was opened.
     pub fn record(&self, key: &str, file: &FileBody, file_id: &str) -> io::Result<()> {
         let Some(records) = &self.records else {
             return Ok(());
@@ -177,7 +179,7 @@ impl Manifest<'_> {
             "env": self.env,
             "size": file.size(),
             "mtime": modified(file.metadata()),
-            "crc64": file.crc64().to_string(), // too long for the numbers of jq and JavaScript
+            "crc64": file.crc64().to_string(), // jq and JavaScript round numbers of this length
             "file_id": file_id,
         });
         let mut records = records.lock().unwrap();
@@ -189,7 +191,7 @@ impl Manifest<'_> {
 }
 
 impl Records {
-    /// Keeps other runs out.
+    /// Locks the file, so that no other run writes to it meanwhile.
     fn lock(&mut self, console: &Console) {
         let note = format!(
             "note: waiting for another run, which is using {}",
@@ -202,7 +204,7 @@ impl Records {
 
     fn unlock(&self) {
         if !self.is_lockless {
-            let _ = self.file.unlock(); // its end unlocks it, too
+            let _ = self.file.unlock(); // the end of the program unlocks it, too
         }
     }
 
@@ -218,16 +220,16 @@ impl Records {
     }
 }
 
-fn no_manifest() -> io::Error {
+fn not_a_manifest() -> io::Error {
     io::Error::other("this file is not a manifest, and was not changed: name another")
 }
 
-/// Whether a line, which may be torn anywhere, begins as those do that `record` writes.
+/// Whether a line, which may be torn anywhere, begins like a line that `record` writes.
 fn begins_like_an_upload(line: &[u8]) -> bool {
     line.starts_with(BEGINNING) || BEGINNING.starts_with(line)
 }
 
-/// When a file was modified, in nanoseconds since 1970.
+/// Returns the time of a file's last change, in nanoseconds since 1970.
 fn modified(metadata: &Metadata) -> i64 {
     let nanoseconds = |time: Duration| time.as_nanos() as i64;
     let modified = metadata.modified().unwrap_or(UNIX_EPOCH);

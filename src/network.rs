@@ -1,33 +1,30 @@
-//! The one agent of all threads: its time limits, TLS roots and proxy.
+//! The one HTTP agent of all threads: its time limits, certificate authorities and proxy.
 //!
 //! Does not know what is sent.
 
 use std::env;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::{
-    ConnectProxyConnector, ConnectionDetails, Connector, Either, RustlsConnector, Transport,
-};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector};
 use ureq::{Agent, Proxy, ProxyProtocol};
 
 use crate::disk::open_regular;
+use crate::http_failure::REPLY_TIMEOUTS;
 use crate::options::{Settings, is_this_machine, variable};
 use crate::tcp::{CONNECT_TIMEOUT, INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
-use crate::trouble::{REPLY_TIMEOUTS, is_password_wanted};
 
-/// All authorities that there are take a few hundred KiB.
+/// A file with all of Mozilla's authorities has a few hundred KiB.
 const MAX_PEM_BYTES: u64 = 16 << 20;
 
-/// The one agent of all threads, with the connections that they keep alive. The error is a sentence
+/// Makes the one agent of all threads, which keeps their connections alive. The error is a sentence
 /// about the environment.
 pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
-    let threads = settings.jobs + 1; // the workers, and the main thread
-    let timeout = Duration::from_secs(settings.timeout.into());
+    let threads = settings.options.jobs + 1; // the workers, and the main thread
+    let timeout = Duration::from_secs(settings.options.timeout.into());
     let config = Agent::config_builder()
         .user_agent(concat!("wx-upload/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
@@ -47,15 +44,15 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .max_idle_connections(2 * threads) // the API's host and COS's
         .build();
     let connector =
-        ().chain(ProxyConnector::default())
+        ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector)
             .chain(RustlsConnector::default());
     Ok(Agent::with_parts(config, connector, TcpConnector))
 }
 
-/// The proxy that the environment names, with the precedence that curl has for https. (ureq's own
-/// puts ALL_PROXY first, which often is a SOCKS proxy beside an HTTPS_PROXY, takes HTTP_PROXY for
-/// everything, and prefers capitals.)
+/// Returns the proxy that the environment names, by curl's rules for https. (ureq's own rules differ:
+/// ALL_PROXY comes first, though it often is a SOCKS proxy beside an HTTPS_PROXY; HTTP_PROXY is used
+/// for https; and capitals come before small letters.)
 fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     let names = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
     let named = names.iter().find_map(|name| Some((name, variable(name)?)));
@@ -72,7 +69,7 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     if !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
         return Err(unusable());
     }
-    // A copy, to which exceptions can be added.
+    // A copy, because exceptions can be added to a builder only.
     let mut copy = Proxy::builder(proxy.protocol())
         .host(proxy.host())
         .port(proxy.port());
@@ -89,8 +86,8 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     }
     let api: Uri = settings.api_base.parse().unwrap_or_default();
     let api_host = api.host().unwrap_or_default();
-    // Where the API is plain http, HTTPS_PROXY is not meant; and what may be sent to this machine
-    // alone must not go to another one, whose own "localhost" it would become.
+    // HTTPS_PROXY is not for an API by plain http. And a secret for this machine alone must not go
+    // through a proxy: there, "localhost" is another machine.
     let is_for_https = name.eq_ignore_ascii_case("HTTPS_PROXY");
     if !settings.https_only() && (is_for_https || is_this_machine(api_host)) {
         exceptions += ",";
@@ -98,16 +95,16 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     }
     for host in exceptions.split([',', ' ']) {
         let host = host.trim_matches('.');
-        // Among others, `*` says nothing, as in curl.
+        // `*` counts only where it stands alone, as in curl.
         if !host.is_empty() && host != "*" {
-            copy = copy.no_proxy(host).no_proxy(&format!(".{host}")); // the host, and all below it
+            copy = copy.no_proxy(host).no_proxy(&format!(".{host}")); // and all hosts below it
         }
     }
     copy.build().map(Some).map_err(|_| unusable())
 }
 
-/// The certificate authorities to trust: those in SSL_CERT_FILE, or else the built-in ones, which
-/// are Mozilla's.
+/// Returns the certificate authorities to trust: those in SSL_CERT_FILE, or else the built-in ones,
+/// which are Mozilla's.
 fn root_certs() -> Result<RootCerts, String> {
     let Some(path) = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) else {
         return Ok(RootCerts::WebPki);
@@ -129,64 +126,4 @@ fn root_certs() -> Result<RootCerts, String> {
         ));
     }
     Ok(RootCerts::from(certificates))
-}
-
-/// So long threads may wait for a proxy's answer to another one.
-const SOON: Duration = Duration::from_millis(200);
-
-/// Connects through a proxy as ureq's own does, but lets one thread go first: a wrong password,
-/// sent by all of them, can lock an account.
-#[derive(Debug, Default)]
-struct ProxyConnector {
-    inner: ConnectProxyConnector,
-    first: Mutex<First>,
-}
-
-/// What became of the first connection through the proxy.
-#[derive(Debug, Default)]
-enum First {
-    #[default]
-    Untried,
-    /// It led through, or the proxy did not answer soon: then to wait for one thread after the
-    /// other would take too long.
-    Tried,
-    /// HTTP 407, in ureq's words.
-    WantsPassword(String),
-}
-
-impl<In: Transport> Connector<In> for ProxyConnector {
-    type Out = Either<In, Box<dyn Transport>>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        if details.config.proxy().is_none() {
-            return self.inner.connect(details, chained); // also on the way to the proxy itself
-        }
-        let mut first = self.first.lock().unwrap();
-        match &*first {
-            First::Untried => {}
-            First::Tried => {
-                drop(first);
-                return self.inner.connect(details, chained);
-            }
-            First::WantsPassword(why) => {
-                return Err(ureq::Error::ConnectProxyFailed(why.clone()));
-            }
-        }
-        let began = Instant::now();
-        let connected = self.inner.connect(details, chained);
-        match &connected {
-            Ok(None) => {} // NO_PROXY leads around it
-            Err(ureq::Error::ConnectProxyFailed(why)) if is_password_wanted(why) => {
-                *first = First::WantsPassword(why.clone());
-            }
-            // Of the password it said nothing; and to ask it again takes no time.
-            Err(ureq::Error::ConnectProxyFailed(_)) if began.elapsed() < SOON => {}
-            _ => *first = First::Tried,
-        }
-        connected
-    }
 }

@@ -1,4 +1,4 @@
-//! What the user wants: the command line, the config's keys and the environment, checked, in one
+//! The user's wishes, checked: the command line, the config's keys and the environment, in one
 //! `Settings`.
 //!
 //! Opens no file and sends nothing.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use ureq::http::Uri;
 
-use crate::cloud_name;
+use crate::cloud_rules;
 
 const HELP: &str = "\
 Upload files to WeChat CloudRun (微信云托管) storage and print their links.
@@ -33,13 +33,13 @@ A PATH is a file, or a directory: the files in it. Default: config's upload_dir.
   -q, --quiet            only warnings and errors on standard error
   -h, --help             this text;  -V, --version: the version
 
-  wx-upload --init                                 first of all
+  wx-upload --init                                 do this first
   wx-upload -r -t img/ --manifest sent.jsonl pics  again later: only what is new";
 
 const VERSION: &str = concat!("wx-upload ", env!("CARGO_PKG_VERSION"));
 
 const DEFAULT_DIR: &str = "./154190339_附件/"; // the script's own directory
-const DEFAULT_FOLDER: &str = "temp3/"; // and its cloud folder
+const DEFAULT_FOLDER: &str = "temp3/"; // the script's own cloud folder
 
 /// The shape of a result line.
 #[derive(Clone, Copy)]
@@ -50,9 +50,9 @@ pub enum Format {
     Json,
 }
 
-/// What a command line asks for.
+/// The task that the command line names.
 pub enum Command {
-    /// `--help` or `--version`: this text.
+    /// `--help` or `--version`: show this text.
     Show(&'static str),
     /// `--init`
     Init(Options),
@@ -62,16 +62,18 @@ pub enum Command {
 /// The command line.
 pub struct Options {
     pub config: PathBuf,
-    pub quiet: bool,
-    paths: Vec<PathBuf>,
+    /// The files and directories that were typed.
+    pub paths: Vec<PathBuf>,
     to: Option<String>,
-    recursive: bool,
-    jobs: usize,
-    format: Format,
-    manifest: Option<PathBuf>,
-    retries: u32,
-    timeout: u32,
-    dry_run: bool,
+    pub recursive: bool,
+    pub jobs: usize,
+    pub format: Format,
+    pub manifest: Option<PathBuf>,
+    pub retries: u32,
+    /// Seconds. A connection on which no byte moves for this time is given up.
+    pub timeout: u32,
+    pub dry_run: bool,
+    pub quiet: bool,
 }
 
 /// Reads the command line. The error is a sentence about it.
@@ -84,7 +86,6 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut init = false;
     let mut options = Options {
         config: "./config.json".into(),
-        quiet: false,
         paths: Vec::new(),
         to: None,
         recursive: false,
@@ -94,6 +95,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         retries: 3,
         timeout: 60,
         dry_run: false,
+        quiet: false,
     };
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -146,7 +148,7 @@ fn format_named(name: OsString) -> Result<Format, lexopt::Error> {
     })
 }
 
-/// The value of `option`, a whole number from `least` to `most`.
+/// Reads the value of `option`, a whole number from `least` to `most`.
 fn number(option: &str, value: OsString, least: u32, most: u32) -> Result<u32, lexopt::Error> {
     let text = value.to_string_lossy();
     match text.parse() {
@@ -158,56 +160,44 @@ fn number(option: &str, value: OsString, least: u32, most: u32) -> Result<u32, l
     }
 }
 
-/// How the program gets in: where its access token comes from.
+/// The source of the access token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Auth {
     /// The script's way, `/cgi-bin/token`.
     Token,
     /// `/cgi-bin/stable_token`
     StableToken,
-    /// In a CloudRun container with 开放接口服务: no token.
+    /// No token is needed, in a CloudRun container with 开放接口服务.
     None,
 }
 
-/// What a token is asked for with.
+/// A request for a token needs these.
 pub struct Account<'a> {
     pub appid: &'a str,
     pub secret: &'a str,
 }
 
-/// What the command line, the config and the environment say together, checked.
+/// The settings of a run, from the command line, the config and the environment, checked.
 pub struct Settings {
-    pub config: PathBuf,
-    /// The files and directories that were typed.
-    pub paths: Vec<PathBuf>,
-    /// The directory that is uploaded where none were.
+    pub options: Options,
+    /// The directory that is uploaded if the user names no path.
     pub upload_dir: PathBuf,
-    pub recursive: bool,
-    pub jobs: usize,
-    pub format: Format,
-    pub manifest: Option<PathBuf>,
-    pub retries: u32,
-    /// Seconds without a byte after which a connection is given up.
-    pub timeout: u32,
-    pub dry_run: bool,
-    pub quiet: bool,
-
     appid: Option<String>,
     secret: Option<String>,
     secret_may_be_sent: bool,
     pub env: String,
-    /// Stands before each cloud name: empty, or with a last `/`.
+    /// Is put before each cloud name: empty, or with a last `/`.
     pub prefix: String,
     pub auth: Auth,
-    /// Where the API is, without a last `/`.
+    /// The URL of the API, without a last `/`.
     pub api_base: String,
-    /// Seconds that a link is to live.
+    /// Seconds. A link lives for this time.
     pub max_age: Option<u64>,
 }
 
 impl Settings {
-    /// Puts together and checks what was asked for. `needs_account`: as there is no token, one will
-    /// have to be fetched. The error is a sentence that names the keys.
+    /// Puts the settings together and checks them. `needs_account` says that there is no token yet,
+    /// so one will be fetched. The error is a sentence that names the keys.
     pub fn new(options: Options, config: &Value, needs_account: bool) -> Result<Settings, String> {
         let shown = options.config.display();
         let auth = auth(config).map_err(|why| format!("{shown}: {why}"))?;
@@ -224,23 +214,14 @@ impl Settings {
             auth,
             api_base: base.url,
             max_age,
-            config: options.config,
-            paths: options.paths,
-            recursive: options.recursive,
-            jobs: options.jobs,
-            format: options.format,
-            manifest: options.manifest,
-            retries: options.retries,
-            timeout: options.timeout,
-            dry_run: options.dry_run,
-            quiet: options.quiet,
+            options,
         };
-        let needs_account = needs_account && auth != Auth::None && !settings.dry_run;
+        let needs_account = needs_account && auth != Auth::None && !settings.options.dry_run;
         settings.check_complete(needs_account)?;
         Ok(settings)
     }
 
-    /// Whether all is there that will be needed. The error names everything that is missing.
+    /// Checks that no key is missing that will be needed. The error names all missing keys.
     fn check_complete(&self, needs_account: bool) -> Result<(), String> {
         let mut missing = Vec::new();
         if needs_account {
@@ -260,13 +241,13 @@ impl Settings {
             "{}: {missing} missing: fill {them} in, or set WX_APPID, WX_SECRET and WX_ENV \
              (`appid` and `secret` are on mp.weixin.qq.com, 开发设置; `env` is the id of the 云托管 \
              environment, like prod-…)",
-            self.config.display()
+            self.options.config.display()
         ))
     }
 
-    /// What a token is asked for with, or why it cannot be.
+    /// Returns `appid` and `secret`, or a sentence that says why they cannot be sent.
     pub fn account(&self) -> Result<Account<'_>, String> {
-        let shown = self.config.display();
+        let shown = self.options.config.display();
         let (Some(appid), Some(secret)) = (&self.appid, &self.secret) else {
             return Err(format!(
                 "{shown}: `appid` or `secret` is missing: see mp.weixin.qq.com, 开发设置"
@@ -282,12 +263,12 @@ impl Settings {
         Ok(Account { appid, secret })
     }
 
-    /// The AppSecret, which no output may show.
+    /// Returns the AppSecret, which no output may show.
     pub fn secret(&self) -> Option<&str> {
         self.secret.as_deref()
     }
 
-    /// Whether plain http is refused: unless the API itself is asked that way.
+    /// Whether plain http is refused. It is, unless the API's own URL is plain http.
     pub fn https_only(&self) -> bool {
         let base: Uri = self.api_base.parse().unwrap_or_default();
         base.scheme_str() != Some("http")
@@ -312,19 +293,18 @@ fn max_age(config: &Value) -> Result<Option<u64>, String> {
     }
 }
 
-/// Where the API is.
+/// The base URL of the API.
 struct Base {
     /// Without a last `/`.
     url: String,
-    /// A secret from the environment may be sent there, whatever the config says.
+    /// A secret from the environment may be sent to it.
     is_trusted: bool,
 }
 
 impl Base {
     fn of(path: &Path, config: &Value, auth: Auth) -> Result<Base, String> {
         let official = "https://api.weixin.qq.com";
-        // In a container the platform itself signs the calls, for which it must be able to read
-        // them.
+        // In a container the platform itself signs the calls, so it must be able to read them.
         let default = match auth {
             Auth::None => "http://api.weixin.qq.com",
             Auth::Token | Auth::StableToken => official,
@@ -353,7 +333,7 @@ impl Base {
     }
 }
 
-/// A URL that names a host, by http or https, and perhaps a path on it.
+/// Reads a URL of a host, by http or https, perhaps with a path.
 fn base_uri(url: &str) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
     let authority = uri.authority()?;
@@ -379,7 +359,7 @@ pub fn is_this_machine(host: &str) -> bool {
     }
 }
 
-/// The prefix of all cloud names: from `--to`, else from the config.
+/// Returns the prefix of all cloud names: from `--to`, or else from the config.
 fn prefix(options: &Options, config: &Value) -> Result<String, String> {
     let (source, folder) = match &options.to {
         Some(to) => ("--to".to_owned(), to.as_str()),
@@ -389,14 +369,14 @@ fn prefix(options: &Options, config: &Value) -> Result<String, String> {
             (source, folder)
         }
     };
-    let prefix = cloud_name::prefix(folder);
-    match cloud_name::broken_rule(&format!("{prefix}x")) {
+    let prefix = cloud_rules::prefix(folder);
+    match cloud_rules::broken_rule(&format!("{prefix}x")) {
         Some(why) => Err(format!("{source} '{folder}': {why}")),
         None => Ok(prefix),
     }
 }
 
-/// A text in the config or in a reply; null, missing and empty are the same.
+/// Returns a text in the config or in a reply. A text that is null, missing or empty is `None`.
 pub fn text_in<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object[key].as_str().filter(|text| !text.is_empty())
 }
@@ -408,7 +388,7 @@ fn text_or_variable(config: &Value, key: &str, name: &str) -> Option<String> {
     }
 }
 
-/// What the environment says; an empty text is none.
+/// Returns a variable of the environment. An empty one is `None`.
 pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|text| !text.is_empty())
 }

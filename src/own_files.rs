@@ -1,7 +1,7 @@
-//! The program's own files, which are never uploaded, under whatever name they are met: the config
+//! The program's own files, which are never uploaded, under whatever name they are found: the config
 //! holds secrets.
 //!
-//! Does not know where files are met.
+//! Does not know where files are looked for.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
@@ -17,7 +17,7 @@ pub const NEVER_UPLOADED: &str = "the config, its backups and the manifest are n
 pub struct OwnFiles {
     /// The config, and the manifest.
     paths: Vec<PathBuf>,
-    /// The config as it was named, and where it really is: backups lie beside either.
+    /// The config as it was named, and its real path. Backups are beside both.
     configs: [PathBuf; 2],
     /// Of config and manifest, when the run began.
     identities: Vec<Identity>,
@@ -27,9 +27,9 @@ pub struct OwnFiles {
 
 impl OwnFiles {
     pub fn of(settings: &Settings) -> OwnFiles {
-        let config = &settings.config;
+        let config = &settings.options.config;
         let mut paths = vec![config.clone()];
-        paths.extend(settings.manifest.clone());
+        paths.extend(settings.options.manifest.clone());
         let named = real_path(directory_of(config)).join(config.file_name().unwrap_or_default());
         let mut own = OwnFiles {
             paths,
@@ -51,11 +51,11 @@ impl OwnFiles {
         let mut backups = Vec::new();
         for config in &self.configs {
             let Ok(entries) = fs::read_dir(directory_of(config)) else {
-                continue; // nobody else finds one there, either
+                continue; // then no other part of the program finds a backup there
             };
             for entry in entries.flatten() {
                 let path = entry.path();
-                if self.are_beside(&path) {
+                if self.has_config_name(&path) {
                     backups.extend(identity_of(&path));
                 }
             }
@@ -63,9 +63,9 @@ impl OwnFiles {
         backups
     }
 
-    /// Whether what is at the real path `real` lies beside the config and is named like a backup of
-    /// it: `config.json.bak`, `config.json~`, an editor's `.config.json.swp`. So is the config.
-    pub fn are_beside(&self, real: &Path) -> bool {
+    /// Whether the file at the real path `real` is beside the config and has its name, or the name
+    /// of a backup of it: `config.json.bak`, `config.json~`, an editor's `.config.json.swp`.
+    pub fn has_config_name(&self, real: &Path) -> bool {
         let is_beside = |config: &PathBuf| match (real.file_name(), config.file_name()) {
             (Some(name), Some(own)) => is_like(name, own) && real.parent() == config.parent(),
             _ => false,
@@ -73,23 +73,23 @@ impl OwnFiles {
         self.configs.iter().any(is_beside)
     }
 
-    /// Whether the file at the real path `real` is one of them.
-    pub fn contain(&self, real: &Path, metadata: &Metadata) -> bool {
+    /// Whether the file at the real path `real` is one of the program's own.
+    pub fn is_own(&self, real: &Path, metadata: &Metadata) -> bool {
         let identity = identity(real, metadata);
-        self.are_beside(real)
+        self.has_config_name(real)
             || self.identities.contains(&identity)
             || self.backups.contains(&identity)
     }
 
-    /// Whether the file that was opened at `path` is one of them now: something else may have been
-    /// there when it was listed, and another file may have become the config.
-    pub fn contain_opened(&self, path: &Path, file: &File) -> io::Result<bool> {
+    /// Whether the `file` that was opened at `path` is one of the program's own now. It may have
+    /// taken the place of the file that was listed, or have become the config since.
+    pub fn is_own_opened(&self, path: &Path, file: &File) -> io::Result<bool> {
         let real = path.canonicalize()?;
         let opened = identity(&real, &file.metadata()?);
         if identity_of(&real).as_ref() != Some(&opened) {
             return Err(io::Error::other("it was replaced while it was opened"));
         }
-        Ok(self.are_beside(&real)
+        Ok(self.has_config_name(&real)
             || self.identities_now().contains(&opened)
             || self.backups.contains(&opened))
     }
@@ -102,8 +102,8 @@ fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Whether `name` begins like `own`, in small letters or capitals: some file systems don't tell
-/// them apart. Editors put a `.` or `#` before it.
+/// Whether `name` begins like `own`. Small letters and capitals are the same, as some file systems
+/// do not tell them apart. Editors put a `.` or `#` before the name.
 fn is_like(name: &OsStr, own: &OsStr) -> bool {
     let [name, own] = [name, own].map(|name| name.as_encoded_bytes());
     let begins = |name: &[u8]| {

@@ -1,7 +1,7 @@
-//! Many files at once: workers upload, the calling thread asks for links together and reports the
-//! files in their order.
+//! Many files at once: workers upload, and the calling thread asks for links together and reports
+//! the files in their order.
 //!
-//! Knows when, not how: it is given the verbs.
+//! Knows when something is done, but not how: it is given the functions.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
@@ -15,17 +15,17 @@ use crate::retry::Course;
 
 /// The limit of batchdownloadfile.
 const LINKS_PER_CALL: usize = 50;
-/// Files that finish within so long share a call for links.
+/// Files that finish within this time share a call for links.
 const SIDE_BY_SIDE: Duration = Duration::from_millis(5);
-/// Files that may be handed out before the first unfinished one is: bounds what waits to be
-/// reported.
+/// At most this number of files is handed out from the first unreported one on. It limits how many
+/// results wait to be reported.
 const MAX_AHEAD: usize = 1_000;
 
 /// A file that is in the cloud.
 pub struct Stored {
     pub file_id: String,
     pub size: u64,
-    /// It was there already, as the manifest knew.
+    /// It was there before, as the manifest knew.
     pub unchanged: bool,
 }
 
@@ -38,19 +38,19 @@ pub enum Outcome {
     Failed {
         why: Failure,
     },
-    /// It is in the cloud, but its link could not be had.
+    /// It is in the cloud, but the service gave no link.
     Linkless {
         file_id: String,
         why: Failure,
     },
 }
 
-/// Uploads `files`, `jobs` at once, and reports each as soon as it and all before it are done. What
-/// a stopped run did not come to is not reported.
+/// Uploads `files`, `jobs` at once, and reports each file as soon as it and all files before it are
+/// done. A file that a stopped run did not attempt is not reported.
 ///
 /// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
-/// - `get_links` asks for the links of up to 50 `file_id`s: a result for each, in their order.
-/// - `report` tells how a file ended.
+/// - `get_links` asks for the links of up to 50 `file_id`s, and returns a result for each, in order.
+/// - `report` tells the user how a file ended.
 pub fn run(
     files: &[LocalFile],
     jobs: usize,
@@ -66,13 +66,13 @@ pub fn run(
         for worker in 0..jobs.min(files.len()) {
             let (tasks, upload, done) = (&tasks, &upload, done.clone());
             let work = move || work(files, course, tasks, upload, &done);
-            // Where the system gives no more threads, those that there are do the work.
+            // If the system gives no more threads, the started ones do the work.
             let started = thread::Builder::new().spawn_scoped(scope, work);
             if let (Err(error), 0) = (started, worker) {
                 course.stop(format!("cannot start a thread: {error}"));
             }
         }
-        drop(done); // each worker has its own: when they are gone, nothing more comes
+        drop(done); // each worker has its own: `finished` ends when all workers have ended
         let mut under_way = UnderWay::new(files, queue);
         loop {
             if course.stopped().is_some() || under_way.is_complete() {
@@ -92,17 +92,17 @@ pub fn run(
 /// A file for a worker.
 struct Task {
     index: usize,
-    /// Even if the manifest knows it.
+    /// Upload it even if the manifest knows it.
     again: bool,
 }
 
-/// What a worker made of it.
+/// The result of a worker's task.
 struct Finished {
     index: usize,
     result: Result<Stored, Failure>,
 }
 
-/// A worker: uploads file after file, until none is left or the run is stopped.
+/// A worker: uploads one file after the other, until no file is left or the run is stopped.
 fn work(
     files: &[LocalFile],
     course: &Course,
@@ -123,17 +123,17 @@ fn work(
     }
 }
 
-/// Where the files are: handed out, in the cloud without a link yet, done, reported.
+/// The state of all files: handed out, in the cloud without a link yet, done, reported.
 struct UnderWay<'a> {
     files: &'a [LocalFile],
-    /// The workers' queue, for as long as they are to go on.
+    /// The workers' queue; `None` once they are to end.
     queue: Option<Sender<Task>>,
     handed_out: usize,
-    /// In the cloud, and waiting for their links: in the order in which they are to be reported.
+    /// In the cloud, and waiting for their links, by the order of the report.
     linkless: BTreeMap<usize, Stored>,
-    /// Why no more links are to be had, once that is known.
+    /// Why the service gives no more links, once that is known.
     no_links: Option<Failure>,
-    /// Done, and waiting for those before them.
+    /// Done, and waiting for the files before them.
     done: BTreeMap<usize, Outcome>,
     reported: usize,
 }
@@ -155,8 +155,8 @@ impl UnderWay<'_> {
         self.reported == self.files.len()
     }
 
-    /// Lets the workers end with what they have in hand. What was uploaded still gets its link;
-    /// what was there before the run can wait for the next one.
+    /// Lets the workers end after the files that they work on. A file that was uploaded still gets
+    /// its link; a file that was in the cloud before can get it in the next run.
     fn begin_no_more(&mut self) {
         self.queue = None;
         self.linkless.retain(|_, stored| !stored.unchanged);
@@ -173,13 +173,13 @@ impl UnderWay<'_> {
                 index,
                 again: false,
             };
-            let _ = queue.send(task); // an error means that the run was stopped
+            let _ = queue.send(task); // an error means that the run is stopped
         }
         self.handed_out = end.max(self.handed_out);
     }
 
-    /// Takes in what the workers have finished; waits for it if there is nothing else to do.
-    /// Returns whether anything can still come.
+    /// Takes the results of the workers. Waits for one if there is nothing else to do. Returns
+    /// whether more can come.
     fn take_in(&mut self, finished: &Receiver<Finished>) -> bool {
         if self.linkless.is_empty() {
             let Ok(first) = finished.recv() else {
@@ -199,7 +199,7 @@ impl UnderWay<'_> {
             Ok(stored) => {
                 self.linkless.insert(index, stored);
             }
-            // Told once, for the whole run; the file counts as not attempted.
+            // Told once, for the whole run. The file counts as not attempted.
             Err(why) if why.cure == Cure::StopRun => {}
             Err(why) => {
                 self.done.insert(index, Outcome::Failed { why });
@@ -238,21 +238,21 @@ impl UnderWay<'_> {
         };
         if why.cure == Cure::UploadAgain && stored.unchanged {
             if let Some(queue) = &self.queue {
-                let _ = queue.send(Task { index, again: true }); // an error: the run was stopped
+                let _ = queue.send(Task { index, again: true }); // an error: the run is stopped
             }
             return;
         }
         if why.cure == Cure::StopRun {
             self.no_links = Some(why.clone());
             if stored.unchanged {
-                return; // it can wait for the next run, too
+                return; // it can get its link in the next run
             }
         }
         let file_id = stored.file_id;
         self.done.insert(index, Outcome::Linkless { file_id, why });
     }
 
-    /// Reports what is done, up to the first file that is not.
+    /// Reports the files that are done, up to the first that is not.
     fn report_in_order(&mut self, report: &mut impl FnMut(&LocalFile, Outcome)) {
         while let Some(outcome) = self.done.remove(&self.reported) {
             report(&self.files[self.reported], outcome);
@@ -260,7 +260,7 @@ impl UnderWay<'_> {
         }
     }
 
-    /// A stopped run leaves gaps, and behind them files that are done.
+    /// Reports the files that are done after the first that is not: a stopped run has such gaps.
     fn report_the_rest(self, report: &mut impl FnMut(&LocalFile, Outcome)) {
         for (index, outcome) in self.done {
             report(&self.files[index], outcome);

@@ -1,6 +1,39 @@
-//! How a run goes about what fails: tries it again, slows down, or stops.
+//! What happens to a run when something fails: it tries again, slows down, or stops.
 //!
-//! Knows nothing of requests: what is tried is a function that it is given.
+//! **Trying again.** A failure knows its cure (`failure.rs`), and `with_retries` is the one loop that
+//! applies it:
+//!
+//! - `Wait`: the failure can pass by itself. The loop waits 0.5 s, 1 s, 2 s … and tries again, at
+//!   most `--retries` times. Each wait is up to an eighth longer or shorter, at random, so that many
+//!   threads (and many machines) do not come back at the same moment. If the server asks for a longer
+//!   time by `Retry-After`, the loop waits for that, but not more than 60 s.
+//! - `SlowDown`: the service is asked too often. This is no fault of the file, so it costs no try.
+//!   `paced` makes the next call wait until the pace of the run (`pace.rs`) allows it.
+//! - `NewSignature`: COS did not take the signature. It lives 15 minutes, so one new signature is
+//!   worth a try; a second refusal has another reason.
+//! - Any other failure ends the loop.
+//!
+//! For example, `--retries 3` and a server that is down: tries at 0 s, 0.5 s, 1.5 s and 3.5 s, then the
+//! file has failed. The defaults let a file survive a restart of a server, and tell the user about
+//! one that stays down within 4 s.
+//!
+//! **Stopping.** Each failure that ends a file, or a call for links, comes to `count_failure`, which
+//! decides about the rest of the run:
+//!
+//! - The cure is `StopRun`: every other file would fail, too. The run stops, and one message tells why.
+//! - Nothing has succeeded yet, and the first 8 files have all failed alike: the network is down, say,
+//!   or a firewall is in the way. The run stops. A run of 10,000 files then costs 4 s and not an hour.
+//!   8 is the default of `--jobs`: the first files all fail at the same time, and a single odd one
+//!   does not stop a run.
+//!
+//! A run that is stopped takes no more files, and ends the waits of uploads. But it still asks for the
+//! links of all that it has uploaded, with all tries: an upload without its link is lost work.
+//!
+//! **The first call behind a proxy.** A proxy that wants another password (HTTP 407) may lock the account
+//! after a few wrong ones. So calls go through the proxy one at a time until one is answered by
+//! something other than the proxy, and a 407 is the answer to all calls after it.
+//!
+//! This room knows nothing about requests: it is given a function to call.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,29 +41,39 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::console::Console;
 use crate::failure::{Cure, Failure, Kind, Stage};
-use crate::output::Console;
 use crate::pace::{Begun, Flow, Pace, Refused, STOP_SEEN_WITHIN};
 
-/// The longest wait that a server's `Retry-After` can ask for.
+/// A server's `Retry-After` is obeyed up to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Where so many files fail alike before one succeeds, the others will, too.
+/// The run stops when this number of files, the first ones, have failed alike.
 const ALIKE_TO_STOP: usize = 8;
 
-/// The course of a run: how often it tries again, how fast it goes, and whether it goes on at all.
+/// The course of a run: its tries, its pace, and whether it goes on.
 pub struct Course<'a> {
     retries: u32,
     console: &'a Console,
     pace: Pace,
-    told_to_slow_down: AtomicBool,
+    said_slow_down: AtomicBool,
+    way_out: Mutex<WayOut>,
     beginning: Mutex<Beginning>,
     stopped: OnceLock<String>,
 }
 
-/// What became of the first files that got as far as the network.
+/// The way through the proxy.
+enum WayOut {
+    Open,
+    /// No call has been answered yet by anything but the proxy.
+    Unknown,
+    /// The proxy wants another password.
+    Closed(Failure),
+}
+
+/// The results of the first files that used the network.
 enum Beginning {
     Unknown,
-    /// So many files failed like this one, and nothing has succeeded.
+    /// This number of files failed like the first one, and nothing has succeeded.
     Alike {
         files: usize,
         first: Failure,
@@ -40,45 +83,41 @@ enum Beginning {
 }
 
 impl Course<'_> {
-    /// A run that tries so often after the first time, and tells `console` when it slows down.
-    pub fn new(retries: u32, console: &Console) -> Course<'_> {
+    /// A run that tries each thing `1 + retries` times, and tells `console` when it slows down.
+    pub fn new(retries: u32, has_proxy: bool, console: &Console) -> Course<'_> {
+        let way_out = if has_proxy {
+            WayOut::Unknown
+        } else {
+            WayOut::Open
+        };
         Course {
             retries,
             console,
             pace: Pace::new(),
-            told_to_slow_down: AtomicBool::new(false),
+            said_slow_down: AtomicBool::new(false),
+            way_out: Mutex::new(way_out),
             beginning: Mutex::new(Beginning::Unknown),
             stopped: OnceLock::new(),
         }
     }
 
-    /// Lets no more files be taken. The first reason is the one that is told.
+    /// Stops the run: it takes no more files. The first reason is the one that is told.
     pub fn stop(&self, why: String) {
         let _ = self.stopped.set(why); // an error means that there was a reason already
     }
 
-    /// Why the run takes no more files, if it does not.
+    /// Returns why the run was stopped, if it was.
     pub fn stopped(&self) -> Option<&str> {
         self.stopped.get().map(String::as_str)
     }
 
-    /// Stops the run because of `failure`.
-    pub fn stop_for(&self, failure: Failure) -> Failure {
-        self.stop(failure.message.clone());
-        Failure {
-            cure: Cure::StopRun,
-            ..failure
-        }
-    }
-
-    /// Whether it is too late for a step: a run that is stopped uploads no more, but asks for the
-    /// links of what it has uploaded.
+    /// Whether it is too late for a step. A run that is stopped uploads no more, but asks for the
+    /// links of the files that it has uploaded.
     fn is_over(&self, stage: Stage) -> bool {
         self.stopped().is_some() && matches!(stage, Stage::Info | Stage::Upload)
     }
 
-    /// The one retry loop: runs `attempt` until it succeeds, fails for good, or the tries are used
-    /// up. A failure that no other file will escape stops the run.
+    /// The one retry loop: runs `attempt` until it succeeds, fails for good, or no tries are left.
     pub fn with_retries<T>(
         &self,
         stage: Stage,
@@ -111,11 +150,11 @@ impl Course<'_> {
             if tries > 1 {
                 failure.message += &format!(" (tried {tries} times)");
             }
-            return Err(match failure.cure {
-                // That a stopped run was asked to slow down says nothing about the file.
-                Cure::StopRun | Cure::SlowDown(_) => self.stop_for(failure),
-                _ => failure,
-            });
+            if matches!(failure.cure, Cure::SlowDown(_)) {
+                // The run was stopped while it held back, so the file was not attempted.
+                failure.cure = Cure::StopRun;
+            }
+            return Err(failure);
         }
     }
 
@@ -127,8 +166,8 @@ impl Course<'_> {
         }
     }
 
-    /// Makes one call of a service as soon as the pace of the run allows it, which then follows the
-    /// service's answer.
+    /// Makes one call of a service as soon as the pace of the run allows it. The service's answer
+    /// then sets the pace.
     pub fn paced<T>(
         &self,
         stage: Stage,
@@ -143,31 +182,54 @@ impl Course<'_> {
                 message: why.to_owned(),
             });
         };
-        match call() {
+        match self.through_proxy(call) {
             Err(failure) if matches!(failure.cure, Cure::SlowDown(_)) => {
                 Err(self.slow_down(begun, failure))
             }
             answer => {
                 if self.pace.got_through(begun) == Flow::Free {
-                    self.console.hold_back(false);
+                    self.console.show_waiting(false);
                 }
                 answer
             }
         }
     }
 
-    /// Lets the run hold back, and says so the first time. Where nothing has got through for too
-    /// long, there is no hope for the other files either.
+    /// Lets calls go one at a time until the way through the proxy is known.
+    fn through_proxy<T>(&self, call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut way_out = self.way_out.lock().unwrap();
+        match &*way_out {
+            WayOut::Unknown => {}
+            WayOut::Closed(failure) => return Err(failure.clone()),
+            WayOut::Open => {
+                drop(way_out);
+                return call();
+            }
+        }
+        let answer = call();
+        match &answer {
+            Err(failure) if failure.kind == Kind::Proxy => {
+                if failure.cure == Cure::StopRun {
+                    *way_out = WayOut::Closed(failure.clone());
+                }
+            }
+            _ => *way_out = WayOut::Open,
+        }
+        answer
+    }
+
+    /// Makes the run hold back, and tells the user the first time. If nothing has got through for
+    /// too long, the run has to stop.
     fn slow_down(&self, begun: Begun, failure: Failure) -> Failure {
         let Cure::SlowDown(at_least) = failure.cure else {
             return failure;
         };
-        if !self.told_to_slow_down.swap(true, Ordering::Relaxed) {
+        if !self.said_slow_down.swap(true, Ordering::Relaxed) {
             let why = &failure.message;
             let note = format!("note: {why}: the run slows down and goes on");
             self.console.note(&note);
         }
-        self.console.hold_back(true);
+        self.console.show_waiting(true);
         match self.pace.refused(begun, at_least.min(LONGEST_WAIT)) {
             Refused::HoldBack => failure,
             Refused::GiveUp => {
@@ -181,46 +243,64 @@ impl Course<'_> {
         }
     }
 
-    /// A file is in the cloud, or has its link: what fails from now on is that file's own.
+    /// Notes that a file is in the cloud or has its link. From now on a failure concerns one file.
     pub fn count_success(&self) {
         *self.beginning.lock().unwrap() = Beginning::Mixed;
     }
 
-    /// A file failed for good. Where the first of the run all failed alike, the others would, too:
-    /// then the run is stopped, and the failure is told once.
+    /// Notes that a file has failed for good, and stops the run if the others would fail, too.
+    /// Returns the failure, which then has the cure `StopRun`.
     pub fn count_failure(&self, failure: Failure) -> Failure {
-        if failure.kind == Kind::Local || failure.cure == Cure::StopRun {
-            return failure;
-        }
-        let mut beginning = self.beginning.lock().unwrap();
-        match &mut *beginning {
-            Beginning::Mixed => failure,
-            Beginning::Unknown => {
-                let first = failure.clone();
-                *beginning = Beginning::Alike { files: 1, first };
-                failure
-            }
-            Beginning::Alike { first, .. } if !failure.is_like(first) => {
-                *beginning = Beginning::Mixed;
-                failure
-            }
-            Beginning::Alike { files, .. } => {
-                *files += 1;
-                if *files < ALIKE_TO_STOP {
-                    return failure;
-                }
+        let failure = match self.others_failed_alike(&failure) {
+            Some(files) => {
                 let message = format!(
                     "{}; the first {files} files all failed alike",
                     failure.message
                 );
-                self.stop_for(Failure { message, ..failure })
+                Failure {
+                    cure: Cure::StopRun,
+                    message,
+                    ..failure
+                }
+            }
+            None => failure,
+        };
+        if failure.cure == Cure::StopRun {
+            self.stop(failure.message.clone());
+        }
+        failure
+    }
+
+    /// Counts a failure. Returns the number of files once enough of the first ones have failed alike.
+    fn others_failed_alike(&self, failure: &Failure) -> Option<usize> {
+        if failure.kind == Kind::Local || failure.cure == Cure::StopRun {
+            return None;
+        }
+        let mut beginning = self.beginning.lock().unwrap();
+        match &mut *beginning {
+            Beginning::Mixed => {}
+            Beginning::Unknown => {
+                *beginning = Beginning::Alike {
+                    files: 1,
+                    first: failure.clone(),
+                };
+            }
+            Beginning::Alike { first, .. } if !failure.is_like(first) => {
+                *beginning = Beginning::Mixed;
+            }
+            Beginning::Alike { files, .. } => {
+                *files += 1;
+                if *files >= ALIKE_TO_STOP {
+                    return Some(*files);
+                }
             }
         }
+        None
     }
 }
 
-/// How long to wait for the `n`-th time, from 0: 0.5 s, 1 s, 2 s … (an eighth more or less, at
-/// random), or longer if a server's `Retry-After` asks for it.
+/// Returns the `n`-th wait, from 0: 0.5 s, 1 s, 2 s … (an eighth more or less, at random), or longer
+/// if a server's `Retry-After` asks for it.
 fn backoff(n: u32, at_least: Duration) -> Duration {
     let random = RandomState::new().hash_one(()) % 125;
     let usual = Duration::from_millis((437 + random) << n);

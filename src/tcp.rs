@@ -1,7 +1,28 @@
-//! TCP, with what ureq's own lacks: a short send queue, a limit for each address, an ear for who
-//! refuses early.
+//! TCP connections for ureq. They differ from ureq's own in three things.
 //!
-//! Does not know TLS, nor HTTP.
+//! **A short send queue.** The system takes megabytes from a program at once and sends them when it
+//! can. At 100 kB/s, 4 MB take 40 s. For that time `--timeout` would see no byte move, and the progress
+//! would be 4 MB ahead. So, on Linux, the queue of bytes that are not sent yet is kept at 64 KiB
+//! (`TCP_NOTSENT_LOWAT`): every byte that the program hands over then tells that another one has left.
+//!
+//! **A time limit for each address.** A host may have several addresses, and some may be dead (IPv6
+//! that leads nowhere is the common case). Each address but the last gets 2 s of the 10 s for the
+//! connection. For example, with one dead address before a good one, a connection takes 2 s.
+//!
+//! **An ear for an early refusal.** A server that refuses an upload may answer, and close the
+//! connection, before it has read the whole body. Then sending fails, though the answer has arrived.
+//! So the connection reads what has come from time to time: after 64 KiB sent, after 128 KiB more, then
+//! at longer intervals, at most every MiB. It also reads when sending fails. If an answer is there, the
+//! rest of the body counts as sent, and ureq goes on to read the answer. If none is there, sending
+//! fails at once, and the rest of the file is not read from disk.
+//!
+//! An answer is told from what TLS sends by itself: session tickets at the beginning of a connection
+//! (two of some 250 bytes, so up to 1 KiB counts as tickets), and `close_notify` at the end (24 bytes).
+//!
+//! Two more limits protect against a hostile peer: a reply of over 2 MiB, and a proxy that sends its
+//! reply byte by byte.
+//!
+//! This room knows nothing about TLS or HTTP, apart from those numbers.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -18,28 +39,23 @@ use ureq::unversioned::transport::{
 };
 
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For an address where there are others.
+/// The time for an address, if there are others.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
-/// With its head, with TLS: ureq itself would read interim replies for ever.
+/// The limit of a reply, with its head and TLS. ureq itself would read interim replies for ever.
 const MAX_RECEIVED: usize = 2 << 20;
-/// Per connection and layer (TCP, TLS), as is the next.
+/// Each connection has two buffers of each kind: one for TCP, one for TLS.
 pub const INPUT_BUFFER: usize = 32 << 10;
 pub const OUTPUT_BUFFER: usize = 64 << 10;
-/// After so many bytes sent, a connection takes in what the peer says meanwhile; at first sooner.
+/// A connection reads what has come after this number of bytes sent; at first, sooner.
 const LISTEN_EVERY: usize = 1 << 20;
-/// What TLS says by itself at the beginning of a connection: session tickets, as a rule two of some
-/// 250 bytes.
+/// At most this number of bytes are TLS's session tickets.
 const TICKETS: usize = 1 << 10;
-/// What a peer that closes a TLS connection may say last: `close_notify`, in a record of 24 bytes.
+/// TLS's `close_notify` has this number of bytes.
 const LAST_WORDS: usize = 24;
 
-/// Connects as ureq's own does, but keeps the system's send queue short. That can hold megabytes,
-/// which a slow network takes minutes for: all the while `--timeout` would see no byte move, and
-/// progress would be ahead of the truth.
-///
-/// And it looks hosts up itself, for new connections alone. ureq asks its resolver for every
-/// request, and a look-up can take as long as a round trip. (A SOCKS4 proxy would need an address
-/// there: `proxy_from_env` lets none through.)
+/// Makes connections. It also looks hosts up, for new connections only: ureq asks its resolver for
+/// every request, and a look-up can take as long as a round trip. (Only a SOCKS4 proxy needs ureq's
+/// resolver, and `proxy_from_env` refuses those.)
 #[derive(Debug)]
 pub struct TcpConnector;
 
@@ -69,8 +85,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
         let addresses = look_up(details.uri)?;
         let stream = connect_to_one_of(&addresses, until)
             .map_err(|error| or_timeout(error, Timeout::Connect))?;
-        let _ = stream.set_nodelay(true); // slower without, but right
-        stream.set_write_timeout(details.config.timeout_per_write())?; // writes have no other limit
+        let _ = stream.set_nodelay(true); // an error makes the connection slower, but not wrong
+        stream.set_write_timeout(details.config.timeout_per_write())?; // the only limit of a write
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
         Ok(Some(Either::B(Tcp {
@@ -89,8 +105,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
     }
 }
 
-/// The addresses of a URL's host. As looking it up has no time limit, it is done in a thread of its
-/// own; where the system gives none, then without a limit.
+/// Returns the addresses of a URL's host. The system's look-up has no time limit, so a thread does
+/// it. If the system gives no thread, the look-up has no limit.
 fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
     let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
         return Err(ureq::Error::BadUri("no host".into()));
@@ -115,7 +131,7 @@ fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
     Ok(addresses)
 }
 
-/// Tries one address after the other. One that hangs leaves time for the others.
+/// Tries one address after the other. A dead one leaves time for the others.
 fn connect_to_one_of(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
     let mut failed = io::Error::from(ErrorKind::NotFound);
     for (index, address) in addresses.iter().enumerate() {
@@ -140,41 +156,41 @@ fn connect_to_one_of(addresses: &[SocketAddr], until: Instant) -> io::Result<Tcp
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
-    /// When what belongs to connecting, a proxy's reply, has to be there.
+    /// A proxy's reply, which belongs to connecting, must be complete at this time.
     connect_until: Instant,
-    /// Bytes since something was sent.
+    /// Bytes received since something was sent.
     received: usize,
-    /// Bytes since the peer was listened to …
+    /// Bytes sent since the connection was read last …
     sent: usize,
-    /// … and after how many it will be again.
+    /// … and the number at which it is read next.
     listen_after: usize,
-    /// Something came while the peer was listened to, and nobody has been told yet.
+    /// Something was received that ureq has not asked for yet.
     heard: bool,
-    /// What comes first may be TLS's own.
+    /// The first bytes to come may be TLS's session tickets.
     tickets_due: bool,
-    /// More came than TLS says by itself: the reply.
+    /// More was received than TLS sends by itself: the reply.
     replied: bool,
-    /// The peer takes nothing more, but has said something.
+    /// The peer takes no more bytes, but has replied.
     broken: bool,
-    /// The peer has taken nothing for too long. TLS does not pass that on at once, but sends again.
+    /// The peer took no byte for too long. TLS does not report this at once, but sends again.
     timed_out: bool,
     buffers: LazyBuffers,
 }
 
 impl Tcp {
-    /// Takes in what the peer has sent meanwhile, without waiting for it. Returns how much came.
+    /// Reads what the peer has sent, without waiting. Returns the number of bytes.
     fn listen(&mut self) -> io::Result<usize> {
         self.sent = 0;
         self.stream.set_nonblocking(true)?;
         let read = self.stream.read(self.buffers.input_append_buf());
         self.stream.set_nonblocking(false)?;
-        let amount = read.unwrap_or(0); // an error shows again where a reply is waited for
+        let amount = read.unwrap_or(0); // an error comes again when ureq reads the reply
         self.buffers.input_appended(amount);
         self.heard |= amount > 0;
         Ok(amount)
     }
 
-    /// Listens while a request is sent.
+    /// Reads what the peer has sent while a request is sent, and notes whether it is a reply.
     fn listen_for_reply(&mut self) -> io::Result<()> {
         let amount = self.listen()?;
         let of_tls = if self.tickets_due {
@@ -187,12 +203,10 @@ impl Tcp {
         Ok(())
     }
 
-    /// What follows where the peer takes nothing more. Who refuses an upload may say so and close,
-    /// without reading the rest: then what it said is still to be read, and ureq comes to that when
-    /// it has "sent" everything. But where it said nothing, the rest is not even to be read from
-    /// disk.
+    /// Decides what a failed write means. If the peer has replied, the rest of the request counts as
+    /// sent, and ureq reads the reply next. If not, the error ends the request.
     fn hear_last_words(&mut self, error: io::Error) -> Result<(), ureq::Error> {
-        let _ = self.listen_for_reply(); // an error is told by `error`, too
+        let _ = self.listen_for_reply(); // its error has the same reason as `error`
         if self.replied {
             self.broken = true;
             return Ok(());
@@ -235,7 +249,7 @@ impl Transport for Tcp {
         }
         let mut limit = timeout.for_read();
         if timeout.reason == Timeout::Connect {
-            // ureq waits so long again for each byte of a proxy's reply.
+            // ureq starts its limit again for each byte of a proxy's reply.
             let left = self.connect_until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(ureq::Error::Timeout(Timeout::Connect));
@@ -262,9 +276,9 @@ impl Transport for Tcp {
         Ok(amount > 0)
     }
 
-    /// Whether an idle connection can be used again: nothing has come, nor an end.
+    /// Whether an idle connection can be used again: the peer has sent nothing and not closed it.
     fn is_open(&mut self) -> bool {
-        self.tickets_due = false; // they came with the reply before
+        self.tickets_due = false; // they came with the last reply
         let would_block = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
         self.stream.set_nonblocking(true).is_ok()
             && self.stream.read(&mut [0]).is_err_and(would_block)
@@ -272,7 +286,7 @@ impl Transport for Tcp {
     }
 }
 
-/// What the system says of a time that is up, in ureq's words.
+/// Turns the system's error for a time limit into ureq's.
 fn or_timeout(error: io::Error, reason: Timeout) -> ureq::Error {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => ureq::Error::Timeout(reason),

@@ -1,10 +1,11 @@
 //! URLs as the services give them: perhaps raw, perhaps percent-encoded.
 //!
-//! Does not know what they lead to.
+//! Does not know what is at a URL.
 
 use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 
-/// What RFC 3986 allows nowhere in a path or a query. (Nothing but ASCII is allowed, either.)
+/// ASCII characters that RFC 3986 does not allow in a path or a query. (It allows none beyond
+/// ASCII.)
 const RAW: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -20,7 +21,7 @@ const RAW: &AsciiSet = &CONTROLS
     .add(b'}');
 const RAW_AND_PERCENT: &AsciiSet = &RAW.add(b'%');
 
-/// `url` with what is raw in it percent-encoded, as the script's `requests` did.
+/// Percent-encodes what is raw in `url`, as the script's `requests` did.
 pub fn encoded(url: &str) -> String {
     let after_scheme = url.find("://").map_or(0, |at| at + "://".len());
     let origin_end = position(url, after_scheme, &['/', '?', '#']);
@@ -35,12 +36,13 @@ pub fn encoded(url: &str) -> String {
     )
 }
 
-/// Where the first of `ends` stands from `start` on, or else the end.
+/// Returns the position of the first of `ends` from `start` on, or the end of `url`.
 fn position(url: &str, start: usize, ends: &[char]) -> usize {
     url[start..].find(ends).map_or(url.len(), |at| start + at)
 }
 
-/// What is encoded stays as it is; but where one `%` of a path, say, begins no escape, none does.
+/// Encodes one part of a URL: its path, its query or its fragment. If every `%` in it begins an
+/// escape, the part is taken as encoded, and its `%` stay. If one `%` does not, every `%` is raw.
 fn part_encoded(part: &str) -> PercentEncode<'_> {
     let raw = if is_encoded(part) {
         RAW
@@ -50,7 +52,7 @@ fn part_encoded(part: &str) -> PercentEncode<'_> {
     utf8_percent_encode(part, raw)
 }
 
-/// Whether each `%` begins an escape.
+/// Whether each `%` begins an escape: two hexadecimal digits follow it.
 fn is_encoded(text: &str) -> bool {
     text.split('%').skip(1).all(|after| {
         let digits = after.bytes().take_while(u8::is_ascii_hexdigit);

@@ -100,21 +100,20 @@ fn an_edit_that_is_made_while_the_config_is_saved_stays() {
 }
 
 #[test]
-fn a_config_that_leads_elsewhere_when_the_token_comes_is_left_alone() {
+fn a_config_that_is_a_link_when_the_token_comes_stays_a_link() {
     let world = World::with_files(&["a.txt"]);
     let child = start_and_hold_the_token(&world, &["a.txt"]);
     fs::rename(world.path("config.json"), world.path("other.json")).unwrap();
     symlink("other.json", world.path("config.json")).unwrap();
-    let before = config_bytes(&world);
     world.stand_in.open_gate();
-    world
-        .wait(child)
-        .assert_failure(0, &["warning: ./config.json: ", "elsewhere"]);
-    assert_eq!(config_bytes(&world), before);
+    world.wait(child).assert_success();
+    let link = fs::read_link(world.path("config.json")).unwrap();
+    assert_eq!(link, Path::new("other.json"));
+    assert!(world.config()["access_token"].is_string());
 }
 
 #[test]
-fn nothing_is_written_into_what_has_become_somebody_elses_file() {
+fn a_config_that_belongs_to_another_user_when_the_token_comes_stays_that_users() {
     if !is_root() {
         return;
     }
@@ -122,12 +121,12 @@ fn nothing_is_written_into_what_has_become_somebody_elses_file() {
     let child = start_and_hold_the_token(&world, &["a.txt"]);
     let config = world.path("config.json");
     chown(&config, Some(1111), Some(1111)).unwrap();
-    let before = config_bytes(&world);
     world.stand_in.open_gate();
-    world
-        .wait(child)
-        .assert_failure(0, &["warning: ./config.json: ", "somebody else"]);
-    assert_eq!(config_bytes(&world), before);
+    world.wait(child).assert_success();
+    let saved = fs::metadata(&config).unwrap();
+    assert_eq!((saved.uid(), saved.gid()), (1111, 1111));
+    assert_eq!(saved.mode() & 0o777, 0o600);
+    assert!(world.config()["access_token"].is_string());
 }
 
 #[test]

@@ -89,13 +89,13 @@ fn a_refusal_costs_no_try() {
 }
 
 #[test]
-fn who_is_asked_to_come_later_by_cos_needs_no_other_signature() {
+fn after_cos_asks_to_slow_down_a_try_gets_a_new_signature() {
     let world = World::with_files(&["a.txt"]);
     let refusal = Fault::cos_error(503, "SlowDown");
     world.stand_in.fault(Step::Upload, When::Times(3), refusal);
     let ran = world.run(["a.txt"]);
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
-    assert_eq!((world.count(Step::Upload), world.count(Step::Info)), (4, 1));
+    assert_eq!((world.count(Step::Upload), world.count(Step::Info)), (4, 4));
     assert_eq!(
         world.stand_in.objects()["temp3/a.txt"].bytes.as_deref(),
         Some(&b"a.txt"[..])

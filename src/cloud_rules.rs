@@ -1,10 +1,10 @@
-//! What the cloud takes: which names and sizes, and what its `file_id`s look like.
+//! The cloud's rules: which names and sizes it takes, and what its `file_id`s look like.
 //!
 //! Looks at no file.
 
-/// 官方文件名命名限制
+/// A cloud name has at most this length (官方文件名命名限制).
 const MAX_BYTES: usize = 850;
-/// A cloud name, encoded or not, and what stands before it.
+/// A `file_id` holds a cloud name, encoded or not, and some 100 bytes before it.
 const MAX_FILE_ID_BYTES: usize = 2 << 10;
 
 pub const TOO_LONG: &str = "the cloud name is longer than 850 bytes";
@@ -13,7 +13,8 @@ pub const TOO_LONG: &str = "the cloud name is longer than 850 bytes";
 pub const MAX_FILE_BYTES: u64 = 5 << 30;
 pub const TOO_LARGE: &str = "it is larger than the 5 GiB that COS takes";
 
-/// The rule for names in the cloud (官方文件名命名限制, and no way up) that `key` breaks.
+/// Returns the rule for cloud names that `key` breaks: 官方文件名命名限制, no `.` or `..` between
+/// slashes, and nothing that COS would replace.
 pub fn broken_rule(key: &str) -> Option<&'static str> {
     if key.chars().any(char::is_control) {
         return Some("a cloud name cannot contain control characters");
@@ -37,8 +38,8 @@ pub fn is_too_long(key: &str) -> bool {
     key.len() > MAX_BYTES
 }
 
-/// What stands before the names of files that go into the cloud folder `folder`: no `/` first, one
-/// last, nothing for the root. On Windows a `\` is a `/`.
+/// Returns what is put before the names of files that go into the cloud folder `folder`: without a
+/// first `/`, with a last one, and empty for the root. On Windows a `\` counts as a `/`.
 pub fn prefix(folder: &str) -> String {
     let slashed = if cfg!(windows) {
         folder.replace('\\', "/")
@@ -52,8 +53,8 @@ pub fn prefix(folder: &str) -> String {
     prefix
 }
 
-/// Whether `file_id` is one. It is printed, so it must not be another field of a reply, a secret
-/// one; and what a server makes up must not fill the memory.
-pub fn is_file_id(file_id: &str) -> bool {
-    file_id.starts_with("cloud://") && file_id.len() <= MAX_FILE_ID_BYTES
+/// Whether a text looks like a `file_id`. A `file_id` is printed, so another field of a reply, which
+/// may be secret, must not pass for one. Its length is limited, so that no server fills the memory.
+pub fn is_file_id(text: &str) -> bool {
+    text.starts_with("cloud://") && text.len() <= MAX_FILE_ID_BYTES
 }

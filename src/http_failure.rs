@@ -1,7 +1,6 @@
-//! What goes wrong with a request, in plain words, and what can be done about it: bad HTTP statuses,
-//! and what is below HTTP.
+//! Failures of HTTP and of the network below it: in plain words, each with its cure.
 //!
-//! Does nothing about it.
+//! Does nothing about a failure.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -11,10 +10,11 @@ use ureq::{Agent, Body, Timeout};
 
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
 
-/// So many times `--timeout` for a whole reply: one that comes byte by byte would never end.
+/// A whole reply may take this many times `--timeout`. Without a limit, a reply that comes byte by
+/// byte would never end.
 pub const REPLY_TIMEOUTS: u32 = 10;
 
-/// What a bad HTTP status means; `told` is what the server said about it.
+/// What a bad HTTP status means. `told` holds the server's words about it.
 pub fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
     let status = reply.status();
     let cure = match status.as_u16() {
@@ -31,15 +31,14 @@ pub fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failur
     Failure::new(stage, Kind::Status(status.as_u16()), cure, detail)
 }
 
-/// How long a server asks to wait; zero if it does not say.
+/// Returns how long a server asks to wait; zero if it does not say.
 pub fn retry_after(reply: &Response<Body>) -> Duration {
     let value = reply.headers().get("retry-after");
     let seconds = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Duration::from_secs(seconds.unwrap_or_default())
 }
 
-/// Puts what ureq says into words of our own: its messages may hold a URL with the access token in
-/// it.
+/// Puts an error of ureq into our own words. Its own message may hold a URL with the access token.
 pub fn request_failed(agent: &Agent, stage: Stage, url: &str, error: ureq::Error) -> Failure {
     let uri: Uri = url.parse().unwrap_or_default();
     let host = match uri.scheme() {
@@ -52,96 +51,93 @@ pub fn request_failed(agent: &Agent, stage: Stage, url: &str, error: ureq::Error
         }
         _ => String::new(),
     };
-    let Trouble { kind, cure, what } = in_words(agent, error);
+    let HttpFailure { kind, cure, what } = in_words(agent, error);
     let help = match kind {
         NO_WAY if !via.is_empty() => "",
         NO_WAY if uri.scheme_str() == Some("http") => ": is the network up?",
         NO_WAY => ": is the network up? behind a proxy, set HTTPS_PROXY",
         _ => "",
     };
-    Failure::new(
-        stage,
-        Kind::Network(kind),
-        cure,
-        format!("{host}{via}: {what}{help}"),
-    )
+    Failure::new(stage, kind, cure, format!("{host}{via}: {what}{help}"))
 }
 
 /// The host could not be looked up, or nothing leads to it.
-const NO_WAY: ErrorKind = ErrorKind::HostUnreachable;
+const NO_WAY: Kind = Kind::Network(ErrorKind::HostUnreachable);
 
-/// What an error of ureq's means.
-struct Trouble {
-    kind: ErrorKind,
+/// What an error of ureq means.
+struct HttpFailure {
+    kind: Kind,
     cure: Cure,
     what: String,
 }
 
-impl Trouble {
-    fn can_pass(kind: ErrorKind, what: impl Into<String>) -> Trouble {
-        Trouble {
-            kind,
+impl HttpFailure {
+    fn passes(kind: ErrorKind, what: impl Into<String>) -> HttpFailure {
+        HttpFailure {
+            kind: Kind::Network(kind),
             cure: Cure::Wait(Duration::ZERO),
             what: what.into(),
         }
     }
 
-    fn lasts(kind: ErrorKind, what: impl Into<String>) -> Trouble {
-        Trouble {
-            kind,
+    fn lasts(kind: ErrorKind, what: impl Into<String>) -> HttpFailure {
+        HttpFailure {
+            kind: Kind::Network(kind),
             cure: Cure::Nothing,
             what: what.into(),
         }
     }
 }
 
-fn in_words(agent: &Agent, error: ureq::Error) -> Trouble {
+fn in_words(agent: &Agent, error: ureq::Error) -> HttpFailure {
     match error {
         ureq::Error::Timeout(timeout) => timed_out(agent, timeout),
         ureq::Error::Io(error) => connection_failed(&error),
-        ureq::Error::HostNotFound => Trouble::can_pass(NO_WAY, "no such host"),
+        ureq::Error::HostNotFound => {
+            HttpFailure::passes(ErrorKind::HostUnreachable, "no such host")
+        }
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            Trouble::can_pass(ErrorKind::InvalidData, "the reply is not HTTP")
+            HttpFailure::passes(ErrorKind::InvalidData, "the reply is not HTTP")
         }
         ureq::Error::BodyExceedsLimit(limit) => {
             let what = format!("its reply is longer than {} KiB", limit >> 10);
-            Trouble::can_pass(ErrorKind::InvalidData, what)
+            HttpFailure::passes(ErrorKind::InvalidData, what)
         }
         ureq::Error::ConnectProxyFailed(why) => proxy_refused(&why),
         ureq::Error::RequireHttpsOnly(_) => {
             let what = "plain http is refused, as `api_base` is https";
-            Trouble::lasts(ErrorKind::InvalidInput, what)
+            HttpFailure::lasts(ErrorKind::InvalidInput, what)
         }
-        _ => Trouble::lasts(ErrorKind::InvalidInput, "cannot be used"),
+        _ => HttpFailure::lasts(ErrorKind::InvalidInput, "cannot be used"),
     }
 }
 
-fn timed_out(agent: &Agent, timeout: Timeout) -> Trouble {
+fn timed_out(agent: &Agent, timeout: Timeout) -> HttpFailure {
     let silence = agent.config().timeout_per_read().unwrap_or_default();
     match timeout {
         Timeout::Connect | Timeout::Resolve => {
-            Trouble::can_pass(NO_WAY, "no connection within 10 s")
+            HttpFailure::passes(ErrorKind::HostUnreachable, "no connection within 10 s")
         }
         Timeout::RecvResponse | Timeout::RecvBody => {
             let limit = (silence * REPLY_TIMEOUTS).as_secs();
             let what = format!("no complete reply within {limit} s");
-            Trouble::can_pass(ErrorKind::TimedOut, what)
+            HttpFailure::passes(ErrorKind::TimedOut, what)
         }
         _ => {
             let what = format!("silent for {} s (--timeout)", silence.as_secs());
-            Trouble::can_pass(ErrorKind::TimedOut, what)
+            HttpFailure::passes(ErrorKind::TimedOut, what)
         }
     }
 }
 
-fn connection_failed(error: &io::Error) -> Trouble {
+fn connection_failed(error: &io::Error) -> HttpFailure {
     if error.kind() == ErrorKind::UnexpectedEof {
         let what = "it closed the connection too early";
-        return Trouble::can_pass(ErrorKind::UnexpectedEof, what);
+        return HttpFailure::passes(ErrorKind::UnexpectedEof, what);
     }
     let told = error.to_string();
     if told.contains("certificate") {
-        return Trouble::lasts(ErrorKind::InvalidData, certificate_refused(&told));
+        return HttpFailure::lasts(ErrorKind::InvalidData, certificate_refused(&told));
     }
     let is_lookup = if cfg!(windows) {
         matches!(error.raw_os_error(), Some(11001..=11004)) // WSAHOST_NOT_FOUND …
@@ -153,25 +149,17 @@ fn connection_failed(error: &io::Error) -> Trouble {
         ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown
     );
     let kind = if is_lookup || is_route {
-        NO_WAY
+        ErrorKind::HostUnreachable
     } else {
         error.kind()
     };
-    Trouble::can_pass(kind, told)
+    HttpFailure::passes(kind, told)
 }
 
-/// The HTTP status in ureq's words for a proxy's refusal, which end with it.
-fn proxy_status(why: &str) -> Option<u16> {
-    why.rsplit('/').next()?.parse().ok()
-}
-
-pub fn is_password_wanted(why: &str) -> bool {
-    proxy_status(why) == Some(407)
-}
-
-/// What a proxy's refusal means.
-fn proxy_refused(why: &str) -> Trouble {
-    let (cure, what) = match proxy_status(why) {
+/// What a proxy's refusal means. `why` is in ureq's words, and ends with the HTTP status.
+fn proxy_refused(why: &str) -> HttpFailure {
+    let status = why.rsplit('/').next().and_then(|end| end.parse().ok());
+    let (cure, what) = match status {
         Some(407) => {
             let help = "it wants a user name and a password, or other ones than it was given: \
                         HTTPS_PROXY must be like http://USER:PASSWORD@HOST:PORT";
@@ -184,17 +172,17 @@ fn proxy_refused(why: &str) -> Trouble {
         Some(status) => (Cure::Wait(Duration::ZERO), format!("HTTP {status}")),
         None => (Cure::Wait(Duration::ZERO), why.to_owned()),
     };
-    Trouble {
-        kind: ErrorKind::PermissionDenied,
+    HttpFailure {
+        kind: Kind::Proxy,
         cure,
         what,
     }
 }
 
-/// How rustls shows its own types.
+/// The marks of rustls' own types in its messages.
 const DUMPS: [&str; 4] = ["Other(OtherError(", "))", "DnsName(\"", "\")"];
 
-/// What rustls says of a certificate, cut to a readable length, and what helps.
+/// Returns what rustls says about a certificate, cut to a readable length, and what helps.
 fn certificate_refused(told: &str) -> String {
     let mut told = told.to_owned();
     for dump in DUMPS {

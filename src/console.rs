@@ -1,0 +1,222 @@
+//! The terminal: lines on standard output and standard error, and the progress below them. The one
+//! place that makes text safe for a terminal.
+//!
+//! Does not know what the lines are about.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::ops::RangeInclusive;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+// ---- Lines ------------------------------------------------------------------------------------
+
+/// Prints a line on standard output, at once. The error is a sentence.
+pub fn print(line: &str) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    let printed = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    printed.map_err(|error| format!("standard output cannot be written: {error}"))
+}
+
+/// Prints a line on standard error.
+pub fn say(line: &str) {
+    let line = escape(line) + "\n";
+    let _ = io::stderr().write_all(line.as_bytes()); // an error cannot be told anywhere
+}
+
+/// Makes text safe for a terminal. Control characters, and characters that turn the direction of
+/// writing, break lines or hide, are written like `\u001b`, which JSON understands, too.
+pub fn escape(text: &str) -> String {
+    if !text.contains(is_unsafe) {
+        return text.to_owned();
+    }
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped += &format!("\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// Characters that turn the direction of writing, break lines or hide. U+200D joins emoji, and stays.
+const UNSEEN: [RangeInclusive<char>; 10] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{61c}'..='\u{61c}',
+    '\u{180e}'..='\u{180e}',
+    '\u{200b}'..='\u{200c}',
+    '\u{200e}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{fff9}'..='\u{fffb}',
+    '\u{e0000}'..='\u{e007f}',
+];
+
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || UNSEEN.iter().any(|range| range.contains(&c))
+}
+
+/// Writes a number of bytes as people read it.
+pub fn human_bytes(bytes: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes >> shift > 0 {
+            let count = bytes as f64 / f64::from(1 << shift);
+            return format!("{count:.1} {unit}");
+        }
+    }
+    format!("{bytes} B")
+}
+
+// ---- Standard error ---------------------------------------------------------------------------
+
+/// Standard error while a run goes on: lines, and the progress below them.
+pub struct Console {
+    quiet: bool,
+    bar: ProgressBar,
+    files: usize,
+    is_waiting: AtomicBool,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Console {
+    /// If `quiet`, the console prints no notes and shows no progress. It shows progress, over this
+    /// number of files and bytes, if `wants_progress` and standard error is a terminal.
+    pub fn new(quiet: bool, wants_progress: bool, files: usize, bytes: u64) -> Console {
+        let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let bar = if wants_progress && !quiet && !is_dumb && io::stderr().is_terminal() {
+            ProgressBar::new(bytes)
+                .with_style(one_line())
+                .with_prefix("0")
+        } else {
+            ProgressBar::hidden()
+        };
+        Console {
+            quiet,
+            bar,
+            files,
+            is_waiting: AtomicBool::new(false),
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// Prints a line on standard error, above the progress.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| say(line));
+    }
+
+    /// Prints a warning, also if quiet. The same warning is not printed again.
+    pub fn warn(&self, warning: &str) {
+        let mut warnings = self.warnings.lock().unwrap();
+        if !warnings.iter().any(|said| said == warning) {
+            self.say(&format!("warning: {warning}"));
+            warnings.push(warning.to_owned());
+        }
+    }
+
+    /// Prints a line on standard error, unless quiet.
+    pub fn note(&self, line: &str) {
+        if !self.quiet {
+            self.say(line);
+        }
+    }
+
+    /// Prints a line on standard output. The error is a sentence.
+    pub fn print(&self, line: &str) -> Result<(), String> {
+        if io::stdout().is_terminal() {
+            return self.bar.suspend(|| print(line));
+        }
+        // A pipe may take long. The progress, and so the workers, must not wait for it.
+        print(line)
+    }
+
+    /// Adds bytes that were sent.
+    pub fn count_bytes(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    /// Takes away bytes that were sent in vain.
+    pub fn take_back_bytes(&self, bytes: u64) {
+        self.bar.dec(bytes);
+    }
+
+    /// Takes the bytes of a file that will not be sent away from the total.
+    pub fn take_from_total(&self, bytes: u64) {
+        self.bar.dec_length(bytes);
+    }
+
+    /// Adds the bytes of a file that will be sent after all to the total.
+    pub fn add_to_total(&self, bytes: u64) {
+        self.bar.inc_length(bytes);
+    }
+
+    /// Shows the number of files that are done.
+    pub fn show_files_done(&self, files: usize) {
+        self.bar.set_prefix(files.to_string());
+    }
+
+    /// Shows whether the run waits, because a service asked it to slow down.
+    pub fn show_waiting(&self, is_waiting: bool) {
+        self.is_waiting.store(is_waiting, Ordering::Relaxed);
+    }
+
+    /// Shows the progress while `work` runs. The progress has a thread of its own; if the system
+    /// gives no thread, it is not shown.
+    pub fn while_shown(&self, work: impl FnOnce()) {
+        thread::scope(|scope| {
+            let progress = thread::Builder::new().spawn_scoped(scope, || self.show_progress());
+            work();
+            self.bar.finish_and_clear();
+            if let Ok(progress) = progress {
+                progress.thread().unpark();
+            }
+        });
+    }
+
+    fn show_progress(&self) {
+        while !self.bar.is_hidden() && !self.bar.is_finished() {
+            self.bar.set_message(self.progress());
+            thread::park_timeout(PROGRESS_EVERY);
+        }
+    }
+
+    fn progress(&self) -> String {
+        let bar = &self.bar;
+        let rate = bar.per_sec() as u64;
+        let pace = if self.is_waiting.load(Ordering::Relaxed) {
+            "waiting: the service asked to slow down".to_owned()
+        } else if rate == 0 {
+            format!("{}/s", human_bytes(rate))
+        } else {
+            format!(
+                "{}/s, {:#} left",
+                human_bytes(rate),
+                HumanDuration(bar.eta())
+            )
+        };
+        format!(
+            "{}/{} files, {}/{}, {pace}",
+            bar.prefix(),
+            self.files,
+            human_bytes(bar.position()),
+            human_bytes(bar.length().unwrap_or_default()),
+        )
+    }
+}
+
+/// A style that cuts the message to the width of the terminal. A line that wraps would overwrite
+/// result lines when it is drawn again.
+fn one_line() -> ProgressStyle {
+    let style = ProgressStyle::with_template("{wide_msg}");
+    style.unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,252 @@
+//! The report of a run: result lines in the four formats, error lines, and counts. Also the list
+//! that a dry run prints.
+//!
+//! Does not know how or when a file is uploaded.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use crate::console::{Console, escape, human_bytes, print, say};
+use crate::failure::{Cure, Failure, Stage};
+use crate::listing::{Listing, LocalFile};
+use crate::manifest::Manifest;
+use crate::options::{Format, Settings};
+use crate::pipeline::Outcome;
+
+/// Tells how each file of a run ended, and counts.
+pub struct Report<'a> {
+    format: Format,
+    console: &'a Console,
+    began: Instant,
+    /// The last message about a missing link. The same message is not repeated.
+    said_of_links: String,
+    uploaded: usize,
+    uploaded_bytes: u64,
+    failed: usize,
+    unchanged: usize,
+}
+
+impl Report<'_> {
+    pub fn new<'a>(settings: &Settings, console: &'a Console) -> Report<'a> {
+        Report {
+            format: settings.options.format,
+            console,
+            began: Instant::now(),
+            said_of_links: String::new(),
+            uploaded: 0,
+            uploaded_bytes: 0,
+            failed: 0,
+            unchanged: 0,
+        }
+    }
+
+    /// Prints the result line of a file and its error line, if it has them, and counts the file. The
+    /// error is a sentence: standard output cannot be written.
+    pub fn file(&mut self, file: &LocalFile, outcome: &Outcome) -> Result<(), String> {
+        self.count(outcome);
+        let printed = match self.result_line(file, outcome) {
+            Some(line) => self.console.print(&line),
+            None => Ok(()),
+        };
+        let problem = match outcome {
+            Outcome::Linked { stored, .. } if printed.is_err() => {
+                let file_id = &stored.file_id;
+                Some(format!(
+                    "uploaded as {file_id}, but its line could not be printed"
+                ))
+            }
+            Outcome::Linked { .. } => None,
+            Outcome::Linkless { file_id, why } => Some(self.missing_link(file_id, why)),
+            Outcome::Failed { why } => Some(why.message.clone()),
+        };
+        if let Some(problem) = problem {
+            let path = file.path.display();
+            self.console.say(&format!("error: {path}: {problem}"));
+        }
+        printed
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Linked { stored, .. } if stored.unchanged => self.unchanged += 1,
+            Outcome::Linked { stored, .. } => {
+                self.uploaded += 1;
+                self.uploaded_bytes += stored.size;
+            }
+            Outcome::Linkless { .. } | Outcome::Failed { .. } => self.failed += 1,
+        }
+        self.console.show_files_done(self.files_done());
+    }
+
+    fn files_done(&self) -> usize {
+        self.uploaded + self.failed + self.unchanged
+    }
+
+    /// Returns the error of a file that is uploaded but has no link. If the reason is the same as for
+    /// the file before, the error does not repeat it.
+    fn missing_link(&mut self, file_id: &str, why: &Failure) -> String {
+        let reason = if self.said_of_links == why.message {
+            format!("{}: as above", Stage::Link)
+        } else {
+            why.message.clone()
+        };
+        self.said_of_links = why.message.clone();
+        let named = match why.cure {
+            Cure::UploadAgain => "its file_id is", // perhaps it is not uploaded
+            _ => "the file is uploaded, as",
+        };
+        format!("{reason}; {named} {file_id}")
+    }
+
+    /// Returns a file's line on standard output, if it has one.
+    fn result_line(&self, file: &LocalFile, outcome: &Outcome) -> Option<String> {
+        let (why, file_id) = match outcome {
+            Outcome::Linked { stored, url } => {
+                let line = linked_line(self.format, file, stored.size, &stored.file_id, url);
+                return Some(line);
+            }
+            Outcome::Linkless { file_id, why } => (why, Some(file_id.as_str())),
+            Outcome::Failed { why } => (why, None),
+        };
+        failed_line(self.format, file, &why.message, file_id)
+    }
+
+    /// Prints the last lines of a run, and returns its exit status. `stopped` is the reason why the
+    /// run was stopped, if it was.
+    pub fn end(&self, listing: &Listing, stopped: Option<&str>) -> ExitCode {
+        if let Some(why) = stopped {
+            say(&format!("error: {why}; the run was stopped"));
+        }
+        self.console.note(&format!(
+            "{} uploaded ({}), {} failed, {} skipped, {} not attempted in {:.1} s",
+            self.uploaded,
+            human_bytes(self.uploaded_bytes),
+            self.failed,
+            listing.notes.len() + self.unchanged,
+            listing.files.len() - self.files_done(),
+            self.began.elapsed().as_secs_f64(),
+        ));
+        exit_status(self.failed == 0 && stopped.is_none())
+    }
+}
+
+fn exit_status(all_well: bool) -> ExitCode {
+    if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Lists the files that a run would upload.
+pub fn dry_run(
+    settings: &Settings,
+    listing: &Listing,
+    manifest: &Manifest,
+    console: &Console,
+) -> ExitCode {
+    let format = settings.options.format;
+    let mut listed = 0;
+    let mut bytes = 0;
+    let mut failed = 0;
+    for file in &listing.files {
+        let line = if let Some(problem) = &file.problem {
+            failed += 1;
+            let why = format!("{}: {problem}", Stage::Upload);
+            say(&format!("error: {}: {why}", file.path.display()));
+            failed_line(format, file, &why, None)
+        } else if manifest.unchanged(file).is_some() {
+            None
+        } else {
+            listed += 1;
+            bytes += file.size;
+            Some(listed_line(format, file))
+        };
+        if let Some(line) = line
+            && let Err(why) = print(&line)
+        {
+            say(&format!("error: {why}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    let bytes = human_bytes(bytes);
+    let skipped = listing.notes.len() + listing.files.len() - listed - failed;
+    console.note(&format!(
+        "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped"
+    ));
+    exit_status(failed == 0)
+}
+
+// ---- The lines on standard output -------------------------------------------------------------
+
+/// Returns the line of a file that is in the cloud and has a link.
+fn linked_line(format: Format, file: &LocalFile, size: u64, file_id: &str, url: &str) -> String {
+    match format {
+        Format::Text => columns(&[&file.name, url, file_id]),
+        Format::Url => escape(url),
+        Format::Markdown => escape(&markdown(&file.name, url)),
+        Format::Json => json_line(
+            file,
+            json!({ "size": size, "file_id": file_id, "url": url }),
+        ),
+    }
+}
+
+/// Returns the line of a file that failed, which only JSON has. `file_id` is known if the upload
+/// itself succeeded.
+fn failed_line(
+    format: Format,
+    file: &LocalFile,
+    error: &str,
+    file_id: Option<&str>,
+) -> Option<String> {
+    let rest = match file_id {
+        Some(file_id) => json!({ "error": error, "file_id": file_id }),
+        None => json!({ "error": error }),
+    };
+    match format {
+        Format::Json => Some(json_line(file, rest)),
+        Format::Text | Format::Url | Format::Markdown => None,
+    }
+}
+
+/// Returns the line of a file that a dry run lists.
+fn listed_line(format: Format, file: &LocalFile) -> String {
+    match format {
+        Format::Json => json_line(file, json!({ "size": file.size })),
+        Format::Text | Format::Url | Format::Markdown => columns(&[&file.name, &file.key]),
+    }
+}
+
+fn columns(columns: &[&str]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| escape(column)).collect();
+    columns.join("\t")
+}
+
+fn json_line(file: &LocalFile, rest: Value) -> String {
+    let mut line = Map::new();
+    line.insert("name".into(), file.name.as_str().into());
+    line.insert("path".into(), file.path.to_string_lossy().into());
+    line.insert("key".into(), file.key.as_str().into());
+    if let Value::Object(rest) = rest {
+        line.extend(rest);
+    }
+    escape(&Value::Object(line).to_string())
+}
+
+fn markdown(name: &str, url: &str) -> String {
+    let mime = mime_guess::from_path(name).first();
+    let is_image = mime.is_some_and(|mime| mime.type_() == "image");
+    let mark = if is_image { "!" } else { "" };
+    let mut text = String::new();
+    for c in name.chars() {
+        if r"\[]<>*_`".contains(c) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    let url = url.replace('(', "%28").replace(')', "%29");
+    format!("{mark}[{text}]({url})")
+}
