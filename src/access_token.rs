@@ -1,6 +1,6 @@
 //! The access token that all threads share: until when it is used, and whether the API takes it.
 //!
-//! Fetches no token and saves none.
+//! Does not fetch or save tokens.
 
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +33,7 @@ impl AccessToken {
         }
     }
 
-    /// The token in `config`. `None` where it has expired, or its times are odd.
+    /// Returns the token in `config`. `None` if it has expired, or its times are not whole numbers.
     pub fn saved_in(config: &Value) -> Option<AccessToken> {
         let created = config["create_time"].as_i64()?;
         let life = config["expires_in"].as_i64()?;
@@ -109,7 +109,8 @@ impl SharedToken {
         }
     }
 
-    /// The current token, usable or not; empty without one. No output may show it.
+    /// Returns the current token, even if it has expired; empty if there is none. No output may show
+    /// it.
     pub fn text(&self) -> String {
         match &self.state.lock().unwrap().current {
             Some(token) => token.text.clone(),
@@ -127,8 +128,8 @@ impl SharedToken {
         }
     }
 
-    /// Notes that the API refused the token `text`. Returns whether a new token may help. It does
-    /// not where `text` itself was fetched in the place of a refused token, and never worked:
+    /// Notes that the API refused the token `text`. Returns whether another token may help. Returns
+    /// false if `text` is itself a new token, fetched after a refusal, that has never worked:
     /// `stable_token` may return the refused token again.
     pub fn refuse(&self, text: &str) -> bool {
         let mut state = self.state.lock().unwrap();

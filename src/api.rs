@@ -9,11 +9,11 @@ use serde_json::Value;
 use ureq::Agent;
 
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
-use crate::http_failure::{request_failed, status_failed};
+use crate::http_failure::{request_failure, status_failure};
 use crate::options::{Auth, Settings, text_in};
 
 /// The limit of a reply with links. 50 links take some 30 KiB.
-const MAX_LINKS_BYTES: u64 = 1 << 20;
+const MAX_LINKS_REPLY_BYTES: u64 = 1 << 20;
 /// The limit of any other reply.
 const MAX_REPLY_BYTES: u64 = 64 << 10;
 /// The limit of JSON values in a reply. 50 links are some 250 values.
@@ -71,17 +71,17 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
                 .send(body.to_string())
         }
     };
-    let broken = |error| request_failed(agent, stage, base, error);
+    let broken = |error| request_failure(agent, stage, base, error);
     let mut reply = sent.map_err(broken)?;
     let is_success = reply.status().is_success();
     let limit = match (is_success, stage) {
-        (true, Stage::Link) => MAX_LINKS_BYTES,
+        (true, Stage::Link) => MAX_LINKS_REPLY_BYTES,
         _ => MAX_REPLY_BYTES,
     };
     let json = reply.body_mut().with_config().limit(limit).read_to_vec();
     if !is_success {
         let told = words_about_status(settings, call, &json.unwrap_or_default());
-        return Err(status_failed(stage, &reply, &told));
+        return Err(status_failure(stage, &reply, &told));
     }
     let Some(reply) = parse(&json.map_err(broken)?) else {
         let failure = Failure::odd_reply(stage, "the reply is not JSON");
@@ -89,7 +89,7 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
     };
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
         Some(0) => Ok(reply),
-        Some(errcode) => Err(refused(settings, call, errcode, &reply)),
+        Some(errcode) => Err(errcode_failure(settings, call, errcode, &reply)),
         None => {
             let why = "the reply's `errcode` is not a whole number";
             Err(Failure::odd_reply(stage, why))
@@ -136,7 +136,7 @@ fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec
 }
 
 /// What a reply with an `errcode` means.
-fn refused(settings: &Settings, call: &Call, errcode: i64, reply: &Value) -> Failure {
+fn errcode_failure(settings: &Settings, call: &Call, errcode: i64, reply: &Value) -> Failure {
     let errmsg = text_in(reply, "errmsg").unwrap_or_default();
     let told = quote(errmsg, &secrets(settings, call, reply));
     let help = help_for(errcode, call.stage, settings.auth);
@@ -152,7 +152,7 @@ fn cure_of(errcode: i64, stage: Stage, auth: Auth) -> Cure {
     match errcode {
         -1 | -1000 | -501001 | -501002 => Cure::Wait(Duration::ZERO),
         45011 | -501004 => Cure::SlowDown(Duration::ZERO),
-        40001 if stage == Stage::Token => Cure::Nothing, // there it is the AppSecret that is wrong
+        40001 if stage == Stage::Token => Cure::Nothing, // at this step: a wrong AppSecret
         40001 | 40014 | 41001 | 42001 if auth == Auth::None => Cure::StopRun,
         40001 | 40014 | 41001 | 42001 => Cure::NewToken,
         45009 | -501003 | 48001 | 85088 => Cure::StopRun,
@@ -193,7 +193,7 @@ fn help_for(errcode: i64, stage: Stage, auth: Auth) -> &'static str {
     }
 }
 
-/// What the user can do where the access token is refused for good.
+/// Returns advice for an access token that stays refused.
 fn help_for_refused_token(auth: Auth) -> &'static str {
     match auth {
         Auth::None => {

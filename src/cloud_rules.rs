@@ -1,10 +1,10 @@
 //! The cloud's rules: which names and sizes it takes, and what its `file_id`s look like.
 //!
-//! Looks at no file.
+//! Does not look at files.
 
 /// A cloud name has at most this length (官方文件名命名限制).
 const MAX_BYTES: usize = 850;
-/// A `file_id` holds a cloud name, encoded or not, and some 100 bytes before it.
+/// A `file_id` has some 100 bytes, and then the cloud name, encoded or not.
 const MAX_FILE_ID_BYTES: usize = 2 << 10;
 
 pub const TOO_LONG: &str = "the cloud name is longer than 850 bytes";
@@ -38,8 +38,8 @@ pub fn is_too_long(key: &str) -> bool {
     key.len() > MAX_BYTES
 }
 
-/// Returns what is put before the names of files that go into the cloud folder `folder`: without a
-/// first `/`, with a last one, and empty for the root. On Windows a `\` counts as a `/`.
+/// Returns the prefix of the cloud names of files in the cloud folder `folder`: without a first `/`,
+/// with a last one, and empty for the root. On Windows a `\` counts as a `/`.
 pub fn prefix(folder: &str) -> String {
     let slashed = if cfg!(windows) {
         folder.replace('\\', "/")

@@ -30,8 +30,8 @@ pub fn say(line: &str) {
     let _ = io::stderr().write_all(line.as_bytes()); // an error cannot be told anywhere
 }
 
-/// Makes text safe for a terminal. Control characters, and characters that turn the direction of
-/// writing, break lines or hide, are written like `\u001b`, which JSON understands, too.
+/// Makes text safe for a terminal. Control characters, and those in `UNSAFE_TO_SHOW`, are written like
+/// `\u001b`, which JSON understands, too.
 pub fn escape(text: &str) -> String {
     if !text.contains(is_unsafe) {
         return text.to_owned();
@@ -49,8 +49,9 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// Characters that turn the direction of writing, break lines or hide. U+200D joins emoji, and stays.
-const UNSEEN: [RangeInclusive<char>; 10] = [
+/// Characters that change the direction of writing, break the line, or are invisible. U+200D joins
+/// emoji, and stays.
+const UNSAFE_TO_SHOW: [RangeInclusive<char>; 10] = [
     '\u{ad}'..='\u{ad}',
     '\u{61c}'..='\u{61c}',
     '\u{180e}'..='\u{180e}',
@@ -64,10 +65,10 @@ const UNSEEN: [RangeInclusive<char>; 10] = [
 ];
 
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || UNSEEN.iter().any(|range| range.contains(&c))
+    c.is_control() || UNSAFE_TO_SHOW.iter().any(|range| range.contains(&c))
 }
 
-/// Writes a number of bytes as people read it.
+/// Writes a number of bytes like `1.2 MiB`.
 pub fn human_bytes(bytes: u64) -> String {
     for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if bytes >> shift > 0 {
@@ -150,12 +151,12 @@ impl Console {
         self.bar.dec(bytes);
     }
 
-    /// Takes the bytes of a file that will not be sent away from the total.
+    /// Subtracts from the total the size of a file that will not be sent.
     pub fn take_from_total(&self, bytes: u64) {
         self.bar.dec_length(bytes);
     }
 
-    /// Adds the bytes of a file that will be sent after all to the total.
+    /// Adds to the total the size of a file that will be sent after all.
     pub fn add_to_total(&self, bytes: u64) {
         self.bar.inc_length(bytes);
     }

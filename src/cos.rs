@@ -10,7 +10,7 @@ use ureq::{Agent, Body};
 
 use crate::failure::{Cure, Failure, Stage, quote};
 use crate::file_body::FileBody;
-use crate::http_failure::{request_failed, retry_after, status_failed};
+use crate::http_failure::{request_failure, retry_after, status_failure};
 use crate::url;
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
@@ -30,16 +30,16 @@ pub fn post_object(
 ) -> Result<StoredObject, Failure> {
     let url = url::encoded(url);
     let sent = send(agent, &url, fields, file);
-    if let Some(failure) = file.failed() {
+    if let Some(failure) = file.read_failure() {
         return Err(failure); // ureq would only say that reading failed
     }
-    let mut reply = sent.map_err(|error| request_failed(agent, Stage::Upload, &url, error))?;
-    // Read the body of a success, too: only then does ureq use the connection again.
+    let mut reply = sent.map_err(|error| request_failure(agent, Stage::Upload, &url, error))?;
+    // Read the body of a success, too: ureq reuses a connection only after its body was read.
     let mut xml = Vec::new();
     let body = reply.body_mut().as_reader();
     let _ = body.take(MAX_REPLY_BYTES).read_to_end(&mut xml); // the status alone is enough
     if !reply.status().is_success() {
-        return Err(refused(&reply, &xml, fields));
+        return Err(refusal(&reply, &xml, fields));
     }
     let crc64 = reply.headers().get("x-cos-hash-crc64ecma");
     let crc64 = crc64.map(|crc64| String::from_utf8_lossy(crc64.as_bytes()).into_owned());
@@ -53,7 +53,7 @@ fn send(
     file: &mut FileBody,
 ) -> Result<Response<Body>, ureq::Error> {
     // COS refuses chunked bodies, and ureq cannot know the length of a reader. So the length is set
-    // here: the form around an empty file, and the file.
+    // here: the length of the form with an empty file, plus the size of the file.
     let around = io::copy(&mut form(fields, &mut io::empty())?, &mut io::sink())?;
     let request = agent
         .post(url)
@@ -71,15 +71,15 @@ fn form<'a>(
     for (name, value) in fields {
         form = form.text(name, value);
     }
-    // Some form parsers take a part without a type for a text field.
+    // Some form parsers treat a part without a type as a text field.
     let part = Part::reader(file).file_name("file");
     let part = part.mime_str("application/octet-stream")?;
     Ok(form.part("file", part))
 }
 
 /// Returns the value of the form field `Content-Type`, which COS stores. COS ignores the type of the
-/// `file` part. Browsers download an object that is stored without a type, and show the Chinese of
-/// a text without its encoding garbled.
+/// `file` part. Without a type, browsers download the object instead of showing it. Without a
+/// charset, they show Chinese text garbled.
 pub fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
     let mime = mime_guess::from_path(path).first_raw()?;
     if mime.starts_with("text/") && file.begins_as_utf8() {
@@ -90,7 +90,7 @@ pub fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
 }
 
 /// What COS's refusal of an upload means. It is a bad status, and most often a reason in XML.
-fn refused(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failure {
+fn refusal(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failure {
     let xml = String::from_utf8_lossy(xml);
     let mut secrets = Vec::new();
     for (name, value) in fields {
@@ -109,7 +109,7 @@ fn refused(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failu
     if code == "RequestTimeTooSkewed" {
         told += ": check this machine's clock";
     }
-    let mut failure = status_failed(Stage::Upload, reply, &told);
+    let mut failure = status_failure(Stage::Upload, reply, &told);
     if code == "SlowDown" {
         failure.cure = Cure::SlowDown(retry_after(reply));
     } else if reply.status() == 403 {

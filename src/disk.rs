@@ -13,13 +13,14 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The user is told about a wait for a lock after 1 s …
-const TOLD_AFTER: Duration = Duration::from_secs(1);
-/// … and the wait ends after two minutes.
+/// The user is told about a wait for a lock after this time.
+const NOTE_AFTER: Duration = Duration::from_secs(1);
+/// A wait for a lock ends after this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
-/// What a file is the same by, whatever its name: device and inode on Unix, its real path elsewhere.
+/// Two paths with equal identities lead to the same file. It is made of device and inode on Unix, and
+/// of the real path elsewhere.
 #[derive(PartialEq)]
 pub struct Identity {
     device_and_inode: (u64, u64),
@@ -30,12 +31,12 @@ pub struct Identity {
 pub fn identity(path: &Path, metadata: &Metadata) -> Identity {
     #[cfg(unix)]
     let (device_and_inode, real_path) = {
-        let _ = path; // one file may have more than one
+        let _ = path; // not used: on Unix one file may have several paths
         ((metadata.dev(), metadata.ino()), PathBuf::new())
     };
     #[cfg(not(unix))]
     let (device_and_inode, real_path) = {
-        let _ = metadata; // it tells neither device nor inode
+        let _ = metadata; // not used: it has no device and no inode
         ((0, 0), real_path(path))
     };
     Identity {
@@ -67,34 +68,32 @@ pub fn replace_file(path: &Path, old: &[u8], new: &[u8]) -> io::Result<bool> {
         let why = "it has another hard link, which would keep the old content: remove that link";
         return Err(io::Error::other(why));
     }
-    let new_path = unused_name(&path);
-    let mut file = create_private(&new_path)?;
-    let replaced = write_like(&mut file, new, &metadata).and_then(|()| {
-        let holds_old = read_regular(&path)? == old;
-        if holds_old {
-            rename(&new_path, &path)?;
-        }
-        Ok(holds_old)
-    });
+    let new_path = random_name_beside(&path);
+    let file = create_private(&new_path)?;
+    let written = write_like(file, new, &metadata);
+    let replaced = match written {
+        Ok(()) => rename_if_unchanged(&new_path, &path, old),
+        Err(error) => Err(error),
+    };
     if !matches!(replaced, Ok(true)) {
         let _ = fs::remove_file(&new_path); // the user is told about the first error only
     }
     replaced
 }
 
-/// Returns a name beside `path` that no other run uses.
-fn unused_name(path: &Path) -> PathBuf {
+fn random_name_beside(path: &Path) -> PathBuf {
+    // The standard library's hashers are seeded at random.
     let random = RandomState::new().hash_one(process::id());
     path.with_added_extension(format!("{random:016x}"))
 }
 
 /// Writes `bytes` to the disk, into a file that gets the owner and the permissions of the `old` one.
-fn write_like(file: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
+fn write_like(mut file: File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         let new = file.metadata()?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-            std::os::unix::fs::fchown(&*file, Some(old.uid()), Some(old.gid())).map_err(|_| {
+            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid())).map_err(|_| {
                 io::Error::other(
                     "its owner and group could not be kept: run wx-upload as its owner",
                 )
@@ -106,18 +105,28 @@ fn write_like(file: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Renames `new` to `old`. Windows refuses it while another program reads the old file: then it is
-/// tried for a second.
-fn rename(new: &Path, old: &Path) -> io::Result<()> {
+/// Renames `new_path` to `path` if the file at `path` still holds the bytes `old`. Returns whether it
+/// does.
+fn rename_if_unchanged(new_path: &Path, path: &Path, old: &[u8]) -> io::Result<bool> {
+    if read_regular(path)? != old {
+        return Ok(false);
+    }
+    rename(new_path, path)?;
+    Ok(true)
+}
+
+/// Renames `from` to `to`. Windows refuses it while another program reads the file at `to`: then it
+/// is tried for a second.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
     for _ in 0..20 {
-        match fs::rename(new, old) {
+        match fs::rename(from, to) {
             Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => {
                 thread::sleep(Duration::from_millis(50));
             }
             renamed => return renamed,
         }
     }
-    fs::rename(new, old)
+    fs::rename(from, to)
 }
 
 /// Creates a file that only its owner can read. It is an error if the file exists.
@@ -147,7 +156,7 @@ pub fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::Result<F
     let odd = || io::Error::other("it is not a regular file");
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return Err(odd()),
-        _ => {}
+        _ => {} // `options` may create the file; any other error comes again below
     }
     #[cfg(unix)]
     options.custom_flags(libc::O_NONBLOCK); // the file may have become a FIFO since
@@ -247,7 +256,7 @@ impl<F: Fn()> Wait<F> {
             if self.is_over() {
                 return false;
             }
-            if self.began.elapsed() > TOLD_AFTER
+            if self.began.elapsed() > NOTE_AFTER
                 && let Some(tell) = self.tell.take()
             {
                 tell();

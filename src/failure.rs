@@ -1,6 +1,6 @@
 //! The vocabulary of failures: where one happened, what can be done about it, and its words.
 //!
-//! Does nothing about a failure.
+//! Only describes failures; `retry.rs` acts on them.
 
 use std::fmt;
 use std::io;
@@ -41,7 +41,7 @@ pub enum Cure {
     SlowDown(Duration),
     /// COS refused the signature: try once more, with a new one.
     NewSignature,
-    /// The API refused the access token: try once more, with a new one.
+    /// The API refused the access token: use another one (see `post_json`).
     NewToken,
     /// The object is not in the cloud. If only the manifest said that it was, upload the file.
     UploadAgain,

@@ -15,7 +15,7 @@ use crate::failure::{Cure, Failure, Stage};
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 
 /// The encoding of a text file is judged by this many bytes at its beginning.
-const BEGINNING: u64 = 64 << 10;
+const JUDGED_BYTES: u64 = 64 << 10;
 
 /// An open file, which is read up to the length that it had when it was opened.
 pub struct FileBody<'a> {
@@ -68,19 +68,19 @@ impl FileBody<'_> {
         self.crc.sum64()
     }
 
-    /// Returns why reading failed, if it did. Then the request failed for that reason.
-    pub fn failed(&self) -> Option<Failure> {
+    /// Returns why reading failed, if it did. If so, it is also why the request failed.
+    pub fn read_failure(&self) -> Option<Failure> {
         self.failed.as_deref().map(unusable)
     }
 
-    /// Whether the file begins as UTF-8. A character that is cut off at the end of the beginning is
-    /// fine. Must be called before the file is read.
+    /// Whether the first 64 KiB are UTF-8. The last character may be cut off. Must be called before
+    /// the file is read.
     pub fn begins_as_utf8(&mut self) -> bool {
         let mut beginning = Vec::new();
         let read = self
             .file
             .by_ref()
-            .take(BEGINNING)
+            .take(JUDGED_BYTES)
             .read_to_end(&mut beginning);
         if read.is_err() || self.file.rewind().is_err() {
             return false; // the error shows again when the file is sent

@@ -1,6 +1,6 @@
 //! Failures of HTTP and of the network below it: in plain words, each with its cure.
 //!
-//! Does nothing about a failure.
+//! Only describes failures; `retry.rs` acts on them.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::failure::{Cure, Failure, Kind, Stage, quote};
 
 /// A whole reply may take this many times `--timeout`. Without a limit, a reply that comes byte by
 /// byte would never end.
-pub const REPLY_TIMEOUTS: u32 = 10;
+pub const REPLY_TIMEOUT_FACTOR: u32 = 10;
 
 /// What a bad HTTP status means. `told` holds the server's words about it.
-pub fn status_failed(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
+pub fn status_failure(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
     let status = reply.status();
     let cure = match status.as_u16() {
         429 => Cure::SlowDown(retry_after(reply)),
@@ -39,7 +39,7 @@ pub fn retry_after(reply: &Response<Body>) -> Duration {
 }
 
 /// Puts an error of ureq into our own words. Its own message may hold a URL with the access token.
-pub fn request_failed(agent: &Agent, stage: Stage, url: &str, error: ureq::Error) -> Failure {
+pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Error) -> Failure {
     let uri: Uri = url.parse().unwrap_or_default();
     let host = match uri.scheme() {
         Some(_) => quote(uri.host().unwrap_or("the upload URL"), &[]),
@@ -51,18 +51,18 @@ pub fn request_failed(agent: &Agent, stage: Stage, url: &str, error: ureq::Error
         }
         _ => String::new(),
     };
-    let HttpFailure { kind, cure, what } = in_words(agent, error);
+    let HttpFailure { kind, cure, what } = failure_of(agent, error);
     let help = match kind {
-        NO_WAY if !via.is_empty() => "",
-        NO_WAY if uri.scheme_str() == Some("http") => ": is the network up?",
-        NO_WAY => ": is the network up? behind a proxy, set HTTPS_PROXY",
+        UNREACHABLE if !via.is_empty() => "",
+        UNREACHABLE if uri.scheme_str() == Some("http") => ": is the network up?",
+        UNREACHABLE => ": is the network up? behind a proxy, set HTTPS_PROXY",
         _ => "",
     };
     Failure::new(stage, kind, cure, format!("{host}{via}: {what}{help}"))
 }
 
 /// The host could not be looked up, or nothing leads to it.
-const NO_WAY: Kind = Kind::Network(ErrorKind::HostUnreachable);
+const UNREACHABLE: Kind = Kind::Network(ErrorKind::HostUnreachable);
 
 /// What an error of ureq means.
 struct HttpFailure {
@@ -72,7 +72,7 @@ struct HttpFailure {
 }
 
 impl HttpFailure {
-    fn passes(kind: ErrorKind, what: impl Into<String>) -> HttpFailure {
+    fn temporary(kind: ErrorKind, what: impl Into<String>) -> HttpFailure {
         HttpFailure {
             kind: Kind::Network(kind),
             cure: Cure::Wait(Duration::ZERO),
@@ -80,7 +80,7 @@ impl HttpFailure {
         }
     }
 
-    fn lasts(kind: ErrorKind, what: impl Into<String>) -> HttpFailure {
+    fn permanent(kind: ErrorKind, what: impl Into<String>) -> HttpFailure {
         HttpFailure {
             kind: Kind::Network(kind),
             cure: Cure::Nothing,
@@ -89,55 +89,55 @@ impl HttpFailure {
     }
 }
 
-fn in_words(agent: &Agent, error: ureq::Error) -> HttpFailure {
+fn failure_of(agent: &Agent, error: ureq::Error) -> HttpFailure {
     match error {
-        ureq::Error::Timeout(timeout) => timed_out(agent, timeout),
-        ureq::Error::Io(error) => connection_failed(&error),
+        ureq::Error::Timeout(timeout) => timeout_failure(agent, timeout),
+        ureq::Error::Io(error) => connection_failure(&error),
         ureq::Error::HostNotFound => {
-            HttpFailure::passes(ErrorKind::HostUnreachable, "no such host")
+            HttpFailure::temporary(ErrorKind::HostUnreachable, "no such host")
         }
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            HttpFailure::passes(ErrorKind::InvalidData, "the reply is not HTTP")
+            HttpFailure::temporary(ErrorKind::InvalidData, "the reply is not HTTP")
         }
         ureq::Error::BodyExceedsLimit(limit) => {
             let what = format!("its reply is longer than {} KiB", limit >> 10);
-            HttpFailure::passes(ErrorKind::InvalidData, what)
+            HttpFailure::temporary(ErrorKind::InvalidData, what)
         }
-        ureq::Error::ConnectProxyFailed(why) => proxy_refused(&why),
+        ureq::Error::ConnectProxyFailed(why) => proxy_failure(&why),
         ureq::Error::RequireHttpsOnly(_) => {
             let what = "plain http is refused, as `api_base` is https";
-            HttpFailure::lasts(ErrorKind::InvalidInput, what)
+            HttpFailure::permanent(ErrorKind::InvalidInput, what)
         }
-        _ => HttpFailure::lasts(ErrorKind::InvalidInput, "cannot be used"),
+        _ => HttpFailure::permanent(ErrorKind::InvalidInput, "cannot be used"),
     }
 }
 
-fn timed_out(agent: &Agent, timeout: Timeout) -> HttpFailure {
+fn timeout_failure(agent: &Agent, timeout: Timeout) -> HttpFailure {
     let silence = agent.config().timeout_per_read().unwrap_or_default();
     match timeout {
         Timeout::Connect | Timeout::Resolve => {
-            HttpFailure::passes(ErrorKind::HostUnreachable, "no connection within 10 s")
+            HttpFailure::temporary(ErrorKind::HostUnreachable, "no connection within 10 s")
         }
         Timeout::RecvResponse | Timeout::RecvBody => {
-            let limit = (silence * REPLY_TIMEOUTS).as_secs();
+            let limit = (silence * REPLY_TIMEOUT_FACTOR).as_secs();
             let what = format!("no complete reply within {limit} s");
-            HttpFailure::passes(ErrorKind::TimedOut, what)
+            HttpFailure::temporary(ErrorKind::TimedOut, what)
         }
         _ => {
             let what = format!("silent for {} s (--timeout)", silence.as_secs());
-            HttpFailure::passes(ErrorKind::TimedOut, what)
+            HttpFailure::temporary(ErrorKind::TimedOut, what)
         }
     }
 }
 
-fn connection_failed(error: &io::Error) -> HttpFailure {
+fn connection_failure(error: &io::Error) -> HttpFailure {
     if error.kind() == ErrorKind::UnexpectedEof {
         let what = "it closed the connection too early";
-        return HttpFailure::passes(ErrorKind::UnexpectedEof, what);
+        return HttpFailure::temporary(ErrorKind::UnexpectedEof, what);
     }
     let told = error.to_string();
     if told.contains("certificate") {
-        return HttpFailure::lasts(ErrorKind::InvalidData, certificate_refused(&told));
+        return HttpFailure::permanent(ErrorKind::InvalidData, certificate_words(&told));
     }
     let is_lookup = if cfg!(windows) {
         matches!(error.raw_os_error(), Some(11001..=11004)) // WSAHOST_NOT_FOUND …
@@ -153,11 +153,11 @@ fn connection_failed(error: &io::Error) -> HttpFailure {
     } else {
         error.kind()
     };
-    HttpFailure::passes(kind, told)
+    HttpFailure::temporary(kind, told)
 }
 
 /// What a proxy's refusal means. `why` is in ureq's words, and ends with the HTTP status.
-fn proxy_refused(why: &str) -> HttpFailure {
+fn proxy_failure(why: &str) -> HttpFailure {
     let status = why.rsplit('/').next().and_then(|end| end.parse().ok());
     let (cure, what) = match status {
         Some(407) => {
@@ -180,12 +180,12 @@ fn proxy_refused(why: &str) -> HttpFailure {
 }
 
 /// The marks of rustls' own types in its messages.
-const DUMPS: [&str; 4] = ["Other(OtherError(", "))", "DnsName(\"", "\")"];
+const RUSTLS_TYPES: [&str; 4] = ["Other(OtherError(", "))", "DnsName(\"", "\")"];
 
 /// Returns what rustls says about a certificate, cut to a readable length, and what helps.
-fn certificate_refused(told: &str) -> String {
+fn certificate_words(told: &str) -> String {
     let mut told = told.to_owned();
-    for dump in DUMPS {
+    for dump in RUSTLS_TYPES {
         told = told.replace(dump, "");
     }
     let help = if told.contains("UnknownIssuer") {
@@ -195,7 +195,7 @@ fn certificate_refused(told: &str) -> String {
     } else if told.contains("not valid for") {
         "another server has answered: check the address"
     } else if told.contains("CaUsedAsEndEntity") {
-        "the server shows an authority's certificate as its own: it needs one signed by that"
+        "the server shows an authority's certificate as its own: it needs one that the authority signed"
     } else {
         "the server's certificate cannot be used"
     };

@@ -2,8 +2,7 @@
 //!
 //! Looks at names, kinds and sizes; opens no file.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
@@ -35,6 +34,14 @@ pub struct Listing {
     pub notes: Vec<String>,
 }
 
+impl Listing {
+    /// Returns the size of all files together.
+    pub fn bytes(&self) -> u64 {
+        let sizes = self.files.iter().map(|file| file.size);
+        sizes.fold(0, u64::saturating_add)
+    }
+}
+
 /// Lists the files that the user named, or else those in the fixed directory. A path that the user
 /// typed must exist; the error is a sentence about it.
 pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String> {
@@ -63,27 +70,27 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
 /// Leaves out a file that is listed for the second time. Two different files with one cloud name are
 /// an error.
 fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Listing, String> {
-    let mut doubles = BTreeSet::new();
-    let mut taken: HashMap<&str, &Path> = HashMap::new();
+    let mut first_paths: HashMap<&str, &Path> = HashMap::new();
+    let mut doubles = HashSet::new();
     for (index, file) in listed.iter().enumerate() {
         if file.problem.is_some() {
             continue;
         }
-        match taken.entry(&file.key) {
-            Entry::Vacant(free) => {
-                free.insert(&file.path);
-            }
-            Entry::Occupied(first) => {
-                check_same_file(file, first.get())?;
-                let (path, first) = (file.path.display(), first.get().display());
-                notes.push(format!("{path}: skipped: the same file as {first}"));
-                doubles.insert(index);
-            }
-        }
+        let Some(first) = first_paths.get(&*file.key) else {
+            first_paths.insert(&file.key, &file.path);
+            continue;
+        };
+        check_same_file(file, first)?;
+        let (path, first) = (file.path.display(), first.display());
+        notes.push(format!("{path}: skipped: the same file as {first}"));
+        doubles.insert(index);
     }
-    let numbered = listed.into_iter().enumerate();
-    let kept = numbered.filter(|(index, _)| !doubles.contains(index));
-    let files = kept.map(|(_, file)| file).collect();
+    let mut files = listed;
+    let mut index = 0;
+    files.retain(|_| {
+        index += 1;
+        !doubles.contains(&(index - 1))
+    });
     Ok(Listing { files, notes })
 }
 
@@ -129,7 +136,7 @@ struct Directory {
     path: PathBuf,
     /// Its path with all links followed.
     real: PathBuf,
-    /// Is put before the names of its files: empty, or with a last `/`.
+    /// The prefix of the names of its files: empty, or with a last `/`.
     below: String,
 }
 
@@ -181,7 +188,7 @@ impl Lister<'_> {
         let looked_at = fs::symlink_metadata(path);
         let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
         if !is_directory && self.own.has_config_name(&real) {
-            // Even if it is gone: it was the new config of another run, which is renamed now.
+            // Checked before `looked_at?`: another run has perhaps renamed its new config already.
             self.skip(path, NEVER_UPLOADED);
             return Ok(None);
         }

@@ -1,15 +1,15 @@
 //! wx-upload puts files into WeChat CloudRun (微信云托管) object storage and prints their links.
 //!
-//! Every file goes the way of the script that this program replaces:
+//! Each file takes the four steps of the script that this program replaces:
 //!
 //! 1. `get_access_token`: `GET /cgi-bin/token`, once for all files; kept in `config.json`
 //! 2. `get_upload_file_info`: `POST /tcb/uploadfile` returns the URL for the upload, and signs it
 //! 3. `upload_file`: `POST` to COS as a form; the file is streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
-//! `wx_upload_file` does 1, 2 and 3 for one file. If a step fails, all three are tried again.
-//! `upload_all` runs it in worker threads for many files at once, asks for the links, and prints the
-//! results in the order of the input.
+//! `wx_upload_file` takes 1, 2 and 3 for one file. If a step fails in a way that can pass, all three
+//! are tried again. `upload_all` does this in worker threads for many files at once, asks for the
+//! links, and prints the results in the order of the input.
 //!
 //! This file is the script. The machinery, which the script did not have, is in the files beside it.
 
@@ -84,10 +84,11 @@ fn try_main() -> Result<ExitCode, String> {
     let own = OwnFiles::of(&settings);
     let listing = list_files(&settings, &own)?;
     let agent = http_agent(&settings)?;
-    let console = console_for(&settings.options, &listing);
+    let (quiet, dry_run_only) = (settings.options.quiet, settings.options.dry_run);
+    let console = Console::new(quiet, !dry_run_only, listing.files.len(), listing.bytes());
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
-    say_before(&settings, &config, &console, &listing);
-    if settings.options.dry_run {
+    print_notes(&settings, &config, &console, &listing);
+    if dry_run_only {
         return Ok(dry_run(&settings, &listing, &manifest, &console));
     }
     let has_proxy = agent.config().proxy().is_some();
@@ -120,52 +121,6 @@ impl Run<'_> {
         let send = || call_api(&self.agent, &self.settings, &call);
         self.course.paced(call.stage, send)
     }
-}
-
-/// Prints the text of `--help` or `--version`.
-fn show(text: &str) -> ExitCode {
-    match print(text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            say(&format!("error: {why}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn console_for(options: &Options, listing: &Listing) -> Console {
-    let mut bytes: u64 = 0;
-    for file in &listing.files {
-        bytes = bytes.saturating_add(file.size);
-    }
-    Console::new(options.quiet, !options.dry_run, listing.files.len(), bytes)
-}
-
-/// Prints the notes that a user should read before anything is sent.
-fn say_before(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
-    if text_in(config, "secret").is_some() && disk::is_public(&settings.options.config) {
-        let path = settings.options.config.display();
-        console.note(&format!(
-            "note: {path}: everybody on this machine can read its `secret`{}",
-            chmod_command(&path.to_string())
-        ));
-    }
-    for note in &listing.notes {
-        console.note(&format!("note: {note}"));
-    }
-    if listing.files.is_empty() {
-        console.note("note: there are no files to upload");
-    }
-}
-
-/// Returns the command that keeps the config private, with a colon before it. Users paste it, so it
-/// is empty if the path holds anything that a shell would interpret.
-fn chmod_command(path: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || " /._-".contains(c);
-    if path.starts_with('-') || !path.chars().all(is_plain) {
-        return String::new();
-    }
-    format!(": chmod o-r '{path}'")
 }
 
 // ---- The config -------------------------------------------------------------------------------
@@ -215,35 +170,16 @@ fn parse_config(path: &Path, bytes: &[u8]) -> Result<Value, String> {
     Ok(config)
 }
 
-/// Saves `config` with four spaces of indentation, as the script did, in the place of a file that
-/// held the bytes `old`. Returns false, and changes nothing, if the file holds something else now.
+/// Replaces the file at `path` with `config`, indented by four spaces as in the script. If the file
+/// does not hold the bytes `old` any more, changes nothing and returns false.
 fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
     let mut json = String::new();
     // serde_json indents by two, and its strings hold no raw newline.
     for line in format!("{config:#}").lines() {
         let indent = line.len() - line.trim_start().len();
-        json += &format!("{:indent$}{line}\n", "");
+        json += &format!("{:indent$}{line}\n", ""); // doubles the indentation
     }
     disk::replace_file(path, old, json.as_bytes())
-}
-
-/// Writes a config to fill in, for `--init`.
-fn init_config(options: &Options) -> Result<ExitCode, String> {
-    let shown = options.config.display();
-    let mut file = disk::create_private(&options.config).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => format!("{shown} already exists: nothing was changed"),
-        _ => format!("{shown}: cannot be written: {error}"),
-    })?;
-    if let Err(error) = file.write_all(EXAMPLE_CONFIG.as_bytes()) {
-        let _ = fs::remove_file(&options.config); // half a config would be in the way
-        return Err(format!("{shown}: cannot be written: {error}"));
-    }
-    if !options.quiet {
-        say(&format!(
-            "{shown} was written: fill in `appid`, `secret` and `env`"
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 // ---- Step 1: the access token -----------------------------------------------------------------
@@ -261,7 +197,7 @@ fn get_access_token(run: &Run) -> Result<String, Failure> {
 /// Returns the token that another run has just saved, or else a new one.
 fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
     let path = &run.settings.options.config;
-    // Runs at the same time share one token. Without a lock, each run fetches its own.
+    // Runs at the same time share one token. If the lock cannot be had, this run fetches its own.
     let waiting = "note: waiting for another run, which is fetching a token";
     let _lock = disk::lock(path, || run.console.note(waiting));
     if let Ok(config) = load_config(path)
@@ -283,11 +219,11 @@ fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
     Ok(AccessToken::fetched(&fetched.text, fetched.expires_in))
 }
 
-/// Gives up after this many tries if the config keeps changing while it is saved.
+/// `save_token` gives up after this number of tries, if the config changes during each of them.
 const SAVE_TRIES: usize = 100;
 
-/// Saves a new token in the config. The config is read again, because it may have been edited since,
-/// and only the three keys of the token change. The error is a sentence.
+/// Saves a new token in the config. The config is read again, because it may have been edited since
+/// the run began, and only the three keys of the token change. The error is a sentence.
 fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
     for _ in 0..SAVE_TRIES {
         let old = read_config(path)?;
@@ -299,7 +235,7 @@ fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
             return Ok(());
         }
     }
-    Err("it is edited all the time".into())
+    Err(format!("it changed during each of {SAVE_TRIES} tries"))
 }
 
 /// The API's answer to `appid` and `secret`.
@@ -349,7 +285,8 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
 const TOKENS_PER_CALL: usize = 3;
 
 /// POSTs `body` to `path` of the API with the access token. If the API refuses the token, the call
-/// is made again with another one. The run stops if a new token is refused before it ever worked.
+/// is made again with another one. The run stops if a new token is refused before it ever worked, or
+/// if three tokens are refused.
 fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value, Failure> {
     let mut tokens = 0;
     loop {
@@ -411,7 +348,7 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
 // ---- Step 3: the upload -----------------------------------------------------------------------
 
 /// Step 3: uploads `file` under the cloud name `request_path`, as the form that COS's "POST Object"
-/// takes. If COS tells the CRC-64 of what it stored, that must be the file's.
+/// takes. If COS reports a CRC-64, it must be that of the bytes sent.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
 fn upload_file(
     run: &Run,
@@ -443,9 +380,12 @@ fn upload_file(
 // ---- Step 4: the links ------------------------------------------------------------------------
 
 /// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `file_ids`, in
-/// order.
+/// order. The error is that of the whole call.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/download.html>
-fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure>> {
+fn get_download_link(
+    run: &Run,
+    file_ids: &[&str],
+) -> Result<Vec<Result<String, Failure>>, Failure> {
     let mut file_list = Vec::new();
     for file_id in file_ids {
         file_list.push(match run.settings.max_age {
@@ -455,28 +395,16 @@ fn get_download_link(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure
     }
     let body = json!({ "env": run.settings.env, "file_list": file_list });
     let attempt = || post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body);
-    let reply = match run.course.with_retries(Stage::Link, attempt) {
-        Ok(reply) => reply,
-        Err(mut failure) => {
-            // The call fails for each of its files.
-            for _ in file_ids {
-                failure = run.course.count_failure(failure);
-            }
-            return vec![Err(failure); file_ids.len()];
-        }
-    };
+    let reply = run.course.with_retries(Stage::Link, attempt)?;
     let mut links = Vec::new();
     for file_id in file_ids {
         links.push(link_in(run, &reply, file_id));
     }
-    if links.iter().any(Result::is_ok) {
-        run.course.count_success();
-    }
-    links
+    Ok(links)
 }
 
-/// The limit of a link: many links may wait for the file that is printed before them.
-const MAX_LINK_BYTES: usize = 8 << 10;
+/// The limit of a link. Up to 1,000 links are kept in memory until they are printed.
+const MAX_URL_BYTES: usize = 8 << 10;
 
 /// Returns the link of one file in the reply.
 fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
@@ -491,7 +419,7 @@ fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
     match status {
         0 => {
             let url = url::encoded(&text_field(Stage::Link, entry, "download_url")?);
-            if url.len() > MAX_LINK_BYTES {
+            if url.len() > MAX_URL_BYTES {
                 return odd("its link is longer than 8 KiB");
             }
             Ok(url)
@@ -529,7 +457,8 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
         .with_retries(Stage::Upload, || upload_once(run, file))
 }
 
-/// One try: steps 1 to 3. (Step 1 is a part of 2: see `post_json`.)
+/// One try: steps 1 to 3. Step 1 is a part of step 2, in `post_json`: a token may be refused and
+/// replaced in the middle of a step.
 fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
     let mut body = FileBody::open(&file.path, run.own, run.console)?;
     let info = get_upload_file_info(run, &file.key)?;
@@ -556,7 +485,7 @@ fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console);
     let upload = |file: &LocalFile, again| upload_and_count(run, file, again);
-    let get_links = |file_ids: &[&str]| get_download_link(run, file_ids);
+    let get_links = |file_ids: &[&str]| get_links_and_count(run, file_ids);
     let tell = |file: &LocalFile, outcome: Outcome| {
         if let Err(why) = report.file(file, &outcome) {
             run.course.stop(why);
@@ -587,4 +516,82 @@ fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, 
             Err(run.course.count_failure(failure))
         }
     }
+}
+
+/// Asks for the links of many files, and counts the result for the course of the run.
+fn get_links_and_count(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure>> {
+    match get_download_link(run, file_ids) {
+        Ok(links) => {
+            if links.iter().any(Result::is_ok) {
+                run.course.count_success();
+            }
+            links
+        }
+        Err(mut failure) => {
+            // The call has failed for each of its files. `count_failure` may stop the run for it.
+            for _ in file_ids {
+                failure = run.course.count_failure(failure);
+            }
+            vec![Err(failure); file_ids.len()]
+        }
+    }
+}
+
+// ---- Around the run ---------------------------------------------------------------------------
+
+/// Prints the text of `--help` or `--version`.
+fn show(text: &str) -> ExitCode {
+    match print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&format!("error: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the notes that a user should read before anything is sent.
+fn print_notes(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
+    if text_in(config, "secret").is_some() && disk::is_public(&settings.options.config) {
+        let path = settings.options.config.display();
+        console.note(&format!(
+            "note: {path}: everybody on this machine can read its `secret`{}",
+            chmod_command(&path.to_string())
+        ));
+    }
+    for note in &listing.notes {
+        console.note(&format!("note: {note}"));
+    }
+    if listing.files.is_empty() {
+        console.note("note: there are no files to upload");
+    }
+}
+
+/// Returns the command that makes the config private, with a colon before it. Returns an empty text
+/// if the path has characters that are special in a shell, because users paste the command.
+fn chmod_command(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || " /._-".contains(c);
+    if path.starts_with('-') || !path.chars().all(is_plain) {
+        return String::new();
+    }
+    format!(": chmod o-r '{path}'")
+}
+
+/// Writes a config to fill in, for `--init`.
+fn init_config(options: &Options) -> Result<ExitCode, String> {
+    let shown = options.config.display();
+    let mut file = disk::create_private(&options.config).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{shown} already exists: nothing was changed"),
+        _ => format!("{shown}: cannot be written: {error}"),
+    })?;
+    if let Err(error) = file.write_all(EXAMPLE_CONFIG.as_bytes()) {
+        let _ = fs::remove_file(&options.config); // half a config would be in the way
+        return Err(format!("{shown}: cannot be written: {error}"));
+    }
+    if !options.quiet {
+        say(&format!(
+            "{shown} was written: fill in `appid`, `secret` and `env`"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,5 @@
-//! The manifest: what earlier runs uploaded. It is a file of JSON Lines, one object for each upload;
-//! a later line counts more than an earlier one.
+//! The manifest: what earlier runs uploaded. It is a file of JSON Lines, one object for each upload.
+//! A later line replaces an earlier one with the same key.
 //!
 //! Does not know how or when a file is uploaded.
 
@@ -22,7 +22,7 @@ use crate::options::Settings;
 /// A line has some 300 bytes. A file with a longer line than this is not a manifest.
 const MAX_LINE: u64 = 64 << 10;
 /// The beginning of each line that `record` writes.
-const BEGINNING: &[u8] = b"{\"key\":\"";
+const LINE_START: &[u8] = b"{\"key\":\"";
 
 /// The manifest of a run. Without `--manifest` it knows no file and records none.
 pub struct Manifest<'a> {
@@ -39,8 +39,8 @@ pub struct Manifest<'a> {
 struct Records {
     file: File,
     shown: String,
-    /// The file cannot be locked. Then no more attempts are made.
-    is_lockless: bool,
+    /// The file could not be locked. Then locking is not tried again.
+    cannot_lock: bool,
 }
 
 /// An upload of an earlier run.
@@ -94,9 +94,9 @@ impl Manifest<'_> {
         let mut records = Records {
             file,
             shown: path.display().to_string(),
-            is_lockless: false,
+            cannot_lock: false,
         };
-        records.lock(self.console);
+        records.lock_out_other_runs(self.console);
         let size = records.file.metadata()?.len();
         let whole = self.read_lines(&records.file, size, keys)?;
         if whole < size {
@@ -107,7 +107,7 @@ impl Manifest<'_> {
         Ok(())
     }
 
-    /// Reads the lines of a file of `size` bytes. Returns the length of the whole lines. A file
+    /// Reads the lines of a file of `size` bytes. Returns the length of all complete lines. A file
     /// without a line of a manifest is an error.
     fn read_lines(&mut self, file: &File, size: u64, keys: &HashSet<&str>) -> io::Result<u64> {
         let mut lines = BufReader::new(file);
@@ -183,7 +183,7 @@ impl Manifest<'_> {
             "file_id": file_id,
         });
         let mut records = records.lock().unwrap();
-        records.lock(self.console);
+        records.lock_out_other_runs(self.console);
         let appended = records.append(&entry);
         records.unlock();
         appended
@@ -192,18 +192,18 @@ impl Manifest<'_> {
 
 impl Records {
     /// Locks the file, so that no other run writes to it meanwhile.
-    fn lock(&mut self, console: &Console) {
+    fn lock_out_other_runs(&mut self, console: &Console) {
         let note = format!(
             "note: waiting for another run, which is using {}",
             self.shown
         );
-        if !self.is_lockless {
-            self.is_lockless = !lock_file(&self.file, || console.note(&note));
+        if !self.cannot_lock {
+            self.cannot_lock = !lock_file(&self.file, || console.note(&note));
         }
     }
 
     fn unlock(&self) {
-        if !self.is_lockless {
+        if !self.cannot_lock {
             let _ = self.file.unlock(); // the end of the program unlocks it, too
         }
     }
@@ -226,7 +226,7 @@ fn not_a_manifest() -> io::Error {
 
 /// Whether a line, which may be torn anywhere, begins like a line that `record` writes.
 fn begins_like_an_upload(line: &[u8]) -> bool {
-    line.starts_with(BEGINNING) || BEGINNING.starts_with(line)
+    line.starts_with(LINE_START) || LINE_START.starts_with(line)
 }
 
 /// Returns the time of a file's last change, in nanoseconds since 1970.

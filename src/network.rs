@@ -13,7 +13,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConne
 use ureq::{Agent, Proxy, ProxyProtocol};
 
 use crate::disk::open_regular;
-use crate::http_failure::REPLY_TIMEOUTS;
+use crate::http_failure::REPLY_TIMEOUT_FACTOR;
 use crate::options::{Settings, is_this_machine, variable};
 use crate::tcp::{CONNECT_TIMEOUT, INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
 
@@ -34,8 +34,8 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .tls_config(TlsConfig::builder().root_certs(root_certs()?).build())
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(timeout * REPLY_TIMEOUTS))
-        .timeout_recv_body(Some(timeout * REPLY_TIMEOUTS))
+        .timeout_recv_response(Some(timeout * REPLY_TIMEOUT_FACTOR))
+        .timeout_recv_body(Some(timeout * REPLY_TIMEOUT_FACTOR))
         .timeout_per_read(Some(timeout))
         .timeout_per_write(Some(timeout))
         .input_buffer_size(INPUT_BUFFER)
@@ -69,7 +69,44 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     if !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
         return Err(unusable());
     }
-    // A copy, because exceptions can be added to a builder only.
+    let Some(exceptions) = no_proxy_hosts(settings, name) else {
+        return Ok(None);
+    };
+    with_exceptions(&proxy, &exceptions)
+        .map(Some)
+        .map_err(|_| unusable())
+}
+
+/// Returns the hosts that are reached without the proxy, which the variable `proxy_name` names.
+/// `None` if all hosts are.
+fn no_proxy_hosts(settings: &Settings, proxy_name: &str) -> Option<Vec<String>> {
+    let no_proxy = variable("no_proxy").or_else(|| variable("NO_PROXY"));
+    let no_proxy = no_proxy.unwrap_or_default();
+    if no_proxy.trim() == "*" {
+        return None;
+    }
+    let mut hosts = Vec::new();
+    for host in no_proxy.split([',', ' ']) {
+        let host = host.trim_matches('.');
+        // `*` counts only where it stands alone, as in curl.
+        if !host.is_empty() && host != "*" {
+            hosts.push(host.to_owned());
+        }
+    }
+    let api: Uri = settings.api_base.parse().unwrap_or_default();
+    let api_host = api.host().unwrap_or_default();
+    // HTTPS_PROXY is not for an API by plain http. And a secret for this machine alone must not go
+    // through a proxy: on the proxy, `localhost` means the proxy itself.
+    let is_for_https = proxy_name.eq_ignore_ascii_case("HTTPS_PROXY");
+    if !settings.https_only() && (is_for_https || is_this_machine(api_host)) {
+        hosts.push(api_host.to_owned());
+    }
+    Some(hosts)
+}
+
+/// Makes the same proxy again, with hosts that are reached without it: only ureq's builder takes
+/// these.
+fn with_exceptions(proxy: &Proxy, hosts: &[String]) -> Result<Proxy, ureq::Error> {
     let mut copy = Proxy::builder(proxy.protocol())
         .host(proxy.host())
         .port(proxy.port());
@@ -79,28 +116,10 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     if let Some(password) = proxy.password() {
         copy = copy.password(password);
     }
-    let no_proxy = variable("no_proxy").or_else(|| variable("NO_PROXY"));
-    let mut exceptions = no_proxy.unwrap_or_default();
-    if exceptions.trim() == "*" {
-        return Ok(None);
+    for host in hosts {
+        copy = copy.no_proxy(host).no_proxy(&format!(".{host}")); // and all hosts below it
     }
-    let api: Uri = settings.api_base.parse().unwrap_or_default();
-    let api_host = api.host().unwrap_or_default();
-    // HTTPS_PROXY is not for an API by plain http. And a secret for this machine alone must not go
-    // through a proxy: there, "localhost" is another machine.
-    let is_for_https = name.eq_ignore_ascii_case("HTTPS_PROXY");
-    if !settings.https_only() && (is_for_https || is_this_machine(api_host)) {
-        exceptions += ",";
-        exceptions += api_host;
-    }
-    for host in exceptions.split([',', ' ']) {
-        let host = host.trim_matches('.');
-        // `*` counts only where it stands alone, as in curl.
-        if !host.is_empty() && host != "*" {
-            copy = copy.no_proxy(host).no_proxy(&format!(".{host}")); // and all hosts below it
-        }
-    }
-    copy.build().map(Some).map_err(|_| unusable())
+    copy.build()
 }
 
 /// Returns the certificate authorities to trust: those in SSL_CERT_FILE, or else the built-in ones,
@@ -110,10 +129,11 @@ fn root_certs() -> Result<RootCerts, String> {
         return Ok(RootCerts::WebPki);
     };
     let shown = Path::new(&path).display();
+    let unreadable = |error| format!("SSL_CERT_FILE: {shown}: {error}");
+    let file = open_regular(Path::new(&path)).map_err(unreadable)?;
     let mut pem = Vec::new();
-    let read = open_regular(Path::new(&path))
-        .and_then(|file| file.take(MAX_PEM_BYTES).read_to_end(&mut pem));
-    read.map_err(|error| format!("SSL_CERT_FILE: {shown}: {error}"))?;
+    let read = file.take(MAX_PEM_BYTES).read_to_end(&mut pem);
+    read.map_err(unreadable)?;
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
         if let Ok(PemItem::Certificate(certificate)) = item {

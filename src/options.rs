@@ -1,7 +1,7 @@
 //! The user's wishes, checked: the command line, the config's keys and the environment, in one
 //! `Settings`.
 //!
-//! Opens no file and sends nothing.
+//! Does not open files and does not send anything.
 
 use std::env;
 use std::ffi::OsString;
@@ -186,7 +186,7 @@ pub struct Settings {
     secret: Option<String>,
     secret_may_be_sent: bool,
     pub env: String,
-    /// Is put before each cloud name: empty, or with a last `/`.
+    /// The prefix of each cloud name: empty, or with a last `/`.
     pub prefix: String,
     pub auth: Auth,
     /// The URL of the API, without a last `/`.
@@ -225,20 +225,26 @@ impl Settings {
     fn check_complete(&self, needs_account: bool) -> Result<(), String> {
         let mut missing = Vec::new();
         if needs_account {
-            missing.extend(self.appid.is_none().then_some("`appid`"));
-            missing.extend(self.secret.is_none().then_some("`secret`"));
+            if self.appid.is_none() {
+                missing.push("`appid`");
+            }
+            if self.secret.is_none() {
+                missing.push("`secret`");
+            }
         }
-        missing.extend(self.env.is_empty().then_some("`env`"));
+        if self.env.is_empty() {
+            missing.push("`env`");
+        }
         if missing.is_empty() && needs_account {
-            return self.account().map(|_| ());
+            self.account()?; // the secret may be missing for another reason
         }
-        let (missing, them) = match missing.as_slice() {
+        let (names, them) = match missing.as_slice() {
             [] => return Ok(()),
             [one] => (format!("{one} is"), "it"),
             [others @ .., last] => (format!("{} and {last} are", others.join(", ")), "them"),
         };
         Err(format!(
-            "{}: {missing} missing: fill {them} in, or set WX_APPID, WX_SECRET and WX_ENV \
+            "{}: {names} missing: fill {them} in, or set WX_APPID, WX_SECRET and WX_ENV \
              (`appid` and `secret` are on mp.weixin.qq.com, 开发设置; `env` is the id of the 云托管 \
              environment, like prod-…)",
             self.options.config.display()
@@ -327,8 +333,9 @@ impl Base {
                  https"
             ));
         }
-        let named = from_environment.is_some_and(|named| named.trim_end_matches('/') == url);
-        let is_trusted = url == official || named || is_here;
+        let is_from_environment =
+            from_environment.is_some_and(|named| named.trim_end_matches('/') == url);
+        let is_trusted = url == official || is_from_environment || is_here;
         Ok(Base { url, is_trusted })
     }
 }

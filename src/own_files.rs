@@ -19,9 +19,9 @@ pub struct OwnFiles {
     paths: Vec<PathBuf>,
     /// The config as it was named, and its real path. Backups are beside both.
     configs: [PathBuf; 2],
-    /// Of config and manifest, when the run began.
+    /// The identities of config and manifest when the run began.
     identities: Vec<Identity>,
-    /// Of the backups of the config.
+    /// The identities of the config's backups.
     backups: Vec<Identity>,
 }
 
@@ -51,7 +51,7 @@ impl OwnFiles {
         let mut backups = Vec::new();
         for config in &self.configs {
             let Ok(entries) = fs::read_dir(directory_of(config)) else {
-                continue; // then no other part of the program finds a backup there
+                continue; // then the listing finds no files there either
             };
             for entry in entries.flatten() {
                 let path = entry.path();

@@ -16,16 +16,16 @@ use crate::retry::Course;
 /// The limit of batchdownloadfile.
 const LINKS_PER_CALL: usize = 50;
 /// Files that finish within this time share a call for links.
-const SIDE_BY_SIDE: Duration = Duration::from_millis(5);
-/// At most this number of files is handed out from the first unreported one on. It limits how many
-/// results wait to be reported.
-const MAX_AHEAD: usize = 1_000;
+const GATHER_TIME: Duration = Duration::from_millis(5);
+/// The workers get at most this number of files before the first of them is reported. It limits the
+/// memory for results that wait to be reported.
+const MAX_UNREPORTED: usize = 1_000;
 
 /// A file that is in the cloud.
 pub struct Stored {
     pub file_id: String,
     pub size: u64,
-    /// It was there before, as the manifest knew.
+    /// An earlier run uploaded it, as the manifest knows.
     pub unchanged: bool,
 }
 
@@ -39,7 +39,7 @@ pub enum Outcome {
         why: Failure,
     },
     /// It is in the cloud, but the service gave no link.
-    Linkless {
+    NoLink {
         file_id: String,
         why: Failure,
     },
@@ -65,21 +65,24 @@ pub fn run(
     thread::scope(|scope| {
         for worker in 0..jobs.min(files.len()) {
             let (tasks, upload, done) = (&tasks, &upload, done.clone());
-            let work = move || work(files, course, tasks, upload, &done);
-            // If the system gives no more threads, the started ones do the work.
-            let started = thread::Builder::new().spawn_scoped(scope, work);
-            if let (Err(error), 0) = (started, worker) {
-                course.stop(format!("cannot start a thread: {error}"));
+            let upload_files = move || upload_files(files, course, tasks, upload, &done);
+            let started = thread::Builder::new().spawn_scoped(scope, upload_files);
+            if let Err(error) = started {
+                // If the system gives no more threads, the started ones do the work.
+                if worker == 0 {
+                    course.stop(format!("cannot start a thread: {error}"));
+                }
+                break;
             }
         }
         drop(done); // each worker has its own: `finished` ends when all workers have ended
         let mut under_way = UnderWay::new(files, queue);
         loop {
             if course.stopped().is_some() || under_way.is_complete() {
-                under_way.begin_no_more();
+                under_way.close_queue();
             }
-            under_way.hand_out();
-            if !under_way.take_in(&finished) {
+            under_way.queue_next_files();
+            if !under_way.receive_results(&finished) {
                 break;
             }
             under_way.ask_for_links(&get_links);
@@ -103,7 +106,7 @@ struct Finished {
 }
 
 /// A worker: uploads one file after the other, until no file is left or the run is stopped.
-fn work(
+fn upload_files(
     files: &[LocalFile],
     course: &Course,
     tasks: &Mutex<Receiver<Task>>,
@@ -130,7 +133,7 @@ struct UnderWay<'a> {
     queue: Option<Sender<Task>>,
     handed_out: usize,
     /// In the cloud, and waiting for their links, by the order of the report.
-    linkless: BTreeMap<usize, Stored>,
+    awaiting_link: BTreeMap<usize, Stored>,
     /// Why the service gives no more links, once that is known.
     no_links: Option<Failure>,
     /// Done, and waiting for the files before them.
@@ -144,7 +147,7 @@ impl UnderWay<'_> {
             files,
             queue: Some(queue),
             handed_out: 0,
-            linkless: BTreeMap::new(),
+            awaiting_link: BTreeMap::new(),
             no_links: None,
             done: BTreeMap::new(),
             reported: 0,
@@ -157,17 +160,17 @@ impl UnderWay<'_> {
 
     /// Lets the workers end after the files that they work on. A file that was uploaded still gets
     /// its link; a file that was in the cloud before can get it in the next run.
-    fn begin_no_more(&mut self) {
+    fn close_queue(&mut self) {
         self.queue = None;
-        self.linkless.retain(|_, stored| !stored.unchanged);
+        self.awaiting_link.retain(|_, stored| !stored.unchanged);
     }
 
     /// Gives the workers the next files.
-    fn hand_out(&mut self) {
+    fn queue_next_files(&mut self) {
         let Some(queue) = &self.queue else {
             return;
         };
-        let end = self.files.len().min(self.reported + MAX_AHEAD);
+        let end = self.files.len().min(self.reported + MAX_UNREPORTED);
         for index in self.handed_out..end {
             let task = Task {
                 index,
@@ -175,29 +178,29 @@ impl UnderWay<'_> {
             };
             let _ = queue.send(task); // an error means that the run is stopped
         }
-        self.handed_out = end.max(self.handed_out);
+        self.handed_out = end;
     }
 
     /// Takes the results of the workers. Waits for one if there is nothing else to do. Returns
     /// whether more can come.
-    fn take_in(&mut self, finished: &Receiver<Finished>) -> bool {
-        if self.linkless.is_empty() {
+    fn receive_results(&mut self, finished: &Receiver<Finished>) -> bool {
+        if self.awaiting_link.is_empty() {
             let Ok(first) = finished.recv() else {
                 return false;
             };
-            self.sort_in(first);
-            thread::sleep(SIDE_BY_SIDE);
+            self.keep_result(first);
+            thread::sleep(GATHER_TIME);
         }
         for next in finished.try_iter() {
-            self.sort_in(next);
+            self.keep_result(next);
         }
         true
     }
 
-    fn sort_in(&mut self, Finished { index, result }: Finished) {
+    fn keep_result(&mut self, Finished { index, result }: Finished) {
         match result {
             Ok(stored) => {
-                self.linkless.insert(index, stored);
+                self.awaiting_link.insert(index, stored);
             }
             // Told once, for the whole run. The file counts as not attempted.
             Err(why) if why.cure == Cure::StopRun => {}
@@ -211,7 +214,7 @@ impl UnderWay<'_> {
     fn ask_for_links(&mut self, get_links: impl Fn(&[&str]) -> Vec<Result<String, Failure>>) {
         let mut batch = Vec::new();
         while batch.len() < LINKS_PER_CALL
-            && let Some(next) = self.linkless.pop_first()
+            && let Some(next) = self.awaiting_link.pop_first()
         {
             batch.push(next);
         }
@@ -249,7 +252,7 @@ impl UnderWay<'_> {
             }
         }
         let file_id = stored.file_id;
-        self.done.insert(index, Outcome::Linkless { file_id, why });
+        self.done.insert(index, Outcome::NoLink { file_id, why });
     }
 
     /// Reports the files that are done, up to the first that is not.

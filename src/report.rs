@@ -20,8 +20,8 @@ pub struct Report<'a> {
     format: Format,
     console: &'a Console,
     began: Instant,
-    /// The last message about a missing link. The same message is not repeated.
-    said_of_links: String,
+    /// The last message about a missing link. It is not repeated for the next file.
+    last_link_error: String,
     uploaded: usize,
     uploaded_bytes: u64,
     failed: usize,
@@ -34,7 +34,7 @@ impl Report<'_> {
             format: settings.options.format,
             console,
             began: Instant::now(),
-            said_of_links: String::new(),
+            last_link_error: String::new(),
             uploaded: 0,
             uploaded_bytes: 0,
             failed: 0,
@@ -58,7 +58,7 @@ impl Report<'_> {
                 ))
             }
             Outcome::Linked { .. } => None,
-            Outcome::Linkless { file_id, why } => Some(self.missing_link(file_id, why)),
+            Outcome::NoLink { file_id, why } => Some(self.missing_link(file_id, why)),
             Outcome::Failed { why } => Some(why.message.clone()),
         };
         if let Some(problem) = problem {
@@ -75,7 +75,7 @@ impl Report<'_> {
                 self.uploaded += 1;
                 self.uploaded_bytes += stored.size;
             }
-            Outcome::Linkless { .. } | Outcome::Failed { .. } => self.failed += 1,
+            Outcome::NoLink { .. } | Outcome::Failed { .. } => self.failed += 1,
         }
         self.console.show_files_done(self.files_done());
     }
@@ -84,15 +84,15 @@ impl Report<'_> {
         self.uploaded + self.failed + self.unchanged
     }
 
-    /// Returns the error of a file that is uploaded but has no link. If the reason is the same as for
-    /// the file before, the error does not repeat it.
+    /// Returns the error of a file that is uploaded but has no link. If the last such file had the same
+    /// reason, the error does not repeat it.
     fn missing_link(&mut self, file_id: &str, why: &Failure) -> String {
-        let reason = if self.said_of_links == why.message {
+        let reason = if self.last_link_error == why.message {
             format!("{}: as above", Stage::Link)
         } else {
             why.message.clone()
         };
-        self.said_of_links = why.message.clone();
+        self.last_link_error = why.message.clone();
         let named = match why.cure {
             Cure::UploadAgain => "its file_id is", // perhaps it is not uploaded
             _ => "the file is uploaded, as",
@@ -107,7 +107,7 @@ impl Report<'_> {
                 let line = linked_line(self.format, file, stored.size, &stored.file_id, url);
                 return Some(line);
             }
-            Outcome::Linkless { file_id, why } => (why, Some(file_id.as_str())),
+            Outcome::NoLink { file_id, why } => (why, Some(file_id.as_str())),
             Outcome::Failed { why } => (why, None),
         };
         failed_line(self.format, file, &why.message, file_id)
@@ -221,8 +221,8 @@ fn listed_line(format: Format, file: &LocalFile) -> String {
 }
 
 fn columns(columns: &[&str]) -> String {
-    let columns: Vec<String> = columns.iter().map(|column| escape(column)).collect();
-    columns.join("\t")
+    let escaped: Vec<String> = columns.iter().map(|column| escape(column)).collect();
+    escaped.join("\t")
 }
 
 fn json_line(file: &LocalFile, rest: Value) -> String {

@@ -14,24 +14,24 @@
 //! - Any other failure ends the loop.
 //!
 //! For example, `--retries 3` and a server that is down: tries at 0 s, 0.5 s, 1.5 s and 3.5 s, then the
-//! file has failed. The defaults let a file survive a restart of a server, and tell the user about
-//! one that stays down within 4 s.
+//! file has failed. With the defaults a file survives the restart of a server. If the server stays
+//! down, the user is told within 4 s.
 //!
-//! **Stopping.** Each failure that ends a file, or a call for links, comes to `count_failure`, which
+//! **Stopping.** Each failure that ends an upload, or a call for links, comes to `count_failure`. It
 //! decides about the rest of the run:
 //!
 //! - The cure is `StopRun`: every other file would fail, too. The run stops, and one message tells why.
 //! - Nothing has succeeded yet, and the first 8 files have all failed alike: the network is down, say,
 //!   or a firewall is in the way. The run stops. A run of 10,000 files then costs 4 s and not an hour.
-//!   8 is the default of `--jobs`: the first files all fail at the same time, and a single odd one
-//!   does not stop a run.
+//!   8 is the default of `--jobs`, so the first files fail at the same time. With fewer, one moment of
+//!   trouble could stop a run.
 //!
 //! A run that is stopped takes no more files, and ends the waits of uploads. But it still asks for the
 //! links of all that it has uploaded, with all tries: an upload without its link is lost work.
 //!
 //! **The first call behind a proxy.** A proxy that wants another password (HTTP 407) may lock the account
-//! after a few wrong ones. So calls go through the proxy one at a time until one is answered by
-//! something other than the proxy, and a 407 is the answer to all calls after it.
+//! after a few wrong ones. So calls go one at a time until one ends in another way than by the proxy's
+//! refusal. A 407 is then the result of all other calls, too: they are not sent.
 //!
 //! This room knows nothing about requests: it is given a function to call.
 
@@ -55,23 +55,23 @@ pub struct Course<'a> {
     retries: u32,
     console: &'a Console,
     pace: Pace,
-    said_slow_down: AtomicBool,
-    way_out: Mutex<WayOut>,
-    beginning: Mutex<Beginning>,
+    noted_slow_down: AtomicBool,
+    proxy: Mutex<ProxyState>,
+    first_results: Mutex<FirstResults>,
     stopped: OnceLock<String>,
 }
 
-/// The way through the proxy.
-enum WayOut {
+enum ProxyState {
+    /// Calls may go at once. (There may be no proxy.)
     Open,
-    /// No call has been answered yet by anything but the proxy.
+    /// No call has ended yet in another way than by the proxy's refusal.
     Unknown,
     /// The proxy wants another password.
     Closed(Failure),
 }
 
 /// The results of the first files that used the network.
-enum Beginning {
+enum FirstResults {
     Unknown,
     /// This number of files failed like the first one, and nothing has succeeded.
     Alike {
@@ -85,18 +85,18 @@ enum Beginning {
 impl Course<'_> {
     /// A run that tries each thing `1 + retries` times, and tells `console` when it slows down.
     pub fn new(retries: u32, has_proxy: bool, console: &Console) -> Course<'_> {
-        let way_out = if has_proxy {
-            WayOut::Unknown
+        let proxy = if has_proxy {
+            ProxyState::Unknown
         } else {
-            WayOut::Open
+            ProxyState::Open
         };
         Course {
             retries,
             console,
             pace: Pace::new(),
-            said_slow_down: AtomicBool::new(false),
-            way_out: Mutex::new(way_out),
-            beginning: Mutex::new(Beginning::Unknown),
+            noted_slow_down: AtomicBool::new(false),
+            proxy: Mutex::new(proxy),
+            first_results: Mutex::new(FirstResults::Unknown),
             stopped: OnceLock::new(),
         }
     }
@@ -182,27 +182,27 @@ impl Course<'_> {
                 message: why.to_owned(),
             });
         };
-        match self.through_proxy(call) {
-            Err(failure) if matches!(failure.cure, Cure::SlowDown(_)) => {
-                Err(self.slow_down(begun, failure))
-            }
-            answer => {
-                if self.pace.got_through(begun) == Flow::Free {
-                    self.console.show_waiting(false);
-                }
-                answer
-            }
+        let answer = self.through_proxy(call);
+        if let Err(failure) = &answer
+            && let Cure::SlowDown(at_least) = failure.cure
+        {
+            let failure = self.slow_down(begun, at_least, failure.clone());
+            return Err(failure);
         }
+        if self.pace.got_through(begun) == Flow::Free {
+            self.console.show_waiting(false);
+        }
+        answer
     }
 
-    /// Lets calls go one at a time until the way through the proxy is known.
+    /// Makes a call. Calls go one at a time while it is not known what the proxy does.
     fn through_proxy<T>(&self, call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut way_out = self.way_out.lock().unwrap();
-        match &*way_out {
-            WayOut::Unknown => {}
-            WayOut::Closed(failure) => return Err(failure.clone()),
-            WayOut::Open => {
-                drop(way_out);
+        let mut proxy = self.proxy.lock().unwrap();
+        match &*proxy {
+            ProxyState::Unknown => {}
+            ProxyState::Closed(failure) => return Err(failure.clone()),
+            ProxyState::Open => {
+                drop(proxy);
                 return call();
             }
         }
@@ -210,21 +210,18 @@ impl Course<'_> {
         match &answer {
             Err(failure) if failure.kind == Kind::Proxy => {
                 if failure.cure == Cure::StopRun {
-                    *way_out = WayOut::Closed(failure.clone());
+                    *proxy = ProxyState::Closed(failure.clone());
                 }
             }
-            _ => *way_out = WayOut::Open,
+            _ => *proxy = ProxyState::Open,
         }
         answer
     }
 
     /// Makes the run hold back, and tells the user the first time. If nothing has got through for
-    /// too long, the run has to stop.
-    fn slow_down(&self, begun: Begun, failure: Failure) -> Failure {
-        let Cure::SlowDown(at_least) = failure.cure else {
-            return failure;
-        };
-        if !self.said_slow_down.swap(true, Ordering::Relaxed) {
+    /// 3 minutes, the run has to stop.
+    fn slow_down(&self, begun: Begun, at_least: Duration, failure: Failure) -> Failure {
+        if !self.noted_slow_down.swap(true, Ordering::Relaxed) {
             let why = &failure.message;
             let note = format!("note: {why}: the run slows down and goes on");
             self.console.note(&note);
@@ -245,13 +242,13 @@ impl Course<'_> {
 
     /// Notes that a file is in the cloud or has its link. From now on a failure concerns one file.
     pub fn count_success(&self) {
-        *self.beginning.lock().unwrap() = Beginning::Mixed;
+        *self.first_results.lock().unwrap() = FirstResults::Mixed;
     }
 
     /// Notes that a file has failed for good, and stops the run if the others would fail, too.
     /// Returns the failure, which then has the cure `StopRun`.
     pub fn count_failure(&self, failure: Failure) -> Failure {
-        let failure = match self.others_failed_alike(&failure) {
+        let failure = match self.count_alike(&failure) {
             Some(files) => {
                 let message = format!(
                     "{}; the first {files} files all failed alike",
@@ -271,24 +268,24 @@ impl Course<'_> {
         failure
     }
 
-    /// Counts a failure. Returns the number of files once enough of the first ones have failed alike.
-    fn others_failed_alike(&self, failure: &Failure) -> Option<usize> {
+    /// Counts a failure. Returns the number of files if all have failed alike, and are enough to stop.
+    fn count_alike(&self, failure: &Failure) -> Option<usize> {
         if failure.kind == Kind::Local || failure.cure == Cure::StopRun {
             return None;
         }
-        let mut beginning = self.beginning.lock().unwrap();
-        match &mut *beginning {
-            Beginning::Mixed => {}
-            Beginning::Unknown => {
-                *beginning = Beginning::Alike {
+        let mut first_results = self.first_results.lock().unwrap();
+        match &mut *first_results {
+            FirstResults::Mixed => {}
+            FirstResults::Unknown => {
+                *first_results = FirstResults::Alike {
                     files: 1,
                     first: failure.clone(),
                 };
             }
-            Beginning::Alike { first, .. } if !failure.is_like(first) => {
-                *beginning = Beginning::Mixed;
+            FirstResults::Alike { first, .. } if !failure.is_like(first) => {
+                *first_results = FirstResults::Mixed;
             }
-            Beginning::Alike { files, .. } => {
+            FirstResults::Alike { files, .. } => {
                 *files += 1;
                 if *files >= ALIKE_TO_STOP {
                     return Some(*files);
@@ -302,7 +299,7 @@ impl Course<'_> {
 /// Returns the `n`-th wait, from 0: 0.5 s, 1 s, 2 s … (an eighth more or less, at random), or longer
 /// if a server's `Retry-After` asks for it.
 fn backoff(n: u32, at_least: Duration) -> Duration {
-    let random = RandomState::new().hash_one(()) % 125;
-    let usual = Duration::from_millis((437 + random) << n);
+    let random = RandomState::new().hash_one(()) % 125; // its seed is random
+    let usual = Duration::from_millis((437 + random) << n); // 437 ms is 500 ms less an eighth
     usual.max(at_least).min(LONGEST_WAIT)
 }

@@ -1,6 +1,6 @@
 //! URLs as the services give them: perhaps raw, perhaps percent-encoded.
 //!
-//! Does not know what is at a URL.
+//! Does not know where a URL leads.
 
 use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 
