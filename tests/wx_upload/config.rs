@@ -4,14 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Ran, World};
-use stand_in::{APPID, ENV, Fault, SECRET, StandIn, Step, When};
+use stand_in::{APPID, ENV, SECRET, StandIn, Step};
 
 const OLD_TOKEN: &str = "92_an_old_token_that_stands_in_the_config";
 
@@ -278,10 +276,11 @@ fn in_a_container_no_token_is_asked_for_or_sent() {
     let world = world();
     world.stand_in.auth_none(true);
     // Neither an account nor a token that is there changes that.
+    let with_token = json!({ "auth": "none", "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 });
     for changes in [
         json!({ "auth": "none" }),
         json!({ "auth": "none", "appid": null, "secret": null }),
-        json!({ "auth": "none", "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 }),
+        with_token,
     ] {
         world.configure(changes);
         let before = config_text(&world);
@@ -531,13 +530,8 @@ fn a_token_that_is_none_is_replaced() {
 #[test]
 fn an_account_is_needed_only_where_a_token_must_be_fetched() {
     let world = world();
-    world.stand_in.accept_token(OLD_TOKEN);
-    let mut changes =
-        json!({ "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 });
-    for value in [json!(null), json!("")] {
-        changes["appid"] = value.clone();
-        changes["secret"] = value;
-        world.configure(changes.clone());
+    for missing in [json!(null), json!("")] {
+        world.save_token(OLD_TOKEN, json!({ "appid": missing, "secret": missing }));
         upload(&world).assert_success();
     }
     assert!(world.stand_in.requests(Step::Token).is_empty());
@@ -631,23 +625,6 @@ fn windows_notepads_byte_order_mark_and_line_ends_are_fine() {
 }
 
 #[test]
-fn a_new_token_is_saved_before_it_is_used() {
-    let world = world();
-    let saved = Arc::new(Mutex::new(Value::Null));
-    let (path, seen) = (world.path("config.json"), Arc::clone(&saved));
-    let look = Fault::custom(move |_| {
-        *seen.lock().unwrap() = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        None
-    });
-    world.stand_in.fault(Step::Info, When::Always, look);
-    upload(&world).assert_success();
-    assert_eq!(
-        saved.lock().unwrap()["access_token"],
-        *world.stand_in.tokens_issued()[0]
-    );
-}
-
-#[test]
 fn nothing_is_left_beside_the_config() {
     let world = world();
     world.file("config.json.new", "somebody's own");
@@ -694,39 +671,6 @@ fn a_lock_that_cannot_be_had_is_no_obstacle() {
         world.config()["access_token"],
         *world.stand_in.tokens_issued()[0]
     );
-}
-
-#[test]
-fn two_runs_at_once_share_one_token() {
-    let world = world();
-    world.file("b.txt", "b");
-    world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
-    let start = |name| {
-        let mut command = world.command([name]);
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let first = start("a.txt");
-    assert!(
-        world
-            .stand_in
-            .wait_for(Step::Token, 1, Duration::from_secs(20))
-    );
-    let second = start("b.txt");
-    assert!(
-        !world
-            .stand_in
-            .wait_for(Step::Token, 2, Duration::from_millis(200))
-    );
-    world.stand_in.open_gate();
-    world.wait(first).assert_success();
-    world.wait(second).assert_success();
-    assert_eq!(world.stand_in.tokens_issued().len(), 1);
-    assert_eq!(world.keys().len(), 2);
-    world.assert_proper();
 }
 
 #[cfg(unix)]

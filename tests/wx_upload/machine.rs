@@ -1,7 +1,6 @@
 //! On the user's own machine: nothing is lost, given away or left hanging.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use stand_in::{Fault, SECRET, Step, When};
 
-use crate::harness::{MOST_KIB, PATIENCE, Ran, World, key, side_by_side, spawn};
+use crate::harness::{MOST_KIB, PATIENCE, Ran, World, key, read_line, side_by_side, spawn};
 use crate::unix::{after, is_installed, is_root, make_fifo, set_mode, through};
 
 pub fn config_bytes(world: &World) -> Vec<u8> {
@@ -232,13 +231,10 @@ fn a_wait_for_another_run_is_told_and_ends_with_it() {
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments);
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut told = String::new();
-        stderr.read_line(&mut told).unwrap();
+        let told = read_line(child.stderr.as_mut().unwrap());
         assert!(told.starts_with("note: waiting for another run"), "{told}");
         assert_eq!(world.requests(), 0);
         drop(lock);
-        child.stderr = Some(stderr.into_inner());
         world.wait(child).assert_success(); // it was told once
     }
 }
@@ -247,9 +243,7 @@ fn a_wait_for_another_run_is_told_and_ends_with_it() {
 fn a_wait_for_one_run_after_the_other_is_told_once() {
     let (world, first) = world_with_locked("config.json");
     let mut child = world.start(["a.txt"]);
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut told = String::new();
-    stderr.read_line(&mut told).unwrap();
+    let told = read_line(child.stderr.as_mut().unwrap());
     assert!(told.starts_with("note: waiting for another run"), "{told}");
     // The first one replaces the config, and the second has the lock of the new one.
     fs::copy(world.path("config.json"), world.path("new")).unwrap();
@@ -259,7 +253,6 @@ fn a_wait_for_one_run_after_the_other_is_told_once() {
     drop(first);
     thread::sleep(Duration::from_millis(1500)); // it would be told after a second
     drop(second);
-    child.stderr = Some(stderr.into_inner());
     world.wait(child).assert_success();
 }
 
@@ -627,10 +620,7 @@ fn what_a_server_sends_does_not_decide_about_memory() {
         ("long file_ids", Step::Info, Fault::edit(long_id)),
     ];
     for (what, step, fault) in faults {
-        let world = World::http();
-        for n in 0..500 {
-            world.file(format!("files/{n:03}"), "x");
-        }
+        let world = World::with_many(500);
         world.stand_in.fault(step, When::Always, fault);
         let ran = world.run(["-j", "64", "--retries", "0", "files"]);
         let peak = ran.peak_kib;

@@ -1,7 +1,6 @@
 //! The command line: every option, with good and bad values.
 
 use std::fs;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -460,12 +459,7 @@ fn jobs_is_how_many_uploads_run_at_once() {
         world
             .stand_in
             .fault(Step::Upload, When::Always, Fault::Hold);
-        let mut command = world.command(["dir"].iter().chain(arguments));
-        let child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child = world.start(["dir"].iter().chain(arguments));
         assert!(
             world.stand_in.wait_for(Step::Upload, jobs, PATIENCE),
             "{arguments:?}"

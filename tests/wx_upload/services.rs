@@ -177,21 +177,12 @@ fn text_that_begins_as_utf8_is_stored_with_its_charset() {
     }
 }
 
-/// A saved token, so that the first request is one for a file.
-fn with_token(world: &World, api_base: &str) {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    world.stand_in.accept_token("the-token");
-    world.configure(json!({
-        "access_token": "the-token", "create_time": now, "expires_in": 7200, "api_base": api_base,
-    }));
-}
-
 #[test]
 fn a_dead_network_is_told_once() {
     let cases = ["8", "64"].map(|jobs| (jobs.to_owned(), jobs));
     side_by_side(cases, |jobs| {
         let world = World::with_many(1000);
-        with_token(&world, "http://127.0.0.1:1");
+        world.save_token("the-token", json!({ "api_base": "http://127.0.0.1:1" }));
         let ran = world.run(["-j", jobs, "files"]);
         let words = [
             "error: 获取文件上传链接失败: 127.0.0.1: ",
@@ -209,7 +200,7 @@ fn a_dead_network_is_told_once_also_where_only_links_are_asked_for() {
     let world = World::with_many(1000);
     let arguments = ["--manifest", "sent.jsonl", "files"];
     world.run(arguments).assert_success();
-    with_token(&world, "http://127.0.0.1:1");
+    world.save_token("the-token", json!({ "api_base": "http://127.0.0.1:1" }));
     let ran = world.run(arguments);
     let counts = "0 uploaded (0 B), 0 failed, 0 skipped, 1000 not attempted";
     ran.assert_failure(1, &["error: 获取下载链接失败: 127.0.0.1: ", counts]);
@@ -308,7 +299,7 @@ fn proxy(
 
 fn run_through(url: &str, files: usize, arguments: &[&str]) -> crate::harness::Ran {
     let world = World::with_many(files);
-    with_token(&world, "https://localhost:1");
+    world.save_token("the-token", json!({ "api_base": "https://localhost:1" }));
     let mut command = world.command(arguments);
     command.env("https_proxy", url);
     world.finish(command)
@@ -402,7 +393,7 @@ fn small_letters_win_among_the_proxy_variables() {
     ];
     for (n, variables) in cases.into_iter().enumerate() {
         let world = World::with_many(1);
-        with_token(&world, "https://localhost:1");
+        world.save_token("the-token", json!({ "api_base": "https://localhost:1" }));
         let mut command = world.command(["files"]);
         command.envs(variables.iter().copied());
         world.finish(command).assert_failure(1, &["HTTP 403"]);
@@ -484,7 +475,10 @@ fn a_first_address_that_hangs_costs_two_seconds() {
         return skipped("IPv6");
     };
     world.file("hosts", "::1 localhost\n127.0.0.1 localhost\n");
-    with_token(&world, &format!("http://localhost:{port}"));
+    world.save_token(
+        "the-token",
+        json!({ "api_base": &format!("http://localhost:{port}") }),
+    );
     let command = world.command(["--retries", "0", "a.txt"]);
     let own_hosts = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";
     let command = through(&["unshare", "-m", "sh", "-c", own_hosts], &command);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{MasterPty, PtySize, native_pty_system};
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, World, key, side_by_side};
+use crate::harness::{PATIENCE, Streams, World, key, side_by_side, spawn_with};
 use stand_in::{Fault, Step, When};
 
 const MIB: usize = 1 << 20;
@@ -124,18 +124,19 @@ impl Terminal {
 
     /// Starts the program with its three streams on the terminal, except those that a test has
     /// piped.
-    fn start(&mut self, mut command: Command, piped: &[Piped]) {
-        command
-            .stdin(self.stream())
-            .stdout(self.stream())
-            .stderr(self.stream());
+    fn start(&mut self, command: Command, piped: &[Piped]) {
+        let mut streams = Streams {
+            stdin: self.stream(),
+            stdout: self.stream(),
+            stderr: self.stream(),
+        };
         for stream in piped {
             match stream {
-                Piped::Stdout => command.stdout(Stdio::piped()),
-                Piped::Stderr => command.stderr(Stdio::piped()),
+                Piped::Stdout => streams.stdout = Streams::piped().stdout,
+                Piped::Stderr => streams.stderr = Streams::piped().stderr,
             };
         }
-        self.child = Some(command.spawn().expect("the program starts"));
+        self.child = Some(spawn_with(streams, command));
     }
 
     /// Waits until the screen is as `condition` wants it, and fails if it never is.

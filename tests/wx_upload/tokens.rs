@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,17 +10,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::faults::stage;
-use crate::harness::{PATIENCE, World, key, side_by_side};
+use crate::harness::{PATIENCE, World, key, read_line, side_by_side};
 use stand_in::{APPID, Fault, Request, SECRET, Step, When};
 
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
-
-/// Saves a token as good as new in the config, which the stand-in knows.
-fn save_token(world: &World, token: &str) {
-    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
-    world.configure(json!({ "create_time": now, "expires_in": 7200, "access_token": token }));
-    world.stand_in.accept_token(token);
-}
 
 fn token_of(request: &Request) -> String {
     request
@@ -51,7 +43,7 @@ fn a_refused_token_is_renewed_once_however_many_threads_notice() {
     });
     side_by_side(cases, |((code, jobs), step)| {
         let world = World::with_many(100);
-        save_token(&world, "old-token");
+        world.save_token("old-token", json!({}));
         let refuse = move |request: &Request| {
             (token_of(request) == "old-token").then_some(Fault::Errcode(code))
         };
@@ -80,7 +72,7 @@ fn a_refused_token_is_renewed_once_however_many_threads_notice() {
 #[test]
 fn a_token_that_another_user_of_the_account_kills_is_renewed() {
     let world = World::with_many(40);
-    save_token(&world, "old-token");
+    world.save_token("old-token", json!({}));
     world.stand_in.kill_tokens();
     world
         .run(["--retries", "0", "-j", "16", "files"])
@@ -129,7 +121,7 @@ fn a_second_refusal_stops_the_run_with_one_message() {
         |(jobs, saved)| {
             let world = World::with_many(64);
             if saved {
-                save_token(&world, "old-token");
+                world.save_token("old-token", json!({}));
             }
             world
                 .stand_in
@@ -349,25 +341,23 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
 // ---- Several processes --------------------------------------------------------------------------
 
 #[test]
-fn ten_processes_at_once_fetch_one_token() {
+fn ten_runs_at_once_fetch_one_token() {
     let world = World::with_many(1);
-    // All have started, and most are waiting for the lock, when the token comes.
-    world.stand_in.fault(
-        Step::Token,
-        When::Always,
-        Fault::Delay(Duration::from_millis(500)),
-    );
-    let children: Vec<_> = (0..10)
-        .map(|i| {
-            world.start([
-                "files",
-                "--to",
-                ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"][i],
-            ])
-        })
-        .collect();
-    for child in children {
-        world.wait(child).assert_success();
+    world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
+    let start = |folder: usize| world.start(["--to", &folder.to_string(), "files"]);
+    let first = start(0);
+    assert!(world.stand_in.wait_for(Step::Token, 1, PATIENCE));
+    let mut others: Vec<_> = (1..10).map(start).collect();
+    for other in &mut others {
+        let told = read_line(other.stderr.as_mut().unwrap());
+        let note = "note: waiting for another run, which is fetching a token\n";
+        assert_eq!(told, note);
+    }
+    assert_eq!(world.count(Step::Token), 1);
+    world.stand_in.open_gate();
+    world.wait(first).assert_success();
+    for other in others {
+        world.wait(other).assert_success();
     }
     assert_eq!((world.count(Step::Token), world.keys().len()), (1, 10));
     world.assert_proper();
@@ -376,7 +366,7 @@ fn ten_processes_at_once_fetch_one_token() {
 #[test]
 fn two_processes_with_the_same_dead_token_renew_it_once() {
     let world = World::with_many(1);
-    save_token(&world, "old-token");
+    world.save_token("old-token", json!({}));
     world.stand_in.kill_tokens();
     world
         .stand_in
@@ -782,15 +772,12 @@ fn a_run_that_is_stopped_sends_no_refused_file_again() {
         world.stand_in.fault(Step::Info, key("001"), Fault::Hold);
         world.stand_in.fault(Step::Upload, key("001"), refusal);
         let mut child = world.start(["-j", "2", "files"]);
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut stopped = String::new();
-        stderr.read_line(&mut stopped).unwrap();
+        let stopped = read_line(child.stderr.as_mut().unwrap());
         assert!(
             stopped.contains("files/000: 获取下载链接失败: errcode 45009"),
             "{stopped}"
         );
         world.stand_in.open_gate();
-        child.stderr = Some(stderr.into_inner());
         let ran = world.wait(child);
         assert_eq!(world.count(Step::Upload), 2, "{}", ran.stderr);
         ran.assert_failure(1, &[counts]);
