@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    PATIENCE, Ran, Streams, World, file_id, key, read_line, spawn_with, wait_until,
+    Gate, PATIENCE, Ran, Streams, World, file_id, key, read_line, spawn_with, wait_until,
 };
 use stand_in::{Fault, Step, When};
 
@@ -22,6 +22,19 @@ fn edit_link(name: &str, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> F
         entries
             .filter(|entry| entry["fileid"] == *fileid)
             .for_each(&edit);
+    })
+}
+
+/// Whether the program has asked for the link of this file.
+fn is_link_asked_for(world: &World, name: &str) -> bool {
+    let calls = world.stand_in.requests(Step::Link);
+    let file_id = file_id(name);
+    calls.iter().any(|call| {
+        let files = call.json()["file_list"].as_array().cloned();
+        files
+            .unwrap_or_default()
+            .iter()
+            .any(|file| file["fileid"] == *file_id)
     })
 }
 
@@ -201,17 +214,10 @@ fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
         .expect("the first line while the second file is under way");
     assert!(first.starts_with("a\t"), "{first}");
     // The files after it are done, too, with their links, and have to wait.
-    wait_until("the links of c and d", || {
-        let asked: Vec<_> = world
-            .stand_in
-            .requests(Step::Link)
+    wait_until("the links of c and d are asked for", || {
+        ["c", "d"]
             .iter()
-            .map(|request| request.json())
-            .collect();
-        let asked = Value::from(asked).to_string();
-        [file_id("c"), file_id("d")]
-            .iter()
-            .all(|file_id| asked.contains(file_id))
+            .all(|name| is_link_asked_for(&world, name))
     });
     assert_eq!(
         lines.recv_timeout(Duration::from_millis(100)),
@@ -235,14 +241,18 @@ fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
 fn results_are_in_input_order_when_uploads_finish_in_reverse() {
     let names = ["a", "b", "c", "d", "e"];
     let world = World::with_files(&names);
-    for (name, delay) in names.into_iter().zip([200, 150, 100, 50, 0]) {
-        world.stand_in.fault(
-            Step::Upload,
-            key(name),
-            Fault::Delay(Duration::from_millis(delay)),
-        );
+    let gates = names.map(|name| (name, Gate::default()));
+    for (name, gate) in &gates {
+        world.stand_in.fault(Step::Info, key(name), gate.hold());
     }
-    let ran = world.run(["-f", "json"].iter().chain(&names));
+    let child = world.start(["-f", "json"].iter().chain(&names));
+    for (name, gate) in gates.iter().rev() {
+        gate.open();
+        wait_until("the next link is asked for", || {
+            is_link_asked_for(&world, name)
+        });
+    }
+    let ran = world.wait(child);
     let printed: Vec<_> = ran
         .assert_success()
         .json()
@@ -345,16 +355,7 @@ fn a_failed_file_is_named_with_its_stage_and_the_others_go_on() {
             ran.stderr
         );
         assert_eq!(world.keys().contains(&"temp3/b.txt".into()), uploaded);
-        let asked: Vec<_> = world
-            .stand_in
-            .requests(Step::Link)
-            .iter()
-            .map(|request| request.json())
-            .collect();
-        assert_eq!(
-            Value::from(asked).to_string().contains(&file_id("b.txt")),
-            uploaded
-        );
+        assert_eq!(is_link_asked_for(&world, "b.txt"), uploaded);
         world.assert_proper();
     }
 }
