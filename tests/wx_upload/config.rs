@@ -4,22 +4,18 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Ran, World};
-use stand_in::{APPID, ENV, Fault, SECRET, StandIn, Step, When};
+use stand_in::{APPID, ENV, SECRET, StandIn, Step};
 
 const OLD_TOKEN: &str = "92_an_old_token_that_stands_in_the_config";
 
 fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs() as i64
+    UNIX_EPOCH.elapsed().unwrap().as_secs() as i64
 }
 
 /// A world with one file to upload.
@@ -278,10 +274,11 @@ fn in_a_container_no_token_is_asked_for_or_sent() {
     let world = world();
     world.stand_in.auth_none(true);
     // Neither an account nor a token that is there changes that.
+    let with_token = json!({ "auth": "none", "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 });
     for changes in [
         json!({ "auth": "none" }),
         json!({ "auth": "none", "appid": null, "secret": null }),
-        json!({ "auth": "none", "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 }),
+        with_token,
     ] {
         world.configure(changes);
         let before = config_text(&world);
@@ -454,6 +451,23 @@ fn is_used(changes: Value) -> bool {
     use_of(changes).expect("the token is not replaced within the run")
 }
 
+/// Calls `check` with the time, at the beginning of a second. Calls it again if it took longer than
+/// that second, which can happen on a busy machine.
+fn within_one_second<T>(check: impl Fn(i64) -> T) -> T {
+    for _ in 0..100 {
+        let into_the_second = UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+        thread::sleep(Duration::from_nanos(
+            1_000_000_000 - u64::from(into_the_second),
+        ));
+        let started = now();
+        let checked = check(started);
+        if now() == started {
+            return checked;
+        }
+    }
+    panic!("it never took less than a second");
+}
+
 #[test]
 fn a_token_is_used_until_60_seconds_before_its_end() {
     for (left, used) in [
@@ -464,14 +478,9 @@ fn a_token_is_used_until_60_seconds_before_its_end() {
         (0, false),
         (-7200, false),
     ] {
-        // The boundary is sharp only while the second lasts.
-        let verdict = loop {
-            let started = now();
-            let used = use_of(json!({ "create_time": started + left - 7200, "expires_in": 7200 }));
-            if now() == started {
-                break used;
-            }
-        };
+        let verdict = within_one_second(|now| {
+            use_of(json!({ "create_time": now + left - 7200, "expires_in": 7200 }))
+        });
         assert_eq!(verdict, Some(used), "{left}");
     }
 }
@@ -531,13 +540,8 @@ fn a_token_that_is_none_is_replaced() {
 #[test]
 fn an_account_is_needed_only_where_a_token_must_be_fetched() {
     let world = world();
-    world.stand_in.accept_token(OLD_TOKEN);
-    let mut changes =
-        json!({ "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 });
-    for value in [json!(null), json!("")] {
-        changes["appid"] = value.clone();
-        changes["secret"] = value;
-        world.configure(changes.clone());
+    for missing in [json!(null), json!("")] {
+        world.save_token(OLD_TOKEN, json!({ "appid": missing, "secret": missing }));
         upload(&world).assert_success();
     }
     assert!(world.stand_in.requests(Step::Token).is_empty());
@@ -631,23 +635,6 @@ fn windows_notepads_byte_order_mark_and_line_ends_are_fine() {
 }
 
 #[test]
-fn a_new_token_is_saved_before_it_is_used() {
-    let world = world();
-    let saved = Arc::new(Mutex::new(Value::Null));
-    let (path, seen) = (world.path("config.json"), Arc::clone(&saved));
-    let look = Fault::custom(move |_| {
-        *seen.lock().unwrap() = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        None
-    });
-    world.stand_in.fault(Step::Info, When::Always, look);
-    upload(&world).assert_success();
-    assert_eq!(
-        saved.lock().unwrap()["access_token"],
-        *world.stand_in.tokens_issued()[0]
-    );
-}
-
-#[test]
 fn nothing_is_left_beside_the_config() {
     let world = world();
     world.file("config.json.new", "somebody's own");
@@ -694,39 +681,6 @@ fn a_lock_that_cannot_be_had_is_no_obstacle() {
         world.config()["access_token"],
         *world.stand_in.tokens_issued()[0]
     );
-}
-
-#[test]
-fn two_runs_at_once_share_one_token() {
-    let world = world();
-    world.file("b.txt", "b");
-    world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
-    let start = |name| {
-        let mut command = world.command([name]);
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let first = start("a.txt");
-    assert!(
-        world
-            .stand_in
-            .wait_for(Step::Token, 1, Duration::from_secs(20))
-    );
-    let second = start("b.txt");
-    assert!(
-        !world
-            .stand_in
-            .wait_for(Step::Token, 2, Duration::from_millis(200))
-    );
-    world.stand_in.open_gate();
-    world.wait(first).assert_success();
-    world.wait(second).assert_success();
-    assert_eq!(world.stand_in.tokens_issued().len(), 1);
-    assert_eq!(world.keys().len(), 2);
-    world.assert_proper();
 }
 
 #[cfg(unix)]

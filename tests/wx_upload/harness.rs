@@ -1,28 +1,36 @@
-//! Runs the real binary in a directory of its own against a stand-in of its own, and looks at what
-//! it leaves.
+//! Runs the real binary, each test in its own directory and against its own stand-in, and checks
+//! the results.
+//!
+//! Does not know what a test is about. No test depends on who is faster: it waits for events
+//! ([`StandIn::wait_for`], [`Gate`], [`read_line`]), and repeats what it measures ([`assert_takes`]).
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use stand_in::{StandIn, Step, When, file_id_of};
+use stand_in::{Fault, StandIn, Step, When, file_id_of};
 
-/// No test takes the program so long: it hangs.
-const HANG: Duration = Duration::from_secs(60);
+/// A run that takes longer than this hangs. It is less than the two minutes that the program waits
+/// for a lock, and more than a busy machine needs for any test.
+const HANG: Duration = Duration::from_secs(100);
 
-/// So long a test waits for what is to happen: far longer than it takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for an event before it fails: far longer than it takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(50);
 
-/// The most memory that a run may have, whatever a server sends, in KiB.
+/// How many times [`assert_takes`] measures before it fails.
+const MEASUREMENTS: usize = 10;
+
+/// The most memory that a run may use, whatever a server sends, in KiB.
 pub const MOST_KIB: u64 = 64 << 10;
 
 /// The binary under test: cargo's, or the one that `WX_UPLOAD_BIN` names.
@@ -41,18 +49,122 @@ pub fn file_id(name: &str) -> String {
     file_id_of(&format!("temp3/{name}"))
 }
 
-/// Starts a command, its output piped: for `World::wait`.
-pub fn spawn(mut command: Command) -> Child {
+/// The three streams of a program.
+pub struct Streams {
+    pub stdin: Stdio,
+    pub stdout: Stdio,
+    pub stderr: Stdio,
+}
+
+impl Streams {
+    /// No input, and both outputs in pipes, which `World::wait` reads.
+    pub fn piped() -> Streams {
+        Streams {
+            stdin: Stdio::null(),
+            stdout: Stdio::piped(),
+            stderr: Stdio::piped(),
+        }
+    }
+}
+
+/// Starts a command with its outputs in pipes, for `World::wait`.
+pub fn spawn(command: Command) -> Child {
+    spawn_with(Streams::piped(), command)
+}
+
+/// Starts a command with these streams, for `World::wait`.
+pub fn spawn_with(streams: Streams, mut command: Command) -> Child {
     command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdin(streams.stdin)
+        .stdout(streams.stdout)
+        .stderr(streams.stderr);
     command.spawn().expect("the program starts")
 }
 
-/// The most memory that the program had so far as this process, in KiB: 0 while it has not begun,
-/// when the process has the tester's memory and name, and where this is not told, which only Linux
-/// does.
+/// Waits for the next line of a program's output and returns it. Takes nothing after that line: the
+/// rest is still there for `World::wait`.
+pub fn read_line(output: &mut impl Read) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while !line.ends_with(b"\n") && output.read(&mut byte).expect("output") == 1 {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).expect("output in UTF-8")
+}
+
+/// Waits until `happened` returns true; fails if that does not happen within `PATIENCE`.
+pub fn wait_until(what: &str, happened: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !happened() {
+        assert!(started.elapsed() < PATIENCE, "this never happened: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Checks that the seconds that `measure` returns are within their ranges. A busy machine can make a
+/// run take longer, but not shorter, and not every time. So a time that is too short is an error at
+/// once; a time that is too long is an error only if it is too long ten times in a row.
+pub fn assert_takes<const N: usize>(
+    ranges: [Range<f64>; N],
+    mut measure: impl FnMut() -> [f64; N],
+) {
+    let mut measured = Vec::new();
+    while measured.len() < MEASUREMENTS {
+        let times = measure();
+        measured.push(times);
+        let all = |is_right: fn(&Range<f64>, f64) -> bool| {
+            let mut pairs = ranges.iter().zip(times);
+            pairs.all(|(range, time)| is_right(range, time))
+        };
+        assert!(
+            all(|range, time| time >= range.start),
+            "too short: {times:?} s, not {ranges:?}"
+        );
+        if all(|range, time| time < range.end) {
+            return;
+        }
+    }
+    panic!("always too long: {measured:?} s, not {ranges:?}");
+}
+
+/// Holds replies back until a test opens it. It works as `Fault::Hold` does, but a test can have
+/// several gates, and opens each by itself. For the replies of the API, which are JSON.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        let (is_open, changed) = &*self.0;
+        *is_open.lock().unwrap() = true;
+        changed.notify_all();
+    }
+
+    /// Answers properly, once the gate is open.
+    pub fn hold(&self) -> Fault {
+        self.hold_and(|_| {})
+    }
+
+    /// The same, with the reply edited.
+    pub fn hold_and(&self, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Fault {
+        let gate = self.clone();
+        Fault::edit(move |reply| {
+            gate.wait();
+            edit(reply);
+        })
+    }
+
+    fn wait(&self) {
+        let (is_open, changed) = &*self.0;
+        let is_closed = |is_open: &mut bool| !*is_open;
+        // A test that has failed opens no gate.
+        let waited = changed.wait_timeout_while(is_open.lock().unwrap(), HANG, is_closed);
+        drop(waited.unwrap());
+    }
+}
+
+/// The most memory that this process has used as the program, in KiB. It is 0 as long as the
+/// program has not begun (until then the process has the memory and the name of the test), and on
+/// systems other than Linux, which do not tell.
 fn peak_memory(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
@@ -63,7 +175,7 @@ fn peak_memory(process: u32) -> u64 {
     peak.map_or(0, |kib| kib.parse().expect("a number"))
 }
 
-/// Control characters, and those that turn the direction of writing, break lines or hide.
+/// Control characters, and characters that turn the direction of writing, break lines or hide.
 fn is_unseen(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
@@ -73,20 +185,20 @@ fn is_unseen(c: char) -> bool {
     }
 }
 
-/// A stand-in and an empty directory with a `config.json` for it.
+/// A stand-in, and a directory that holds only a `config.json` for it.
 pub struct World {
     pub stand_in: StandIn,
     pub dir: TempDir,
 }
 
-/// What a run of the program left.
+/// The result of a run of the program.
 pub struct Ran {
     /// `None` if a signal ended it.
     pub status: Option<i32>,
     pub stdout: String,
     pub stderr: String,
     pub elapsed: Duration,
-    /// The most memory that it had, in KiB; 0 where that is not told.
+    /// The most memory that it used, in KiB; 0 where the system does not tell.
     pub peak_kib: u64,
 }
 
@@ -105,16 +217,20 @@ impl World {
         World { stand_in, dir }
     }
 
-    /// A world over http, with files that hold their names.
-    pub fn with_files(names: &[&str]) -> World {
-        let world = World::http();
-        for name in names {
-            world.file(name, name);
-        }
-        world
+    /// A world over http, with files that contain their own names.
+    pub fn with_files<S: AsRef<str>>(names: &[S]) -> World {
+        World::http().and_files(names)
     }
 
-    /// A world over http, with so many files of one byte in the directory `files`: `000`, `001` …
+    /// The same world, with more files that contain their own names.
+    pub fn and_files<S: AsRef<str>>(self, names: &[S]) -> World {
+        for name in names {
+            self.file(name.as_ref(), name.as_ref());
+        }
+        self
+    }
+
+    /// A world over http, with `count` files of one byte in the directory `files`: `000`, `001` …
     pub fn with_many(count: usize) -> World {
         let world = World::http();
         for n in 0..count {
@@ -140,13 +256,24 @@ impl World {
         self.stand_in.config_json_with(self.dir.path(), changes);
     }
 
+    /// Saves a token in the config that is as good as new, and sets other keys of the config, too.
+    /// The stand-in knows the token.
+    pub fn save_token(&self, token: &str, mut other_keys: Value) {
+        let now = UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
+        other_keys["access_token"] = token.into();
+        other_keys["create_time"] = json!(now);
+        other_keys["expires_in"] = json!(7200);
+        self.configure(other_keys);
+        self.stand_in.accept_token(token);
+    }
+
     pub fn config(&self) -> Value {
         let text = fs::read_to_string(self.path("config.json")).expect("a config");
         serde_json::from_str(&text).expect("a config that is JSON")
     }
 
-    /// The program with these arguments, about to run in the directory, with nothing of the
-    /// tester's own environment that could lead it elsewhere.
+    /// The program with these arguments, ready to run in the directory. It inherits nothing of the
+    /// tester's environment that could lead it elsewhere.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).current_dir(self.dir.path());
@@ -177,23 +304,23 @@ impl World {
         command
     }
 
-    /// Runs the program to its end, and checks what holds for every run: it tells no secret and
-    /// does not panic.
+    /// Runs the program to its end. Checks that it tells no secret and does not panic, as in every
+    /// run.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
         self.finish(self.command(arguments))
     }
 
-    /// The same for a command that a test has changed.
+    /// The same as `run`, for a command that a test has changed.
     pub fn finish(&self, command: Command) -> Ran {
         self.wait(spawn(command))
     }
 
-    /// Starts the program; `wait` then is the rest of `run`.
+    /// Starts the program. `wait` does the rest of what `run` does.
     pub fn start<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Child {
         spawn(self.command(arguments))
     }
 
-    /// The same for a program that runs already, its output piped.
+    /// The same as `run`, for a program that runs already with its outputs in pipes.
     pub fn wait(&self, mut child: Child) -> Ran {
         let started = Instant::now();
         let reader = |stream: Option<Box<dyn Read + Send>>| {
@@ -232,7 +359,7 @@ impl World {
         ran
     }
 
-    /// No secret, no panic, nothing in what the user sees that he would not see.
+    /// Checks that the output has no secret, no panic, and no character that nobody can see.
     fn check_discretion(&self, ran: &Ran) {
         let output = format!("{}{}", ran.stdout, ran.stderr);
         for secret in self.stand_in.secrets() {
@@ -243,7 +370,7 @@ impl World {
         }
         assert!(!output.contains("panicked"), "{output}");
         let unseen = output.chars().find(|&c| is_unseen(c));
-        assert_eq!(unseen, None, "it is raw in the output: {output:?}");
+        assert_eq!(unseen, None, "this is raw in the output: {output:?}");
     }
 
     /// The number of requests of a step so far.
@@ -256,13 +383,13 @@ impl World {
         self.stand_in.objects().into_keys().collect()
     }
 
-    /// Nothing was sent that a careful client would not send.
+    /// Checks that the program sent nothing that a careful client would not send.
     pub fn assert_proper(&self) {
         assert_eq!(self.stand_in.complaints(), [""; 0]);
     }
 
-    /// The program refused to begin: one sentence, which holds each of `words`, and nothing was
-    /// printed or sent.
+    /// Checks that the program refused to begin: it said one sentence, which contains each of
+    /// `words`, and it printed and sent nothing.
     pub fn assert_refused(&self, ran: &Ran, words: &[&str]) {
         ran.assert_failure(2, words);
         assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
@@ -270,6 +397,7 @@ impl World {
         assert_eq!((ran.stdout.as_str(), self.stand_in.connections()), ("", 0));
     }
 
+    /// The number of requests of all steps so far.
     pub fn requests(&self) -> usize {
         use stand_in::Step::{Download, Info, Link, Token, Upload};
         [Token, Info, Upload, Link, Download]
@@ -280,14 +408,14 @@ impl World {
 }
 
 impl Ran {
-    /// All well: exit status 0, and nothing on standard error but the summary.
+    /// Checks that all went well: exit status 0, and standard error has only the summary.
     pub fn assert_success(&self) -> &Ran {
         assert_eq!(self.status, Some(0), "{}", self.stderr);
         assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
         self
     }
 
-    /// Exit status `status`, and a standard error that holds each of `words`.
+    /// Checks the exit status, and that standard error contains each of `words`.
     pub fn assert_failure(&self, status: i32, words: &[&str]) -> &Ran {
         assert_eq!(self.status, Some(status), "{}", self.stderr);
         for word in words {
@@ -300,7 +428,8 @@ impl Ran {
         self
     }
 
-    /// It ended well or with a sentence; unless it never began, the summary counts all files.
+    /// Checks that the run ended well or with a sentence. Unless it never began, the summary must
+    /// count all files.
     pub fn assert_ended(&self, files: usize) {
         let sentence = self.stderr.lines().any(|line| line.starts_with("error: "));
         match self.status {
@@ -314,7 +443,8 @@ impl Ran {
         }
     }
 
-    /// How many files ended so, as the summary says: 5 in `5 uploaded (1.2 MiB), …`.
+    /// The number of files that the summary has for this word: 5 for `uploaded` in
+    /// `5 uploaded (1.2 MiB), …`.
     pub fn count(&self, ended: &str) -> usize {
         let before = self.summary().split(&format!(" {ended}")).next();
         let number = before.and_then(|before| before.rsplit(' ').next()?.parse().ok());
@@ -333,7 +463,7 @@ impl Ran {
             .collect()
     }
 
-    /// The summary up to the time that it took, which has one decimal.
+    /// The summary without the time at its end. Checks that the time has one decimal.
     pub fn counts(&self) -> &str {
         let (counts, time) = self
             .summary()
@@ -359,7 +489,8 @@ impl Ran {
     }
 }
 
-/// Checks the cases of a table, several at once as most of them wait, and names those that fail.
+/// Checks the cases of a table, and names the cases that fail. Checks 16 at once, as most of them
+/// only wait.
 pub fn side_by_side<T: Send>(
     cases: impl IntoIterator<Item = (String, T)>,
     check: impl Fn(T) + Sync,

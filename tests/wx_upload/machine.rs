@@ -1,7 +1,6 @@
 //! On the user's own machine: nothing is lost, given away or left hanging.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,7 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use stand_in::{Fault, SECRET, Step, When};
 
-use crate::harness::{MOST_KIB, PATIENCE, Ran, World, key, side_by_side, spawn};
+use crate::harness::{
+    MOST_KIB, PATIENCE, Ran, World, assert_takes, key, read_line, side_by_side, spawn, wait_until,
+};
 use crate::unix::{after, is_installed, is_root, make_fifo, set_mode, through};
 
 pub fn config_bytes(world: &World) -> Vec<u8> {
@@ -74,21 +75,29 @@ fn an_edit_that_is_made_while_the_config_is_saved_stays() {
         return;
     }
     let world = World::with_files(&["a.txt"]);
-    world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
-    // A slow disk: the new file is there for a second before it takes the place of the old one.
-    let slow = "strace -f -o /dev/null -e trace=fsync -e inject=fsync:delay_enter=1000000";
-    let slow: Vec<&str> = slow.split(' ').collect();
-    let child = spawn(through(&slow, &world.command(["a.txt"])));
-    assert!(world.stand_in.wait_for(Step::Token, 1, PATIENCE));
-    world.stand_in.open_gate();
-    let began = Instant::now();
-    while fs::read_dir(world.dir.path()).unwrap().count() < 3 {
-        assert!(began.elapsed() < PATIENCE, "it was not saved");
-        thread::sleep(Duration::from_millis(5));
-    }
+    let others = world.dir.path().join("others");
+    fs::create_dir(&others).unwrap();
+    // The run is stopped when it has written the new file, before that takes the place of the old
+    // one.
+    let stop = "strace -f -o /dev/null -e trace=fsync -e inject=fsync:signal=STOP:when=1";
+    let stop: Vec<&str> = stop.split(' ').collect();
+    let command = after("echo $$ >others/pid", &world.command(["a.txt"]));
+    let child = spawn(through(&stop, &command));
+    wait_until("the new file is there", || {
+        fs::read_dir(world.dir.path()).unwrap().count() == 4
+    });
     world.configure(json!({ "secret": "rotated" }));
     set_mode(&world.path("config.json"), 0o640);
+    // Again and again, as it may not have been stopped yet.
+    let go_on = "while kill -CONT $(cat others/pid); do sleep 0.02; done 2>/dev/null";
+    let mut going_on = Command::new("sh")
+        .args(["-c", go_on])
+        .current_dir(world.dir.path())
+        .spawn()
+        .unwrap();
     world.wait(child).assert_success();
+    going_on.wait().unwrap();
+    fs::remove_dir_all(&others).unwrap();
     assert_eq!(world.config()["secret"], "rotated");
     assert_eq!(
         world.config()["access_token"],
@@ -231,13 +240,10 @@ fn a_wait_for_another_run_is_told_and_ends_with_it() {
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments);
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut told = String::new();
-        stderr.read_line(&mut told).unwrap();
+        let told = read_line(child.stderr.as_mut().unwrap());
         assert!(told.starts_with("note: waiting for another run"), "{told}");
         assert_eq!(world.requests(), 0);
         drop(lock);
-        child.stderr = Some(stderr.into_inner());
         world.wait(child).assert_success(); // it was told once
     }
 }
@@ -246,9 +252,7 @@ fn a_wait_for_another_run_is_told_and_ends_with_it() {
 fn a_wait_for_one_run_after_the_other_is_told_once() {
     let (world, first) = world_with_locked("config.json");
     let mut child = world.start(["a.txt"]);
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut told = String::new();
-    stderr.read_line(&mut told).unwrap();
+    let told = read_line(child.stderr.as_mut().unwrap());
     assert!(told.starts_with("note: waiting for another run"), "{told}");
     // The first one replaces the config, and the second has the lock of the new one.
     fs::copy(world.path("config.json"), world.path("new")).unwrap();
@@ -258,7 +262,6 @@ fn a_wait_for_one_run_after_the_other_is_told_once() {
     drop(first);
     thread::sleep(Duration::from_millis(1500)); // it would be told after a second
     drop(second);
-    child.stderr = Some(stderr.into_inner());
     world.wait(child).assert_success();
 }
 
@@ -282,9 +285,10 @@ fn a_dry_run_waits_for_nobody() {
     world.file("manifest", "");
     let locks = ["config.json", "manifest"].map(|name| File::open(world.path(name)).unwrap());
     locks.iter().for_each(|lock| lock.lock().unwrap());
+    // It would wait for longer than a run may take here, and say so.
     let ran = world.run(["-n", "--manifest", "manifest", "a.txt"]);
     ran.assert_success();
-    assert!(ran.elapsed < Duration::from_secs(1), "{:?}", ran.elapsed);
+    drop(locks);
 }
 
 #[test]
@@ -549,16 +553,16 @@ fn a_tree_that_is_too_deep_is_not_descended() {
             break;
         }
     }
-    let ran = world.run(["-r", "dir"]);
-    ran.assert_failure(
-        1,
-        &[
+    assert_takes([0.0..5.0], || {
+        let ran = world.run(["-r", "dir"]);
+        let words = [
             "the cloud name is longer than 850 bytes",
             "1 uploaded",
             "1 failed",
-        ],
-    );
-    assert!(ran.elapsed < Duration::from_secs(5), "{:?}", ran.elapsed);
+        ];
+        ran.assert_failure(1, &words);
+        [ran.elapsed.as_secs_f64()]
+    });
 }
 
 // ---- Limits of the system, and hostile peers ----------------------------------------------------
@@ -626,13 +630,12 @@ fn what_a_server_sends_does_not_decide_about_memory() {
         ("long file_ids", Step::Info, Fault::edit(long_id)),
     ];
     for (what, step, fault) in faults {
-        let world = World::http();
-        for n in 0..500 {
-            world.file(format!("files/{n:03}"), "x");
-        }
+        let world = World::with_many(500);
         world.stand_in.fault(step, When::Always, fault);
-        let ran = world.run(["-j", "64", "--retries", "0", "files"]);
-        let peak = ran.peak_kib;
+        let run = || world.run(["-j", "64", "--retries", "0", "files"]).peak_kib;
+        // On a busy machine a short run can end before anybody has looked at its memory.
+        let mut peaks = std::iter::repeat_with(run).take(10);
+        let peak = peaks.find(|peak| *peak > 0).unwrap_or(0);
         assert!((1..=MOST_KIB).contains(&peak), "{what}: {peak} KiB");
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Ran, World, side_by_side};
+use crate::harness::{Gate, PATIENCE, Ran, World, file_id, key, side_by_side};
 #[cfg(unix)]
 use crate::unix::{after, make_fifo, through};
 use stand_in::{ENV, Fault, Request, StandIn, Step, When, file_id_of};
@@ -65,6 +65,13 @@ fn uploaded_since(world: &World, before: usize) -> Vec<String> {
         .skip(before)
         .filter_map(|request| request.key)
         .collect()
+}
+
+/// The number of files in each call for links, without the first `before` calls.
+fn sizes_of_link_calls(world: &World, before: usize) -> Vec<usize> {
+    let calls = world.stand_in.requests(Step::Link).split_off(before);
+    let size = |call: &Request| call.json()["file_list"].as_array().unwrap().len();
+    calls.iter().map(size).collect()
 }
 
 /// The program sent the files with these keys in this run, and no other.
@@ -232,7 +239,7 @@ fn a_file_that_is_written_to_while_it_is_sent_is_sent_again() {
 // ---- What is sent again, and what is not --------------------------------------------------------
 
 #[test]
-fn a_second_run_sends_nothing_and_asks_for_links_together_and_prints_as_usual() {
+fn a_second_run_sends_nothing_and_prints_as_usual() {
     let world = world(120);
     let first = run(&world);
     let (infos, uploads, links) = (
@@ -241,11 +248,6 @@ fn a_second_run_sends_nothing_and_asks_for_links_together_and_prints_as_usual() 
         world.count(Step::Link),
     );
     let before = manifest(&world);
-    world.stand_in.fault(
-        Step::Link,
-        When::Always,
-        Fault::Delay(Duration::from_millis(50)),
-    );
     let second = run(&world);
     assert_eq!(
         second.assert_success().counts(),
@@ -265,21 +267,11 @@ fn a_second_run_sends_nothing_and_asks_for_links_together_and_prints_as_usual() 
         (world.count(Step::Info), world.count(Step::Upload)),
         (infos, uploads)
     );
-    let asked: Vec<_> = world
-        .stand_in
-        .requests(Step::Link)
-        .into_iter()
-        .skip(links)
-        .collect();
-    let sizes: Vec<_> = asked
-        .iter()
-        .map(|request| request.json()["file_list"].as_array().unwrap().len())
-        .collect();
+    let sizes = sizes_of_link_calls(&world, links);
     assert!(
         sizes.iter().all(|size| *size <= 50) && sizes.iter().sum::<usize>() == 240,
         "{sizes:?}"
     );
-    assert!(sizes.len() <= 12, "not together: {sizes:?}");
     assert_eq!(manifest(&world), before);
     world.assert_proper();
 }
@@ -541,16 +533,21 @@ fn what_is_gone_from_the_cloud_and_from_the_disk_or_refused_fails_alone() {
 // ---- Uploads and links side by side -------------------------------------------------------------
 
 #[test]
-fn what_is_new_is_sent_while_links_are_asked_for_what_is_known() {
+fn a_new_file_is_sent_while_links_of_known_files_are_asked_for_together() {
     let world = world(120);
     run(&world).assert_success();
     world.file("files/120", "new");
+    let links = world.count(Step::Link);
     world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
-    let child = start(&world, &["files"]);
+    let child = start(&world, &["-j", "1", "files"]);
+    // The new file comes last, so by then all known files are waiting for their links.
     let was_sent = world.stand_in.wait_for(Step::Upload, 121, PATIENCE);
     world.stand_in.open_gate();
     assert!(was_sent);
     let ran = world.wait(child);
+    let sizes = sizes_of_link_calls(&world, links);
+    assert!(sizes.len() <= 4, "not together: {sizes:?}");
+    assert_eq!(sizes.iter().sum::<usize>(), 121);
     assert_eq!(
         ran.assert_success().counts(),
         "1 uploaded (3 B), 0 failed, 120 skipped, 0 not attempted"
@@ -562,20 +559,34 @@ fn what_is_new_is_sent_while_links_are_asked_for_what_is_known() {
 fn the_link_that_is_printed_first_is_asked_for_first() {
     let world = world(300);
     run(&world).assert_success();
-    world.file("files/000", "new");
-    let before = world.count(Step::Link);
-    world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
-    let child = start(&world, &["files"]);
-    assert!(world.stand_in.wait_for(Step::Upload, 301, PATIENCE));
-    world.stand_in.clear_faults();
-    world.stand_in.open_gate();
+    for changed in ["000", "300", "301"] {
+        world.file(format!("files/{changed}"), "new");
+    }
+    let (infos, links) = (world.count(Step::Info), world.count(Step::Link));
+    let [first_file, last_files, all_links] = [(); 3].map(|()| Gate::default());
+    let gates = [
+        (Step::Info, key("000"), &first_file),
+        (Step::Info, key("300"), &last_files),
+        (Step::Info, key("301"), &last_files),
+        (Step::Link, When::Always, &all_links),
+    ];
+    for (step, when, gate) in gates {
+        world.stand_in.fault(step, when, gate.hold());
+    }
+    let child = start(&world, &["-j", "2", "files"]);
+    // One thread waits with the first file. The other has passed all known files and waits with
+    // the first of the last files. The first call for links is on its way, for known files.
+    assert!(world.stand_in.wait_for(Step::Info, infos + 2, PATIENCE));
+    assert!(world.stand_in.wait_for(Step::Link, links + 1, PATIENCE));
+    first_file.open();
+    // The thread with the first file has sent it, and now waits with the very last file.
+    assert!(world.stand_in.wait_for(Step::Info, infos + 3, PATIENCE));
+    all_links.open();
+    last_files.open();
     world.wait(child).assert_success();
-    let calls = world.stand_in.requests(Step::Link).split_off(before);
-    let asks = |call: &Request| call.json()["file_list"][0]["fileid"] == file_id_of("temp3/000");
-    assert!(
-        calls.iter().position(asks).is_some_and(|call| call <= 2),
-        "after all that is known"
-    );
+    let calls = world.stand_in.requests(Step::Link).split_off(links);
+    let asks = |call: &Request| call.json()["file_list"][0]["fileid"] == file_id("000");
+    assert_eq!(calls.iter().position(asks), Some(1));
 }
 
 #[test]
@@ -583,6 +594,7 @@ fn when_the_links_stop_the_run_no_more_are_asked_for_what_was_uploaded() {
     let world = world(200);
     world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
     let child = start(&world, &["files"]);
+    assert!(world.stand_in.wait_for(Step::Link, 1, PATIENCE));
     assert!(world.stand_in.wait_for(Step::Upload, 200, PATIENCE));
     world.stand_in.clear_faults();
     world
@@ -767,13 +779,13 @@ fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
     make_fifo(&world.path("fifo"));
     File::create(world.path("film"))
         .unwrap()
-        .set_len(4 << 30)
+        .set_len(1 << 40)
         .unwrap();
     side_by_side(
         ["fifo", "film", "/dev/zero"].map(|path| (path.to_owned(), path)),
         |path| {
             let command = world.command(["--manifest", path, "files"]);
-            let command = after("ulimit -v 1000000", &through(&["timeout", "3"], &command));
+            let command = after("ulimit -v 1000000", &through(&["timeout", "30"], &command));
             world.assert_refused(&world.finish(command), &[path]);
         },
     );
@@ -915,13 +927,11 @@ fn a_line_that_is_torn_while_a_run_goes_on_swallows_no_other() {
 fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
     const FILES: usize = 120;
     const JOBS: usize = 4;
-    const KILLS: [usize; 4] = [10, 30, 60, 20];
+    /// After how many uploads of its own each run is killed, and how many more get through if the
+    /// kill comes late.
+    const KILLS: [usize; 4] = [10, 20, 30, 15];
+    const LATE: usize = 10;
     let world = world(FILES);
-    world.stand_in.fault(
-        Step::Upload,
-        When::Always,
-        Fault::Delay(Duration::from_millis(2)),
-    );
     let mut again = 0;
     for uploads in KILLS {
         let (known, before) = if again == 0 {
@@ -929,6 +939,21 @@ fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
         } else {
             (recorded_whole(&world), again)
         };
+        let served = Mutex::new(0);
+        let get_stuck = move |_: &Request| {
+            let mut served = served.lock().unwrap();
+            *served += 1;
+            let is_stuck = *served > uploads + LATE;
+            Some(if is_stuck {
+                Fault::Silence
+            } else {
+                Fault::Delay(Duration::from_millis(2))
+            })
+        };
+        world.stand_in.clear_faults();
+        world
+            .stand_in
+            .fault(Step::Upload, When::Always, Fault::custom(get_stuck));
         let mut child = start(&world, &["-j", &JOBS.to_string(), "files"]);
         assert!(
             world
@@ -942,6 +967,7 @@ fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
         assert_eq!(sent.intersection(&known).count(), 0, "{sent:?}");
         again = world.count(Step::Upload);
     }
+    world.stand_in.clear_faults();
     let (known, before) = (recorded_whole(&world), world.count(Step::Upload));
     assert!((1..FILES).contains(&known.len()), "{}", known.len());
     let ran = run(&world);

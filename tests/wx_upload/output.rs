@@ -1,15 +1,17 @@
 //! What the user sees: the four formats, errors, the summary, and when.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, PipeWriter};
+use std::io::{self, BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, World, file_id, key};
+use crate::harness::{
+    Gate, PATIENCE, Ran, Streams, World, file_id, key, read_line, spawn_with, wait_until,
+};
 use stand_in::{Fault, Step, When};
 
 /// A reply for a link whose entry for `name` is changed.
@@ -23,13 +25,17 @@ fn edit_link(name: &str, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> F
     })
 }
 
-/// Waits for what the program will bring about.
-fn wait_until(what: &str, happened: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !happened() {
-        assert!(started.elapsed() < PATIENCE, "never: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
+/// Whether the program has asked for the link of this file.
+fn is_link_asked_for(world: &World, name: &str) -> bool {
+    let calls = world.stand_in.requests(Step::Link);
+    let file_id = file_id(name);
+    calls.iter().any(|call| {
+        let files = call.json()["file_list"].as_array().cloned();
+        files
+            .unwrap_or_default()
+            .iter()
+            .any(|file| file["fileid"] == *file_id)
+    })
 }
 
 // ---- The formats --------------------------------------------------------------------------------
@@ -195,12 +201,7 @@ fn markdown_encodes_what_would_end_a_link() {
 fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
     let world = World::with_files(&["dir/a", "dir/b", "dir/c", "dir/d"]);
     world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
-    let mut command = world.command(["dir", "-j", "3"]);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = world.start(["dir", "-j", "3"]);
     let (send, lines) = mpsc::channel();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let reader = thread::spawn(move || {
@@ -213,17 +214,10 @@ fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
         .expect("the first line while the second file is under way");
     assert!(first.starts_with("a\t"), "{first}");
     // The files after it are done, too, with their links, and have to wait.
-    wait_until("the links of c and d", || {
-        let asked: Vec<_> = world
-            .stand_in
-            .requests(Step::Link)
+    wait_until("the links of c and d are asked for", || {
+        ["c", "d"]
             .iter()
-            .map(|request| request.json())
-            .collect();
-        let asked = Value::from(asked).to_string();
-        [file_id("c"), file_id("d")]
-            .iter()
-            .all(|file_id| asked.contains(file_id))
+            .all(|name| is_link_asked_for(&world, name))
     });
     assert_eq!(
         lines.recv_timeout(Duration::from_millis(100)),
@@ -247,14 +241,18 @@ fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
 fn results_are_in_input_order_when_uploads_finish_in_reverse() {
     let names = ["a", "b", "c", "d", "e"];
     let world = World::with_files(&names);
-    for (name, delay) in names.into_iter().zip([200, 150, 100, 50, 0]) {
-        world.stand_in.fault(
-            Step::Upload,
-            key(name),
-            Fault::Delay(Duration::from_millis(delay)),
-        );
+    let gates = names.map(|name| (name, Gate::default()));
+    for (name, gate) in &gates {
+        world.stand_in.fault(Step::Info, key(name), gate.hold());
     }
-    let ran = world.run(["-f", "json"].iter().chain(&names));
+    let child = world.start(["-f", "json"].iter().chain(&names));
+    for (name, gate) in gates.iter().rev() {
+        gate.open();
+        wait_until("the next link is asked for", || {
+            is_link_asked_for(&world, name)
+        });
+    }
+    let ran = world.wait(child);
     let printed: Vec<_> = ran
         .assert_success()
         .json()
@@ -357,16 +355,7 @@ fn a_failed_file_is_named_with_its_stage_and_the_others_go_on() {
             ran.stderr
         );
         assert_eq!(world.keys().contains(&"temp3/b.txt".into()), uploaded);
-        let asked: Vec<_> = world
-            .stand_in
-            .requests(Step::Link)
-            .iter()
-            .map(|request| request.json())
-            .collect();
-        assert_eq!(
-            Value::from(asked).to_string().contains(&file_id("b.txt")),
-            uploaded
-        );
+        assert_eq!(is_link_asked_for(&world, "b.txt"), uploaded);
         world.assert_proper();
     }
 }
@@ -549,22 +538,25 @@ fn a_name_that_turns_the_direction_of_writing_is_shown_escaped() {
 // ---- Outputs that cannot be written -------------------------------------------------------------
 
 /// A pipe that nobody reads.
-fn closed_pipe() -> PipeWriter {
+fn closed_pipe() -> Stdio {
     let (_, writer) = io::pipe().unwrap();
-    writer
+    writer.into()
+}
+
+/// Runs the program with this standard output.
+fn run_into(stdout: Stdio, world: &World, arguments: &[&str]) -> Ran {
+    let streams = Streams {
+        stdout,
+        ..Streams::piped()
+    };
+    world.wait(spawn_with(streams, world.command(arguments)))
 }
 
 #[test]
 fn a_standard_output_that_is_closed_ends_the_run_with_a_sentence() {
     for arguments in [["dir", "-j1"], ["dir", "-n"]] {
         let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
-        let child = world
-            .command(arguments)
-            .stdout(closed_pipe())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let ran = world.wait(child);
+        let ran = run_into(closed_pipe(), &world, &arguments);
         ran.assert_failure(1, &["error: ", "standard output"]);
         if arguments[1] == "-j1" {
             // What went up is not lost.
@@ -578,16 +570,8 @@ fn a_standard_output_that_is_closed_ends_the_run_with_a_sentence() {
 fn a_reader_that_takes_one_line_only_ends_the_run_with_a_sentence() {
     let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
     world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
-    let mut command = world.command(["dir", "-j1"]);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    let mut child = world.start(["dir", "-j1"]);
+    let line = read_line(&mut child.stdout.take().unwrap());
     assert!(line.starts_with("a\t"), "{line}");
     world.stand_in.open_gate();
     let ran = world.wait(child);
@@ -598,24 +582,16 @@ fn a_reader_that_takes_one_line_only_ends_the_run_with_a_sentence() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_standard_output_that_is_full_ends_the_run_with_a_sentence() {
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     for arguments in [["dir", "-j1"], ["dir", "-n"]] {
         let world = World::with_files(&["dir/a", "dir/b"]);
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut command = world.command(arguments);
-        let child = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
-        world
-            .wait(child)
-            .assert_failure(1, &["error: ", "standard output"]);
+        let ran = run_into(full(), &world, &arguments);
+        ran.assert_failure(1, &["error: ", "standard output"]);
     }
-    let world = World::http();
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let child = world
-        .command(["--help"])
-        .stdout(full)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    assert_eq!(world.wait(child).status, Some(1));
+    assert_eq!(
+        run_into(full(), &World::http(), &["--help"]).status,
+        Some(1)
+    );
 }
 
 #[test]
@@ -624,13 +600,7 @@ fn a_failed_file_whose_line_cannot_be_printed_is_not_called_uploaded() {
     world
         .stand_in
         .fault(Step::Info, When::Always, Fault::Errcode(40097));
-    let mut command = world.command(["a.txt", "-f", "json"]);
-    let child = command
-        .stdout(closed_pipe())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let ran = world.wait(child);
+    let ran = run_into(closed_pipe(), &world, &["a.txt", "-f", "json"]);
     ran.assert_failure(
         1,
         &["error: a.txt: 获取文件上传链接失败: ", "standard output"],
@@ -644,13 +614,7 @@ fn an_uploaded_file_whose_failure_cannot_be_printed_still_has_its_file_id_named(
     world
         .stand_in
         .fault(Step::Link, When::Always, Fault::Errcode(40097));
-    let mut command = world.command(["a.txt", "-f", "json"]);
-    let child = command
-        .stdout(closed_pipe())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let ran = world.wait(child);
+    let ran = run_into(closed_pipe(), &world, &["a.txt", "-f", "json"]);
     ran.assert_failure(1, &["error: a.txt: 获取下载链接失败: ", "standard output"]);
     for line in ran
         .stderr
@@ -668,13 +632,11 @@ fn a_standard_error_that_is_closed_changes_nothing() {
     world
         .stand_in
         .fault(Step::Info, key("a"), Fault::Errcode(40097));
-    let child = world
-        .command(["dir"])
-        .stdout(Stdio::piped())
-        .stderr(closed_pipe())
-        .spawn()
-        .unwrap();
-    let ran = world.wait(child);
+    let streams = Streams {
+        stderr: closed_pipe(),
+        ..Streams::piped()
+    };
+    let ran = world.wait(spawn_with(streams, world.command(["dir"])));
     assert_eq!((ran.status, ran.lines().len()), (Some(1), 1));
     assert_eq!(world.keys(), ["temp3/b"]);
 }

@@ -7,14 +7,16 @@ use std::net::TcpListener;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Once;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 #[cfg(target_os = "linux")]
 use socket2::{Domain, Socket, Type};
 use stand_in::{Fault, Request, Step, When};
 
-use crate::harness::{World, key, side_by_side};
+#[cfg(target_os = "linux")]
+use crate::harness::wait_until;
+use crate::harness::{World, assert_takes, key, side_by_side};
 #[cfg(target_os = "linux")]
 use crate::unix::{after, is_root, skipped, through};
 
@@ -177,30 +179,23 @@ fn text_that_begins_as_utf8_is_stored_with_its_charset() {
     }
 }
 
-/// A saved token, so that the first request is one for a file.
-fn with_token(world: &World, api_base: &str) {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    world.stand_in.accept_token("the-token");
-    world.configure(json!({
-        "access_token": "the-token", "create_time": now, "expires_in": 7200, "api_base": api_base,
-    }));
-}
-
 #[test]
 fn a_dead_network_is_told_once() {
     let cases = ["8", "64"].map(|jobs| (jobs.to_owned(), jobs));
     side_by_side(cases, |jobs| {
         let world = World::with_many(1000);
-        with_token(&world, "http://127.0.0.1:1");
-        let ran = world.run(["-j", jobs, "files"]);
-        let words = [
-            "error: 获取文件上传链接失败: 127.0.0.1: ",
-            "; the first 8 files all failed alike; the run was stopped\n",
-            "0 uploaded",
-        ];
-        ran.assert_failure(1, &words);
-        assert!(ran.stderr.lines().count() <= 10, "{}", ran.stderr);
-        assert!(ran.elapsed < Duration::from_secs(15), "{:?}", ran.elapsed);
+        world.save_token("the-token", json!({ "api_base": "http://127.0.0.1:1" }));
+        assert_takes([0.0..15.0], || {
+            let ran = world.run(["-j", jobs, "files"]);
+            let words = [
+                "error: 获取文件上传链接失败: 127.0.0.1: ",
+                "; the first 8 files all failed alike; the run was stopped\n",
+                "0 uploaded",
+            ];
+            ran.assert_failure(1, &words);
+            assert!(ran.stderr.lines().count() <= 10, "{}", ran.stderr);
+            [ran.elapsed.as_secs_f64()]
+        });
     });
 }
 
@@ -209,12 +204,14 @@ fn a_dead_network_is_told_once_also_where_only_links_are_asked_for() {
     let world = World::with_many(1000);
     let arguments = ["--manifest", "sent.jsonl", "files"];
     world.run(arguments).assert_success();
-    with_token(&world, "http://127.0.0.1:1");
-    let ran = world.run(arguments);
-    let counts = "0 uploaded (0 B), 0 failed, 0 skipped, 1000 not attempted";
-    ran.assert_failure(1, &["error: 获取下载链接失败: 127.0.0.1: ", counts]);
-    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-    assert!(ran.elapsed < Duration::from_secs(15), "{:?}", ran.elapsed);
+    world.save_token("the-token", json!({ "api_base": "http://127.0.0.1:1" }));
+    assert_takes([0.0..15.0], || {
+        let ran = world.run(arguments);
+        let counts = "0 uploaded (0 B), 0 failed, 0 skipped, 1000 not attempted";
+        ran.assert_failure(1, &["error: 获取下载链接失败: 127.0.0.1: ", counts]);
+        assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+        [ran.elapsed.as_secs_f64()]
+    });
 }
 
 #[test]
@@ -308,7 +305,7 @@ fn proxy(
 
 fn run_through(url: &str, files: usize, arguments: &[&str]) -> crate::harness::Ran {
     let world = World::with_many(files);
-    with_token(&world, "https://localhost:1");
+    world.save_token("the-token", json!({ "api_base": "https://localhost:1" }));
     let mut command = world.command(arguments);
     command.env("https_proxy", url);
     world.finish(command)
@@ -380,9 +377,11 @@ fn a_proxys_reply_that_drips_ends_with_the_time_for_connecting() {
             thread::sleep(Duration::from_secs(1));
         }
     });
-    let ran = run_through(&url, 1, &["--retries", "0", "files"]);
-    ran.assert_failure(1, &["through the proxy ", "no connection within 10 s"]);
-    assert!(ran.elapsed < Duration::from_secs(20), "{:?}", ran.elapsed);
+    assert_takes([9.5..20.0], || {
+        let ran = run_through(&url, 1, &["--retries", "0", "files"]);
+        ran.assert_failure(1, &["through the proxy ", "no connection within 10 s"]);
+        [ran.elapsed.as_secs_f64()]
+    });
 }
 
 #[test]
@@ -402,7 +401,7 @@ fn small_letters_win_among_the_proxy_variables() {
     ];
     for (n, variables) in cases.into_iter().enumerate() {
         let world = World::with_many(1);
-        with_token(&world, "https://localhost:1");
+        world.save_token("the-token", json!({ "api_base": "https://localhost:1" }));
         let mut command = world.command(["files"]);
         command.envs(variables.iter().copied());
         world.finish(command).assert_failure(1, &["HTTP 403"]);
@@ -410,20 +409,20 @@ fn small_letters_win_among_the_proxy_variables() {
     }
 }
 
-/// How many bytes the program has read at its end, of files above all.
+/// Waits for the end of the program and returns how many bytes it has read, most of them from files.
 #[cfg(target_os = "linux")]
 fn bytes_read(mut child: std::process::Child) -> u64 {
-    let io = format!("/proc/{}/io", child.id());
-    let started = Instant::now();
-    let mut most = 0;
-    while child.try_wait().unwrap().is_none() {
-        assert!(started.elapsed() < Duration::from_secs(60), "it hangs");
-        let text = std::fs::read_to_string(&io).unwrap_or_default();
-        let read = text.lines().find_map(|line| line.strip_prefix("rchar: "));
-        most = most.max(read.and_then(|read| read.parse().ok()).unwrap_or(0));
-        thread::sleep(Duration::from_millis(1));
-    }
-    most
+    let of_process =
+        |name| std::fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    // A process that has ended, and that nobody has waited for, still tells what it did.
+    wait_until("the program ends", || {
+        of_process("status").contains("State:\tZ")
+    });
+    let io = of_process("io");
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    let read = read.expect("a line with this number").parse().unwrap();
+    child.wait().unwrap();
+    read
 }
 
 #[cfg(target_os = "linux")]
@@ -484,14 +483,18 @@ fn a_first_address_that_hangs_costs_two_seconds() {
         return skipped("IPv6");
     };
     world.file("hosts", "::1 localhost\n127.0.0.1 localhost\n");
-    with_token(&world, &format!("http://localhost:{port}"));
+    world.save_token(
+        "the-token",
+        json!({ "api_base": &format!("http://localhost:{port}") }),
+    );
     let command = world.command(["--retries", "0", "a.txt"]);
-    let own_hosts = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";
-    let command = through(&["unshare", "-m", "sh", "-c", own_hosts], &command);
-    let ran = world.finish(command);
-    ran.assert_success();
-    let seconds = ran.elapsed.as_secs_f64();
-    assert!((2.0..8.0).contains(&seconds), "{seconds}");
+    let mount = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";
+    let own_hosts = ["unshare", "-m", "sh", "-c", mount];
+    assert_takes([2.0..8.0], || {
+        let ran = world.finish(through(&own_hosts, &command));
+        ran.assert_success();
+        [ran.elapsed.as_secs_f64()]
+    });
 }
 
 #[cfg(target_os = "linux")]

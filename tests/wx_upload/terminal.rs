@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{MasterPty, PtySize, native_pty_system};
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, World, key, side_by_side};
+use crate::harness::{PATIENCE, Streams, World, key, side_by_side, spawn_with};
 use stand_in::{Fault, Step, When};
 
 const MIB: usize = 1 << 20;
@@ -69,6 +69,13 @@ impl Screen {
     }
 }
 
+/// What is on the screen at one moment.
+struct View {
+    lines: Vec<String>,
+    /// How many rows the lines take.
+    rows: usize,
+}
+
 /// What was there when the program had ended.
 struct Seen {
     status: Option<i32>,
@@ -124,30 +131,39 @@ impl Terminal {
 
     /// Starts the program with its three streams on the terminal, except those that a test has
     /// piped.
-    fn start(&mut self, mut command: Command, piped: &[Piped]) {
-        command
-            .stdin(self.stream())
-            .stdout(self.stream())
-            .stderr(self.stream());
+    fn start(&mut self, command: Command, piped: &[Piped]) {
+        let mut streams = Streams {
+            stdin: self.stream(),
+            stdout: self.stream(),
+            stderr: self.stream(),
+        };
         for stream in piped {
             match stream {
-                Piped::Stdout => command.stdout(Stdio::piped()),
-                Piped::Stderr => command.stderr(Stdio::piped()),
+                Piped::Stdout => streams.stdout = Streams::piped().stdout,
+                Piped::Stderr => streams.stderr = Streams::piped().stderr,
             };
         }
-        self.child = Some(command.spawn().expect("the program starts"));
+        self.child = Some(spawn_with(streams, command));
     }
 
-    /// Waits until the screen is as `condition` wants it, and fails if it never is.
-    fn wait_for(&self, what: &str, condition: impl Fn(&Screen) -> bool) {
+    /// Waits until the screen meets `condition`, and fails if it never does. Returns what was on the
+    /// screen at that moment: a moment later the program may be in the middle of drawing.
+    fn wait_for(&self, what: &str, condition: impl Fn(&Screen) -> bool) -> View {
         let started = Instant::now();
-        while !condition(&self.screen.lock().unwrap()) {
-            let lines = || self.screen.lock().unwrap().lines().join("\n");
+        loop {
+            let screen = self.screen.lock().unwrap();
+            if condition(&screen) {
+                return View {
+                    lines: screen.lines(),
+                    rows: screen.rows(),
+                };
+            }
             assert!(
                 started.elapsed() < PATIENCE,
                 "never on the screen: {what}; but:\n{}",
-                lines()
+                screen.lines().join("\n")
             );
+            drop(screen);
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -291,13 +307,12 @@ fn before_a_byte_is_sent_no_time_is_promised() {
     world.stand_in.fault(Step::Info, When::Always, Fault::Hold);
     let mut terminal = Terminal::new(24, 80);
     terminal.start(command(&world, &[]), &[]);
-    terminal.wait_for("progress", |screen| {
+    let View { lines, .. } = terminal.wait_for("progress", |screen| {
         screen
             .lines()
             .last()
             .is_some_and(|line| line.contains("0/1 files"))
     });
-    let lines = terminal.screen.lock().unwrap().lines();
     assert!(!lines[0].contains("left"), "{lines:?}");
     world.stand_in.open_gate();
     terminal.finish(&world);
@@ -438,16 +453,17 @@ fn a_narrow_window_shows_every_line_whole_and_the_progress_in_one_row() {
             let error = "error:files/2:上传文件失败:HTTP400";
             let is_right =
                 |lines: &[String]| lines[0] == url(&world, 1) && lines[1].starts_with(error);
-            terminal.wait_for("a result, an error and the progress", |screen| {
-                let lines = dense(&screen.lines());
-                lines.len() == 3 && is_right(&lines) && lines[2].starts_with("2/4files")
-            });
+            let View { rows, .. } =
+                terminal.wait_for("a result, an error and the progress", |screen| {
+                    let lines = dense(&screen.lines());
+                    lines.len() == 3 && is_right(&lines) && lines[2].starts_with("2/4files")
+                });
             // It is redrawn where it is: not below itself, as it would be if it had wrapped.
-            let rows = terminal.screen.lock().unwrap().rows();
             let drawn = |screen: &Screen| screen.raw.iter().filter(|&&byte| byte == b'\r').count();
             let before = drawn(&terminal.screen.lock().unwrap());
-            terminal.wait_for("more progress", |screen| drawn(screen) > before + 2);
-            assert_eq!(terminal.screen.lock().unwrap().rows(), rows);
+            terminal.wait_for("more progress, in the same rows", |screen| {
+                drawn(screen) > before + 2 && screen.rows() == rows
+            });
             world.stand_in.open_gate();
             let seen = terminal.finish(&world);
             assert_eq!(seen.status, Some(1));
@@ -635,7 +651,7 @@ fn no_escape_sequence_gets_into_a_pipe_on_either_side() {
             Piped::Stderr => {
                 terminal.wait_for("a result", |screen| screen.lines() == [url(&world, 1)])
             }
-        }
+        };
         world.stand_in.open_gate();
         let seen = terminal.finish(&world);
         // Escape sequences are among what the harness finds in no run's output.
