@@ -116,16 +116,16 @@ impl Manifest<'_> {
         let mut has_upload = false;
         while lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
             let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
-            has_upload |= entry["key"].is_string() && entry["file_id"].is_string();
-            if !line.ends_with(b"\n") {
+            let is_upload = entry["key"].is_string() && entry["file_id"].is_string();
+            has_upload |= is_upload;
+            if !line.ends_with(b"\n") && !is_upload {
                 let ends_the_file = whole + line.len() as u64 == size;
                 let is_torn_upload = entry.is_null() && begins_like_an_upload(&line);
                 let is_manifest = has_upload || (whole == 0 && is_torn_upload);
-                return if ends_the_file && is_manifest {
-                    Ok(whole)
-                } else {
-                    Err(not_a_manifest())
-                };
+                if ends_the_file && is_manifest {
+                    return Ok(whole); // without the torn line
+                }
+                return Err(not_a_manifest());
             }
             whole += line.len() as u64;
             line.clear();

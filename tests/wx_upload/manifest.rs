@@ -653,8 +653,8 @@ fn a_last_line_torn_at_any_byte_is_ignored_and_repaired() {
     // What is cut within the first bytes of the first line is hard to tell from something else, and
     // so has its own test.
     let after_another =
-        (0..last.len()).map(|cut| (first.as_str(), cut, ["files/000", "files/001"].as_slice()));
-    let alone = ["{\"key\"".len(), 40, last.len() - 2, last.len() - 1]
+        (0..last.len() - 1).map(|cut| (first.as_str(), cut, ["files/000", "files/001"].as_slice()));
+    let alone = ["{\"key\"".len(), 40, last.len() - 3, last.len() - 2]
         .map(|cut| ("", cut, ["files/001"].as_slice()));
     let cases = after_another.chain(alone).enumerate();
     side_by_side(
@@ -686,6 +686,17 @@ fn a_last_line_torn_at_any_byte_is_ignored_and_repaired() {
         .filter_map(|request| request.key);
     let of_first = uploads.filter(|key| key == "temp3/000").count();
     assert_eq!(of_first, 1, "the first line was whole");
+}
+
+#[test]
+fn a_complete_last_line_without_a_newline_stays_and_counts() {
+    let world = world(2);
+    world.run(["--manifest", MANIFEST, "files/000"]);
+    let line = manifest(&world);
+    world.file(MANIFEST, line.trim_end());
+    assert_sends(&world, &["temp3/001"]);
+    assert_eq!(manifest(&world).lines().next(), Some(line.trim_end()));
+    assert_eq!(entries(&world).len(), 2);
 }
 
 /// The very first line of a manifest can be torn, too.
