@@ -688,7 +688,8 @@ fn an_upload_states_its_exact_length_whatever_the_size() {
         .for_each(|&size| drop(world.file(format!("dir/{size}"), vec![b'-'; size])));
     world.run(["dir"]).assert_success();
     let uploads = world.stand_in.requests(Step::Upload);
-    assert_eq!(uploads.len(), sizes.len());
+    let keys: Vec<_> = uploads.iter().map(|upload| &upload.key).collect();
+    assert_eq!(uploads.len(), sizes.len(), "{keys:?}");
     for upload in uploads {
         let size: u64 = upload
             .key
