@@ -917,6 +917,21 @@ fn two_runs_on_one_manifest_at_once_do_not_spoil_it() {
     }
 }
 
+#[test]
+fn a_run_locks_the_manifest_only_while_it_reads_or_writes() {
+    let world = world(2);
+    world.stand_in.fault(Step::Upload, key("001"), Fault::Hold);
+    let first = start(&world, &["-j", "1", "files"]);
+    assert!(world.stand_in.wait_for(Step::Upload, 2, PATIENCE));
+    // The first run has recorded one file and is not at its end. Another run does not wait for it.
+    let ran = world.run(["--manifest", MANIFEST, "-t", "other", "files"]);
+    ran.assert_success();
+    assert_eq!(entries(&world).len(), 3);
+    world.stand_in.open_gate();
+    world.wait(first).assert_success();
+    assert_eq!(entries(&world).len(), 4);
+}
+
 /// Another run's line may have been torn meanwhile: it was killed, or the disk was full for a
 /// moment.
 #[test]

@@ -18,7 +18,7 @@ use stand_in::{Fault, Request, Step, When};
 use crate::harness::wait_until;
 use crate::harness::{World, assert_takes, key, side_by_side};
 #[cfg(target_os = "linux")]
-use crate::unix::{after, is_root, skipped, through};
+use crate::unix::{after, is_installed, is_root, skipped, through};
 
 const BUCKET_PATH: &str = "/cos/7072-prod-1g2h3j4k5l-1300000000/temp3/";
 
@@ -385,6 +385,14 @@ fn a_proxys_reply_that_drips_ends_with_the_time_for_connecting() {
 }
 
 #[test]
+fn the_time_for_connecting_is_no_limit_for_a_reply() {
+    let world = World::with_many(1);
+    let late = Fault::Delay(Duration::from_secs(11)); // connecting may take 10 s
+    world.stand_in.fault(Step::Info, When::Always, late);
+    world.run(["--retries", "0", "files"]).assert_success();
+}
+
+#[test]
 fn small_letters_win_among_the_proxy_variables() {
     let (good, asked) = proxy(|client| {
         client.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").ok();
@@ -446,6 +454,24 @@ fn what_is_sent_on_a_broken_connection_is_not_even_read() {
             );
         },
     );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn listening_for_an_early_refusal_takes_few_system_calls() {
+    if !is_installed("strace") {
+        return;
+    }
+    let world = World::http();
+    world.file("large.bin", vec![7; 32 << 20]);
+    let trace = "strace --seccomp-bpf -f -o calls -e trace=recvfrom";
+    let trace: Vec<&str> = trace.split(' ').collect();
+    let ran = world.finish(through(&trace, &world.command(["large.bin"])));
+    ran.assert_success();
+    // After 64 KiB, twice as many, and so on, and then after each MiB: 36 times, and for replies.
+    let calls = std::fs::read_to_string(world.path("calls")).unwrap();
+    let reads = calls.matches("recvfrom(").count();
+    assert!((36..100).contains(&reads), "{reads}");
 }
 
 /// A listener whose queue is full: who connects to it now hangs.

@@ -82,6 +82,42 @@ fn a_token_that_another_user_of_the_account_kills_is_renewed() {
 }
 
 #[test]
+fn a_late_refusal_of_the_old_token_does_not_count_against_the_new_one() {
+    let world = World::with_many(2);
+    world.save_token("old-token", json!({}));
+    let refuse = |reply: &mut Value| {
+        *reply = json!({ "errcode": 40001, "errmsg": "invalid credential" });
+    };
+    let [first_refusal, late_refusal, new_token] = [(); 3].map(|()| Gate::default());
+    let refused_first = first_refusal.hold_and(refuse);
+    let refused_late = late_refusal.hold_and(refuse);
+    let held = new_token.hold();
+    let answer = move |request: &Request| {
+        let is_first_file = request.key.as_deref() == Some("temp3/000");
+        match (is_first_file, &*token_of(request)) {
+            (true, "old-token") => Some(refused_first.clone()),
+            (false, "old-token") => Some(refused_late.clone()),
+            (true, _) => Some(held.clone()),
+            (false, _) => None,
+        }
+    };
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::custom(answer));
+    let child = world.start(["--retries", "0", "-j", "2", "files"]);
+    // Both files ask with the old token. The first one is refused, and asks with a new token.
+    assert!(world.stand_in.wait_for(Step::Info, 2, PATIENCE));
+    first_refusal.open();
+    assert!(world.stand_in.wait_for(Step::Info, 3, PATIENCE));
+    // No call has worked with the new token yet when the old one is refused for the second file.
+    late_refusal.open();
+    assert!(world.stand_in.wait_for(Step::Info, 4, PATIENCE));
+    new_token.open();
+    world.wait(child).assert_success();
+    assert_eq!((world.count(Step::Token), world.count(Step::Info)), (1, 4));
+}
+
+#[test]
 fn a_token_that_dies_again_later_is_renewed_again() {
     for jobs in ["1", "8"] {
         let world = World::with_many(90);
