@@ -60,7 +60,7 @@ fn entries(world: &World) -> Vec<String> {
 // ---- What is refused ----------------------------------------------------------------------------
 
 #[test]
-fn a_config_that_is_no_json_object_is_refused_with_its_line_named() {
+fn a_config_that_is_not_a_json_object_is_refused_and_the_line_is_named() {
     let deep = "[".repeat(100_000);
     let cases: &[(&[u8], &str)] = &[
         (b"", "line 1"),
@@ -97,7 +97,7 @@ fn a_config_that_cannot_be_read_is_refused() {
 }
 
 #[test]
-fn a_text_of_another_type_is_refused_with_its_key_named() {
+fn a_value_that_is_not_text_is_refused_and_its_key_is_named() {
     let world = world();
     for key in [
         "appid",
@@ -118,7 +118,7 @@ fn a_text_of_another_type_is_refused_with_its_key_named() {
 }
 
 #[test]
-fn a_config_without_env_is_refused_whatever_else_is_there() {
+fn a_config_without_env_is_always_refused() {
     let world = world();
     for token in [Value::Null, json!(OLD_TOKEN)] {
         for env in [Value::Null, json!(""), json!("missing")] {
@@ -135,7 +135,7 @@ fn a_config_without_env_is_refused_whatever_else_is_there() {
 }
 
 #[test]
-fn an_account_that_is_missing_is_named_before_anything_is_sent() {
+fn a_missing_appid_or_secret_is_named_before_anything_is_sent() {
     let world = world();
     for auth in ["token", "stable_token"] {
         for key in ["appid", "secret"] {
@@ -184,7 +184,7 @@ fn settings_that_make_no_sense_are_refused() {
 // ---- What the keys mean -------------------------------------------------------------------------
 
 #[test]
-fn what_is_null_missing_or_empty_has_its_default() {
+fn keys_that_are_null_missing_or_empty_have_their_defaults() {
     for key in ["upload_dir", "upload_path", "auth"] {
         for value in [Some(Value::Null), Some(json!("")), None] {
             let world = World::http();
@@ -295,7 +295,7 @@ fn in_a_container_no_token_is_asked_for_or_sent() {
 }
 
 #[test]
-fn the_api_is_where_the_config_says_with_or_without_a_last_slash() {
+fn api_base_may_end_with_slashes() {
     for slashes in ["", "/", "//"] {
         let world = world();
         world.configure(json!({ "api_base": world.stand_in.base() + slashes }));
@@ -357,7 +357,7 @@ fn plain_http_is_refused_however_https_is_spelled() {
 }
 
 #[test]
-fn the_environment_stands_in_for_what_the_config_lacks_and_is_never_written() {
+fn the_environment_gives_the_values_that_the_config_lacks_and_they_are_never_saved() {
     let variables = [("WX_APPID", APPID), ("WX_SECRET", SECRET), ("WX_ENV", ENV)];
     for value in [Some(Value::Null), Some(json!("")), None] {
         let world = world();
@@ -395,7 +395,7 @@ fn the_configs_own_values_win_over_the_environment() {
 }
 
 #[test]
-fn an_empty_variable_is_no_value() {
+fn an_empty_variable_counts_as_missing() {
     let world = world();
     world.configure(json!({ "env": null }));
     world.assert_refused(&upload_with(&world, &[("WX_ENV", "")]), &["`env`"]);
@@ -520,7 +520,7 @@ fn a_token_whose_times_are_odd_counts_as_expired() {
 }
 
 #[test]
-fn a_token_that_is_none_is_replaced() {
+fn an_odd_or_missing_token_is_replaced() {
     for odd in [json!(null), json!(""), json!(5), json!(["x"]), json!({})] {
         assert!(!is_used(
             json!({ "access_token": odd, "create_time": now(), "expires_in": 7200 })
@@ -648,7 +648,7 @@ fn nothing_is_left_beside_the_config() {
 }
 
 #[test]
-fn a_config_that_cannot_be_written_is_a_warning_only() {
+fn a_config_that_cannot_be_written_causes_only_a_warning() {
     for quiet in [false, true] {
         let world = World::http();
         for name in ["dir/a", "dir/b", "dir/c"] {
@@ -673,7 +673,7 @@ fn a_config_that_cannot_be_written_is_a_warning_only() {
 }
 
 #[test]
-fn a_lock_that_cannot_be_had_is_no_obstacle() {
+fn a_directory_in_the_place_of_a_lock_file_is_no_obstacle() {
     let world = world();
     world.file("config.json.lock/in the way", "");
     upload(&world).assert_success();
@@ -747,7 +747,7 @@ fn a_config_that_is_a_link_stays_one_and_its_target_is_updated() {
 
 #[cfg(unix)]
 #[test]
-fn what_lies_in_the_way_of_a_save_is_not_followed() {
+fn links_in_the_way_of_a_save_are_not_followed() {
     let world = world();
     for name in ["config.json.new", "config.json.lock"] {
         world.file("precious", "keep me");

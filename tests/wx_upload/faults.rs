@@ -148,7 +148,7 @@ fn patience(trouble: &Trouble) -> &'static str {
 }
 
 #[test]
-fn what_passes_by_itself_is_tried_again_and_the_run_succeeds() {
+fn a_temporary_failure_is_tried_again_and_the_run_succeeds() {
     side_by_side(cells(), |(step, trouble)| {
         let world = World::https().and_files(&FILES);
         world.stand_in.fault(step, When::Once, trouble.3());
@@ -186,7 +186,7 @@ fn what_passes_by_itself_is_tried_again_and_the_run_succeeds() {
 }
 
 #[test]
-fn what_does_not_pass_fails_with_a_sentence() {
+fn a_temporary_failure_that_lasts_is_reported_with_a_sentence() {
     side_by_side(cells(), |(step, trouble)| {
         let world = World::with_files(&FILES);
         let when = match step {
@@ -341,7 +341,7 @@ fn a_refused_connection_is_tried_again_at_each_step() {
 }
 
 #[test]
-fn what_does_not_pass_by_itself_is_not_tried_again() {
+fn a_permanent_failure_is_not_tried_again() {
     let statuses = [400, 401, 404, 405, 411, 413, 418, 451]
         .map(|code| (format!("HTTP {code}"), Fault::status(code, &[], "no")));
     let errcodes = [-2, 1, 40003, 40097, 40101, 43002, 44002, 47001, 99_999]
@@ -410,7 +410,7 @@ fn a_403_gets_one_more_try_with_a_fresh_signature() {
 }
 
 #[test]
-fn an_expired_signature_is_replaced_and_a_clock_that_is_wrong_is_told() {
+fn an_expired_signature_is_replaced_and_a_wrong_clock_is_reported() {
     let world = World::with_files(&FILES);
     world.stand_in.set_signature_lifetime(Duration::ZERO);
     world.run(["--retries", "0", "a.txt"]).assert_failure(
@@ -429,7 +429,7 @@ fn an_expired_signature_is_replaced_and_a_clock_that_is_wrong_is_told() {
 }
 
 #[test]
-fn a_403_and_a_wait_are_counted_apart() {
+fn a_403_and_a_wait_are_counted_separately() {
     let world = World::with_files(&FILES);
     world.stand_in.fault(
         Step::Upload,
@@ -462,7 +462,7 @@ fn a_403_and_a_wait_are_counted_apart() {
 }
 
 #[test]
-fn a_checksum_that_cos_does_not_send_is_not_missed() {
+fn an_upload_without_a_checksum_from_cos_succeeds() {
     let world = World::with_files(&FILES);
     world.stand_in.fault(
         Step::Upload,
@@ -512,7 +512,7 @@ fn two_failures_wait_half_a_second_and_a_second() {
 }
 
 #[test]
-fn retry_after_is_obeyed_where_it_is_longer_and_makes_sense() {
+fn a_longer_retry_after_is_obeyed_if_it_makes_sense() {
     let cases = [
         ("2", 2.0..3.0),
         ("0", 0.43..0.9),
@@ -539,7 +539,7 @@ fn retry_after_is_obeyed_where_it_is_longer_and_makes_sense() {
 }
 
 #[test]
-fn without_retries_nothing_is_waited_for() {
+fn without_retries_the_run_waits_for_nothing() {
     assert_takes([0.0..2.0], || {
         let world = World::with_files(&FILES);
         world.stand_in.fault(
@@ -556,7 +556,7 @@ fn without_retries_nothing_is_waited_for() {
 }
 
 #[test]
-fn a_run_that_is_stopped_waits_no_longer() {
+fn a_run_that_is_stopped_ends_its_waits() {
     assert_takes([0.0..20.0], || {
         let world = World::with_files(&FILES);
         world.stand_in.fault(
@@ -580,7 +580,7 @@ fn a_run_that_is_stopped_waits_no_longer() {
 // ---- Silence and slowness -----------------------------------------------------------------------
 
 #[test]
-fn what_moves_no_byte_is_given_up_after_the_timeout() {
+fn a_connection_that_moves_no_byte_ends_after_the_timeout() {
     let kinds = [
         ("silence", Fault::Silence),
         ("no reading", Fault::StopReading),
@@ -610,7 +610,7 @@ fn what_moves_no_byte_is_given_up_after_the_timeout() {
 }
 
 #[test]
-fn over_tls_the_timeout_is_no_longer() {
+fn the_timeout_is_not_longer_over_tls() {
     // The time begins again when the system's queue takes a last few bytes: usually twice.
     assert_takes([3.9..14.5], || {
         let world = World::https();
@@ -648,7 +648,7 @@ fn assert_slow_is_fine(step: Step, fault: Fault, size: usize, timeout: u64) {
 }
 
 #[test]
-fn what_is_slow_but_moves_is_never_cut_off() {
+fn a_slow_connection_that_moves_is_never_cut_off() {
     let trickle = |chunk| Fault::Slow {
         chunk,
         pause: Duration::from_millis(200),
@@ -687,7 +687,7 @@ fn an_upload_that_the_kernel_still_sends_is_not_cut_off() {
 }
 
 #[test]
-fn connecting_has_a_limit_of_its_own() {
+fn connecting_has_its_own_limit() {
     // A host that drops what is sent to it: its queue of connections is full.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket
@@ -781,7 +781,7 @@ fn a_file_that_shrinks_while_it_is_sent_fails_alone() {
 }
 
 #[test]
-fn a_file_that_grows_while_it_is_sent_goes_up_at_the_length_it_had() {
+fn a_file_that_grows_while_it_is_sent_is_uploaded_with_its_old_length() {
     let (world, ran) = while_it_is_sent(|path| {
         OpenOptions::new()
             .append(true)
@@ -803,7 +803,7 @@ fn a_file_that_grows_while_it_is_sent_goes_up_at_the_length_it_had() {
 }
 
 #[test]
-fn a_file_that_vanishes_while_it_is_sent_goes_up_whole() {
+fn a_file_that_vanishes_while_it_is_sent_is_uploaded_whole() {
     let (world, ran) = while_it_is_sent(|path| fs::remove_file(path).unwrap());
     ran.assert_success();
     assert_eq!(world.stand_in.objects()["temp3/a-large.bin"].size, 48 << 20);
@@ -811,7 +811,7 @@ fn a_file_that_vanishes_while_it_is_sent_goes_up_whole() {
 }
 
 #[test]
-fn files_that_change_between_listing_and_sending_harm_no_other() {
+fn files_that_change_before_they_are_sent_do_not_harm_others() {
     let world = World::http();
     let [first, gone, folder, grown] =
         ["a-first", "b-gone", "c-folder", "d-grown"].map(|name| world.file(name, name));
@@ -881,7 +881,7 @@ fn a_file_over_5_gib_fails_before_anything_is_asked_for_it() {
 // ---- Links --------------------------------------------------------------------------------------
 
 #[test]
-fn links_find_their_files_however_they_come() {
+fn links_find_their_files_in_any_order() {
     type Edit = fn(&mut Vec<serde_json::Value>);
     let good = "5 uploaded (5 B), 0 failed";
     let cases: [(&str, Edit, &str, &str); 9] = [
@@ -1037,7 +1037,7 @@ fn a_plain_http_upload_url_of_an_https_api_is_refused() {
 }
 
 #[test]
-fn certificates_that_do_not_verify_are_told_with_what_helps() {
+fn bad_certificates_are_reported_with_advice() {
     use Certificate::{Authority, Expired, OtherHost, UnknownAuthority};
     let cases = [
         (Expired, "certificate expired", "clock"),
@@ -1109,7 +1109,7 @@ fn without_ssl_cert_file_a_private_authority_is_unknown() {
 }
 
 #[test]
-fn an_ssl_cert_file_that_is_of_no_use_is_refused_at_once() {
+fn a_useless_ssl_cert_file_is_refused_at_once() {
     let world = World::https().and_files(&FILES);
     let key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----\n";
     let torn = "-----BEGIN CERTIFICATE-----\nMIIB!!!\n";
@@ -1266,7 +1266,7 @@ fn a_proxy_that_cannot_be_used_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn a_proxys_password_reaches_the_proxy_and_no_eye() {
+fn a_proxys_password_reaches_the_proxy_and_is_never_shown() {
     let proxy = ConnectProxy::start("200 OK");
     let world = World::https().and_files(&FILES);
     let url = format!("http://user:pa55w0rd@{}", proxy.address);
@@ -1308,7 +1308,7 @@ fn a_proxys_password_reaches_the_proxy_and_no_eye() {
 }
 
 #[test]
-fn plain_http_to_the_api_asks_no_https_proxy() {
+fn plain_http_to_the_api_uses_no_https_proxy() {
     // As with curl: HTTPS_PROXY is for https alone.
     let (_socket, port) = refusing_port();
     let world = World::with_files(&FILES);
@@ -1320,7 +1320,7 @@ fn plain_http_to_the_api_asks_no_https_proxy() {
 }
 
 #[test]
-fn a_refusal_that_comes_before_the_body_is_read_is_heard() {
+fn a_refusal_that_comes_before_the_body_is_read_is_reported() {
     let body = b"<Error><Code>AccessDenied</Code><Message>not yours</Message></Error>";
     let world = World::https();
     world.file("large.bin", vec![7; 30 * MIB]);

@@ -246,7 +246,7 @@ fn each_field_of_a_tokens_reply_may_be_odd() {
 }
 
 #[test]
-fn numbers_beyond_all_bounds_are_only_numbers() {
+fn huge_numbers_are_only_numbers() {
     let huge = [
         "1e400",
         "-1e400",
@@ -298,7 +298,7 @@ fn numbers_beyond_all_bounds_are_only_numbers() {
 }
 
 #[test]
-fn a_reply_that_is_no_object_is_told() {
+fn a_reply_that_is_not_an_object_is_reported() {
     let bodies = ["null", "7", "true", "\"text\"", "[]", "[{}]", "{}"];
     let cases = bodies
         .iter()
@@ -663,7 +663,7 @@ fn ten_thousand_mutated_replies_cause_no_panic_no_hang_and_no_leak() {
 }
 
 #[test]
-fn a_reply_that_is_hardly_http_is_told() {
+fn a_reply_that_is_hardly_http_is_reported() {
     let heads = [
         "",
         "\r\n\r\n",
@@ -710,7 +710,7 @@ fn a_reply_that_is_hardly_http_is_told() {
 }
 
 #[test]
-fn headers_may_be_large_and_many_but_not_without_end() {
+fn headers_may_be_large_and_many_within_limits() {
     let many = |count: usize, size: usize| {
         (0..count)
             .map(|i| (format!("x-{i}"), Some("v".repeat(size))))
@@ -785,7 +785,7 @@ fn assert_ends(step: Step, head: &'static str, chunk: String) {
 }
 
 #[test]
-fn what_comes_without_end_is_not_read_to_it() {
+fn an_endless_reply_is_not_read_for_ever() {
     let chunked = || format!("2000\r\n{}\r\n", "x".repeat(0x2000));
     let cases: [(&'static str, String); 7] = [
         (
@@ -820,7 +820,7 @@ fn what_comes_without_end_is_not_read_to_it() {
 }
 
 #[test]
-fn promises_without_end_are_not_believed() {
+fn endless_interim_replies_are_not_read_for_ever() {
     side_by_side(
         [Step::Token, Step::Upload].map(|step| (format!("{step:?}"), step)),
         |step| {
@@ -830,7 +830,7 @@ fn promises_without_end_are_not_believed() {
 }
 
 #[test]
-fn a_proxys_reply_without_end_is_not_read_to_it() {
+fn a_proxys_endless_reply_is_not_read_for_ever() {
     let cases = [
         ("HTTP/1.1 200 OK\r\nx: ", "x".repeat(8192)),
         ("HTTP/1.1 200 OK\r\n", "x: y\r\n".repeat(1000)),
@@ -883,7 +883,7 @@ fn secrets_that_a_server_repeats_stay_secret() {
 }
 
 #[test]
-fn a_refusal_that_holds_what_it_refuses_tells_none_of_it() {
+fn a_refusal_that_repeats_secrets_does_not_show_them() {
     let edit = |reply: &mut Value| {
         reply["errcode"] = 47001.into();
         reply["errmsg"] = format!("bad: {} {}", reply["authorization"], reply["token"]).into();
@@ -898,7 +898,7 @@ fn a_refusal_that_holds_what_it_refuses_tells_none_of_it() {
 }
 
 #[test]
-fn a_link_whose_error_repeats_the_access_token_does_not_tell_it() {
+fn an_access_token_in_the_error_of_a_link_is_not_shown() {
     let repeat = |request: &Request| {
         let target = request.target.clone();
         Some(Fault::edit(move |reply| {
@@ -916,7 +916,7 @@ fn a_link_whose_error_repeats_the_access_token_does_not_tell_it() {
 }
 
 #[test]
-fn secrets_in_the_wrong_field_are_not_told() {
+fn secrets_in_the_wrong_field_are_not_shown() {
     for field in ["token", "authorization"] {
         let world = World::with_files(&["files/a"]);
         world.stand_in.fault(
@@ -931,7 +931,7 @@ fn secrets_in_the_wrong_field_are_not_told() {
 }
 
 #[test]
-fn secrets_that_cos_spells_otherwise_stay_secret() {
+fn secrets_that_cos_spells_differently_stay_secret() {
     let encode = |text: &str, special: &[(char, &str)]| {
         special
             .iter()
@@ -1091,7 +1091,7 @@ fn control_characters_in_a_file_id_or_an_upload_url_are_escaped() {
 }
 
 #[test]
-fn control_characters_in_what_a_server_says_of_an_error_are_escaped() {
+fn control_characters_in_a_servers_error_are_escaped() {
     let cases = nasty_texts()
         .into_iter()
         .flat_map(|text| STEPS.map(|step| (text.clone(), step)));

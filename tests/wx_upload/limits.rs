@@ -72,7 +72,7 @@ fn a_reply_may_have_64_kib_and_one_with_links_1_mib() {
 }
 
 #[test]
-fn links_that_wait_for_a_slow_first_file_are_no_burden() {
+fn links_that_wait_for_a_slow_first_file_take_little_memory() {
     const FILES: usize = 200;
     let world = World::with_many(FILES);
     world
@@ -113,7 +113,7 @@ fn a_file_id_may_have_2_kib() {
 }
 
 #[test]
-fn a_certificate_with_800_names_is_told_in_a_readable_line() {
+fn a_certificate_with_800_names_is_reported_in_a_readable_line() {
     let world = World::with(StandIn::https_with(Certificate::ManyOtherHosts));
     world.file("a.txt", "a");
     let ran = world.run(["a.txt"]);

@@ -53,7 +53,7 @@ fn a_missing_fixed_directory_is_refused_with_a_hint() {
 }
 
 #[test]
-fn an_empty_directory_is_well_and_says_so() {
+fn an_empty_directory_is_no_error_and_the_run_says_so() {
     let world = World::http();
     fs::create_dir(world.path("154190339_附件")).unwrap();
     for arguments in [[].as_slice(), &["154190339_附件"], &["-r"]] {
@@ -96,7 +96,7 @@ fn paths_are_taken_in_the_order_given_and_a_directory_is_sorted() {
 }
 
 #[test]
-fn a_directory_may_be_spelled_in_any_way() {
+fn a_directory_may_be_written_in_any_way() {
     for (directory, path) in [
         (".", "./a.txt"),
         ("..", "../a.txt"),
@@ -193,7 +193,7 @@ fn recursive_keeps_relative_paths() {
 }
 
 #[test]
-fn hidden_files_and_odd_dots_are_files_like_any_other() {
+fn hidden_files_and_files_with_odd_dots_are_uploaded() {
     let odd = ["...", "..a", ".a.", ".hidden", "a.", "a..b"];
     let world = World::http();
     odd.iter()
@@ -314,7 +314,7 @@ mod unix {
     use crate::unix::make_fifo;
 
     #[test]
-    fn a_link_to_a_file_goes_up_under_the_name_of_its_target() {
+    fn a_link_to_a_file_is_uploaded_under_the_name_of_its_target() {
         for (arguments, path, name, key) in [
             (
                 ["link.txt"].as_slice(),
@@ -355,7 +355,7 @@ mod unix {
     }
 
     #[test]
-    fn a_link_to_a_directory_is_one_if_it_is_named() {
+    fn a_link_to_a_directory_counts_as_a_directory_if_it_is_named() {
         let world = World::with_files(&["real/a.txt", "real/sub/b.txt", "dir/c.txt"]);
         symlink("../real", world.path("dir/link")).unwrap();
         symlink("dir", world.path("link")).unwrap();
@@ -373,7 +373,7 @@ mod unix {
     }
 
     #[test]
-    fn links_that_lead_round_and_round_are_noted_and_not_followed() {
+    fn links_in_a_circle_are_noted_and_not_followed() {
         let world = World::with_files(&["dir/a.txt", "dir/sub/b.txt", "one/1", "two/2"]);
         symlink(".", world.path("dir/self")).unwrap();
         symlink("..", world.path("dir/sub/up")).unwrap();
@@ -435,7 +435,7 @@ mod unix {
     }
 
     #[test]
-    fn what_is_skipped_names_the_file_that_is_uploaded() {
+    fn the_note_about_a_skipped_file_names_the_uploaded_one() {
         let world = World::with_files(&["dir/z.txt"]);
         for link in ["a", "b"] {
             symlink("z.txt", world.path("dir").join(link)).unwrap();
@@ -469,7 +469,7 @@ mod unix {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_skipped_with_a_note_and_never_opened() {
+    fn a_file_that_is_not_regular_is_skipped_with_a_note_and_never_opened() {
         let world = World::with_files(&["dir/a.txt"]);
         make_fifo(&world.path("dir/fifo"));
         let _socket = UnixListener::bind(world.path("dir/socket")).unwrap();
@@ -630,7 +630,7 @@ mod unix {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_directory_or_link_that_is_not_utf8_matters_only_where_it_is_part_of_the_name() {
+    fn a_directory_or_link_that_is_not_utf8_matters_only_if_it_is_part_of_the_name() {
         let world = World::with_files(&["real.txt"]);
         let directory = world.path(OsStr::from_bytes(b"caf\xe9"));
         fs::create_dir(&directory).unwrap();

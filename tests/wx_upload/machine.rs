@@ -109,7 +109,7 @@ fn an_edit_that_is_made_while_the_config_is_saved_stays() {
 }
 
 #[test]
-fn a_config_that_leads_elsewhere_when_the_token_comes_is_left_alone() {
+fn a_config_that_becomes_a_link_while_a_token_is_fetched_is_left_alone() {
     let world = World::with_files(&["a.txt"]);
     let child = start_and_hold_the_token(&world, &["a.txt"]);
     fs::rename(world.path("config.json"), world.path("other.json")).unwrap();
@@ -123,7 +123,7 @@ fn a_config_that_leads_elsewhere_when_the_token_comes_is_left_alone() {
 }
 
 #[test]
-fn nothing_is_written_into_what_has_become_somebody_elses_file() {
+fn a_config_that_gets_another_owner_while_a_token_is_fetched_is_left_alone() {
     if !is_root() {
         return;
     }
@@ -154,7 +154,7 @@ fn numbers_of_any_length_survive_a_save() {
 }
 
 #[test]
-fn all_that_is_missing_is_named_at_once() {
+fn all_missing_keys_are_named_at_once() {
     let world = World::with_files(&["a.txt"]);
     world.configure(json!({ "appid": null, "secret": "", "env": null }));
     let ran = world.run(["a.txt"]);
@@ -165,7 +165,7 @@ fn all_that_is_missing_is_named_at_once() {
 }
 
 #[test]
-fn a_config_that_is_no_file_is_refused_and_not_waited_for() {
+fn a_config_that_is_not_a_regular_file_is_refused_at_once() {
     let world = World::with_files(&["a.txt"]);
     make_fifo(&world.path("fifo"));
     for config in ["fifo", "/dev/zero", "."] {
@@ -175,7 +175,7 @@ fn a_config_that_is_no_file_is_refused_and_not_waited_for() {
 }
 
 #[test]
-fn a_secret_that_everybody_may_read_is_noted_with_what_mends_it() {
+fn a_secret_that_everybody_can_read_is_noted_with_a_command_that_helps() {
     let world = World::with_files(&["a.txt"]);
     let config = world.path("config.json");
     set_mode(&config, 0o644);
@@ -191,7 +191,7 @@ fn a_secret_that_everybody_may_read_is_noted_with_what_mends_it() {
 }
 
 #[test]
-fn a_command_to_paste_is_only_shown_where_it_does_what_it_says() {
+fn a_command_to_paste_is_shown_only_if_it_is_safe() {
     for directory in ["it's", "x'; touch pwned; '", "$HOME", "a\nb"] {
         let world = World::with_files(&["a.txt"]);
         fs::create_dir(world.path(directory)).unwrap();
@@ -205,7 +205,7 @@ fn a_command_to_paste_is_only_shown_where_it_does_what_it_says() {
 }
 
 #[test]
-fn certificates_are_read_from_a_file_and_nothing_else() {
+fn certificates_are_read_only_from_a_regular_file() {
     let world = World::with_files(&["a.txt"]);
     make_fifo(&world.path("fifo"));
     for path in ["fifo", "/dev/zero", "."] {
@@ -237,7 +237,7 @@ fn world_with_locked(name: &str) -> (World, File) {
 }
 
 #[test]
-fn a_wait_for_another_run_is_told_and_ends_with_it() {
+fn a_wait_for_another_run_is_noted_and_ends_with_that_run() {
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments);
@@ -250,7 +250,7 @@ fn a_wait_for_another_run_is_told_and_ends_with_it() {
 }
 
 #[test]
-fn a_wait_for_one_run_after_the_other_is_told_once() {
+fn a_wait_for_one_run_after_the_other_is_noted_once() {
     let (world, first) = world_with_locked("config.json");
     let mut child = world.start(["a.txt"]);
     let told = read_line(child.stderr.as_mut().unwrap());
@@ -267,7 +267,7 @@ fn a_wait_for_one_run_after_the_other_is_told_once() {
 }
 
 #[test]
-fn a_wait_for_another_run_is_not_told_where_it_is_quiet() {
+fn a_wait_for_another_run_is_not_noted_with_quiet() {
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments.iter().chain(&["-q"]));
@@ -281,7 +281,7 @@ fn a_wait_for_another_run_is_not_told_where_it_is_quiet() {
 }
 
 #[test]
-fn a_dry_run_waits_for_nobody() {
+fn a_dry_run_waits_for_no_lock() {
     let world = World::with_files(&["a.txt", "manifest"]);
     world.file("manifest", "");
     let locks = ["config.json", "manifest"].map(|name| File::open(world.path(name)).unwrap());
@@ -293,7 +293,7 @@ fn a_dry_run_waits_for_nobody() {
 }
 
 #[test]
-fn what_lies_beside_the_config_is_neither_opened_nor_made() {
+fn files_beside_the_config_are_not_opened_and_not_created() {
     let world = World::with_files(&["a.txt"]);
     make_fifo(&world.path("config.json.lock"));
     symlink("nowhere", world.path("config.json.new")).unwrap();
@@ -309,7 +309,7 @@ fn what_lies_beside_the_config_is_neither_opened_nor_made() {
 /// Takes two minutes: `.ci/run` runs it.
 #[test]
 #[ignore = "takes two minutes"]
-fn a_lock_that_is_never_given_back_is_waited_for_for_two_minutes() {
+fn the_wait_for_a_lock_ends_after_two_minutes() {
     let cases = LOCKED.map(|case| (case.0.to_owned(), case));
     side_by_side(cases, |(locked, arguments)| {
         let (world, _lock) = world_with_locked(locked);
@@ -401,7 +401,7 @@ fn the_environment_may_name_the_api() {
 // ---- What becomes public ------------------------------------------------------------------------
 
 #[test]
-fn the_config_is_not_uploaded_under_whatever_name() {
+fn the_config_is_not_uploaded_under_any_name() {
     let world = World::with_files(&["good.txt", "sub/good.txt"]);
     for backup in [
         "config.json.bak",
@@ -485,7 +485,7 @@ fn a_file_that_becomes_the_config_after_it_was_listed_is_not_uploaded() {
 }
 
 #[test]
-fn what_takes_the_manifests_place_during_a_run_is_not_written_to() {
+fn a_file_that_replaces_the_manifest_during_a_run_is_not_written_to() {
     let world = World::http();
     world.file("precious", "keep me");
     let ran = swap_while_a_is_sent(&world, &["--manifest", "m"], |dir| {
@@ -497,7 +497,7 @@ fn what_takes_the_manifests_place_during_a_run_is_not_written_to() {
 }
 
 #[test]
-fn what_a_run_leaves_beside_the_config_for_a_moment_is_not_missed() {
+fn a_temporary_file_beside_the_config_may_vanish() {
     let world = World::with_files(&["a.txt"]);
     // It is gone when it is looked at.
     symlink("gone", world.path("config.json.0123456789abcdef")).unwrap();
@@ -509,7 +509,7 @@ fn what_a_run_leaves_beside_the_config_for_a_moment_is_not_missed() {
 }
 
 #[test]
-fn a_link_to_a_hidden_file_is_as_hidden_with_r() {
+fn a_link_to_a_hidden_file_is_skipped_too_with_r() {
     let world = World::with_files(&["dir/.env", "dir/good.txt"]);
     symlink(".env", world.path("dir/visible")).unwrap();
     let ran = world.run(["-r", "dir"]);
@@ -536,7 +536,7 @@ fn a_file_with_two_hard_links_is_the_same_file() {
 }
 
 #[test]
-fn a_tree_that_is_too_deep_is_not_descended() {
+fn a_tree_that_is_too_deep_is_not_searched() {
     let world = World::with_files(&["dir/good.txt"]);
     let deep = "d/".repeat(1900);
     // The system takes no path so long at once.
@@ -594,7 +594,7 @@ fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_a_server_sends_does_not_decide_about_memory() {
+fn a_server_cannot_make_the_program_use_much_memory() {
     let blown_up = |item: &str, bytes: usize| {
         let items = vec![item; bytes / (item.len() + 1)].join(",");
         format!("{{\"x\":[{items}]}}").into_bytes()
@@ -642,7 +642,7 @@ fn what_a_server_sends_does_not_decide_about_memory() {
 }
 
 #[test]
-fn a_file_id_of_a_manifest_is_one_or_is_passed_over() {
+fn an_odd_file_id_in_a_manifest_is_ignored() {
     let world = World::with_files(&["a.txt", "b.txt", "c.txt"]);
     let options = ["--manifest", "m", "a.txt", "b.txt", "c.txt"];
     world.run(options).assert_success();
@@ -665,7 +665,7 @@ fn a_file_id_of_a_manifest_is_one_or_is_passed_over() {
 }
 
 #[test]
-fn characters_that_hide_or_break_lines_are_shown() {
+fn characters_that_hide_or_break_lines_are_shown_escaped() {
     let hidden = "\u{2028}\u{2029}\u{200e}\u{200f}\u{feff}\u{200b}\u{2060}\u{61c}\u{202e}";
     let name = format!("a{hidden}👩\u{200d}💻.txt");
     let world = World::with_files(&[&name]);
@@ -684,7 +684,7 @@ fn characters_that_hide_or_break_lines_are_shown() {
 }
 
 #[test]
-fn a_name_is_no_html_and_no_markup_in_markdown() {
+fn html_and_markup_in_a_name_are_escaped_in_markdown() {
     let name = "<img src=x onerror=alert(1)> *b* _i_ `c` [d].txt";
     let world = World::with_files(&[name]);
     let ran = world.run(["-f", "markdown", name]);
@@ -693,7 +693,7 @@ fn a_name_is_no_html_and_no_markup_in_markdown() {
 }
 
 #[test]
-fn a_manifest_that_cannot_be_written_is_told_once_also_where_it_is_quiet() {
+fn a_manifest_that_cannot_be_written_is_reported_once_even_with_quiet() {
     let names = ["a.txt", "b.txt", "c.txt"];
     let world = World::with_files(&names);
     world.run(["a.txt"]).assert_success(); // saves a token

@@ -109,7 +109,7 @@ fn set_mtime(world: &World, name: &str, mtime: SystemTime) {
 // ---- What is in it ------------------------------------------------------------------------------
 
 #[test]
-fn it_has_one_line_of_json_a_file_with_exactly_the_fields_of_the_design() {
+fn each_file_has_one_line_of_json_with_exactly_the_fields_of_the_design() {
     let world = World::http();
     let big: Vec<u8> = (0..100_000_u32).map(|i| (i % 251) as u8).collect();
     let after = |seconds, nanoseconds| UNIX_EPOCH + Duration::new(seconds, nanoseconds);
@@ -277,7 +277,7 @@ fn a_second_run_sends_nothing_and_prints_as_usual() {
 }
 
 #[test]
-fn what_changed_in_size_or_time_is_sent_again_and_nothing_else() {
+fn only_files_with_another_size_or_time_are_sent_again() {
     let world = world(4);
     assert_sends(
         &world,
@@ -311,7 +311,7 @@ fn what_changed_in_size_or_time_is_sent_again_and_nothing_else() {
 }
 
 #[test]
-fn what_is_as_it_was_two_uploads_ago_is_sent_again() {
+fn a_file_that_is_as_it_was_two_uploads_ago_is_sent_again() {
     let world = world(1);
     let times = [1, 2, 1, 2].map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
     for (time, text) in times.into_iter().zip(["old", "new", "old", "new"]) {
@@ -380,7 +380,7 @@ fn later_lines_win() {
 }
 
 #[test]
-fn lines_that_make_no_sense_are_passed_over_and_kept() {
+fn lines_that_make_no_sense_are_ignored_and_kept() {
     let world = world(3);
     run(&world).assert_success();
     let lines: Vec<_> = manifest(&world).lines().map(str::to_owned).collect();
@@ -416,7 +416,7 @@ fn lines_that_make_no_sense_are_passed_over_and_kept() {
 // ---- What is gone from the cloud ----------------------------------------------------------------
 
 #[test]
-fn what_is_gone_from_the_cloud_is_uploaded_again() {
+fn files_that_are_gone_from_the_cloud_are_uploaded_again() {
     let world = world(120);
     let first = run(&world);
     let (old_base, World { dir, .. }) = (world.stand_in.base(), world);
@@ -439,7 +439,7 @@ fn what_is_gone_from_the_cloud_is_uploaded_again() {
 }
 
 #[test]
-fn what_is_gone_is_uploaded_again_among_much_that_is_not_whatever_the_number_of_jobs() {
+fn only_the_files_that_are_gone_are_uploaded_again_with_any_number_of_jobs() {
     side_by_side(
         ["1", "8", "64"].map(|jobs| (jobs.to_owned(), jobs)),
         |jobs| {
@@ -478,7 +478,7 @@ fn what_is_gone_is_uploaded_again_among_much_that_is_not_whatever_the_number_of_
 }
 
 #[test]
-fn what_is_gone_even_after_it_was_uploaded_again_has_failed() {
+fn a_file_that_is_gone_even_after_a_second_upload_has_failed() {
     let world = world(3);
     run(&world).assert_success();
     let gone = |reply: &mut Value| {
@@ -501,7 +501,7 @@ fn what_is_gone_even_after_it_was_uploaded_again_has_failed() {
 }
 
 #[test]
-fn what_is_gone_from_the_cloud_and_from_the_disk_or_refused_fails_alone() {
+fn a_file_that_is_gone_from_the_cloud_and_from_the_disk_fails_alone() {
     let world = world(2);
     run(&world).assert_success();
     let path = world.path("files/001");
@@ -590,7 +590,7 @@ fn the_link_that_is_printed_first_is_asked_for_first() {
 }
 
 #[test]
-fn when_the_links_stop_the_run_no_more_are_asked_for_what_was_uploaded() {
+fn when_the_links_stop_the_run_uploaded_files_get_no_more_links() {
     let world = world(200);
     world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
     let child = start(&world, &["files"]);
@@ -618,7 +618,7 @@ fn when_the_links_stop_the_run_no_more_are_asked_for_what_was_uploaded() {
 }
 
 #[test]
-fn when_the_links_stop_the_run_no_more_are_asked_for() {
+fn when_the_links_stop_the_run_known_files_get_no_more_links() {
     let world = world(120);
     run(&world).assert_success();
     let before = world.count(Step::Link);
@@ -702,7 +702,7 @@ fn a_first_line_torn_at_its_first_bytes_is_ignored_and_repaired() {
 // ---- What is not a manifest ------------------------------------------------------------------------
 
 #[test]
-fn a_file_that_is_no_manifest_is_refused_and_stays_as_it_is() {
+fn a_file_that_is_not_a_manifest_is_refused_and_stays_as_it_is() {
     let others: [&[u8]; 23] = [
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         b"\xff\xd8\xff\xe0 no newline",
@@ -774,7 +774,7 @@ fn a_manifest_that_cannot_be_opened_is_refused_with_a_sentence() {
 /// Something that never begins, that never ends, and that ends late.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
+fn a_file_that_is_not_a_manifest_is_not_read_to_its_end() {
     let world = world(1);
     make_fifo(&world.path("fifo"));
     File::create(world.path("film"))
@@ -793,7 +793,7 @@ fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_that_is_refused_begins_no_manifest_and_repairs_none() {
+fn a_run_that_is_refused_creates_no_manifest() {
     let world = world(1);
     let mut command = world.command(["--manifest", MANIFEST, "files"]);
     command.env("SSL_CERT_FILE", "nowhere.pem");
@@ -841,7 +841,7 @@ fn an_empty_file_is_a_manifest_that_knows_nothing() {
 
 #[cfg(unix)]
 #[test]
-fn a_disk_that_is_full_costs_a_warning_and_no_upload_and_the_next_run_repairs() {
+fn a_full_disk_costs_only_a_warning_and_the_next_run_repairs_the_manifest() {
     let world = world(12);
     world.run(["files/000"]).assert_success(); // saves a token
     let command = world.command(["-j", "1", "--manifest", MANIFEST, "files"]);
@@ -869,7 +869,7 @@ fn a_disk_that_is_full_costs_a_warning_and_no_upload_and_the_next_run_repairs() 
 // ---- Several runs, and runs that are killed -----------------------------------------------------
 
 #[test]
-fn two_runs_on_one_manifest_at_once_do_not_spoil_it() {
+fn four_runs_at_once_do_not_spoil_the_manifest() {
     const FILES: usize = 60;
     let world = world(FILES);
     run(&world).assert_success();
@@ -924,7 +924,7 @@ fn a_run_locks_the_manifest_only_while_it_reads_or_writes() {
 /// Another run's line may have been torn meanwhile: it was killed, or the disk was full for a
 /// moment.
 #[test]
-fn a_line_that_is_torn_while_a_run_goes_on_swallows_no_other() {
+fn a_line_that_is_torn_during_a_run_does_not_spoil_the_next_one() {
     let world = world(3);
     world
         .stand_in
@@ -939,7 +939,7 @@ fn a_line_that_is_torn_while_a_run_goes_on_swallows_no_other() {
 }
 
 #[test]
-fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
+fn a_run_that_is_killed_and_started_again_sends_only_the_missing_files() {
     const FILES: usize = 120;
     const JOBS: usize = 4;
     /// After how many uploads of its own each run is killed, and how many more get through if the
@@ -1017,7 +1017,7 @@ fn recorded_whole(world: &World) -> BTreeSet<String> {
 // ---- The dry run --------------------------------------------------------------------------------
 
 #[test]
-fn a_dry_run_lists_what_would_be_sent_and_neither_begins_nor_repairs_a_manifest() {
+fn a_dry_run_lists_the_files_to_send_and_leaves_the_manifest_alone() {
     let world = world(3);
     let dry_run = |file_count: usize| {
         let ran = world.run(["-n", "--manifest", MANIFEST, "files"]);

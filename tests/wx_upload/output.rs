@@ -135,7 +135,7 @@ fn a_failed_file_is_a_line_in_json_and_none_in_the_other_formats() {
 }
 
 #[test]
-fn names_are_below_the_directory_given_in_every_format() {
+fn names_are_relative_to_the_given_directory_in_every_format() {
     for (format, starts) in [
         ("text", ["a b.txt\t", "子/图.png\t"]),
         ("markdown", ["[a b.txt](", "![子/图.png]("]),
@@ -182,7 +182,7 @@ fn markdown_shows_images_and_names_the_rest_and_survives_brackets() {
 }
 
 #[test]
-fn markdown_encodes_what_would_end_a_link() {
+fn markdown_encodes_characters_that_would_end_a_link() {
     let world = World::with_files(&["a.txt"]);
     let edit = edit_link("a.txt", |entry| {
         entry["download_url"] = "https://x.example/a (1).txt?sign=a)b".into()
@@ -198,7 +198,7 @@ fn markdown_encodes_what_would_end_a_link() {
 // ---- Order, and when ----------------------------------------------------------------------------
 
 #[test]
-fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
+fn a_line_is_printed_in_input_order_as_soon_as_all_files_up_to_it_are_done() {
     let world = World::with_files(&["dir/a", "dir/b", "dir/c", "dir/d"]);
     world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
     let mut child = world.start(["dir", "-j", "3"]);
@@ -387,7 +387,7 @@ fn without_a_token_there_is_one_message_and_nothing_is_attempted() {
 }
 
 #[test]
-fn when_no_link_can_be_had_every_file_id_is_named() {
+fn without_links_every_file_id_is_named() {
     let world = World::with_files(&["dir/a.txt", "dir/b.txt", "dir/c.txt"]);
     world
         .stand_in
@@ -439,7 +439,7 @@ fn the_summary_counts_bytes_in_units_that_people_read() {
 // ---- What servers say ---------------------------------------------------------------------------
 
 #[test]
-fn what_a_server_says_about_a_failure_is_shown_escaped() {
+fn a_servers_words_about_a_failure_are_shown_escaped() {
     let nasty = "\u{1b}[31mred\u{1b}[0m\r\nerror: forged\u{7f}\u{9b}\u{202e}";
     let shown = r"\u001b[31mred\u001b[0m\u000d\u000aerror: forged\u007f\u009b\u202e";
     let errmsg = Fault::Body(

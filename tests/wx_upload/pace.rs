@@ -53,7 +53,7 @@ fn counted(fault: Fault) -> (Fault, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn whatever_the_limit_and_the_jobs_no_file_fails() {
+fn no_file_fails_with_any_limit_and_any_number_of_jobs() {
     let bucket = Limit::Bucket {
         calls: 60.0,
         per_second: 80.0,
@@ -106,7 +106,7 @@ fn a_refusal_costs_no_try() {
 }
 
 #[test]
-fn who_is_asked_to_come_later_by_cos_needs_no_other_signature() {
+fn a_file_that_cos_asks_to_wait_needs_no_new_signature() {
     let world = World::with_files(&["a.txt"]);
     let refusal = Fault::cos_error(503, "SlowDown");
     world.stand_in.fault(Step::Upload, When::Times(3), refusal);
@@ -120,7 +120,7 @@ fn who_is_asked_to_come_later_by_cos_needs_no_other_signature() {
 }
 
 #[test]
-fn all_hold_back_together_and_one_at_a_time_tries() {
+fn all_threads_wait_together_and_one_at_a_time_tries_again() {
     const TRIES: usize = 5;
     let world = World::with_many(64);
     // The first 64 calls are refused as one, then a few more.
@@ -162,7 +162,7 @@ fn a_longer_retry_after_is_obeyed() {
 }
 
 #[test]
-fn quiet_says_nothing_of_the_pace() {
+fn quiet_silences_the_note_about_the_pace() {
     let world = World::with_many(1);
     world
         .stand_in
@@ -172,7 +172,7 @@ fn quiet_says_nothing_of_the_pace() {
 }
 
 #[test]
-fn a_token_that_is_asked_for_too_often_is_waited_for() {
+fn too_many_requests_for_a_token_cost_only_time() {
     let world = World::with_many(1);
     world
         .stand_in
@@ -193,7 +193,7 @@ fn run_for_long(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
 /// Takes three minutes: `.ci/run` runs it.
 #[test]
 #[ignore = "takes three minutes"]
-fn where_nothing_gets_on_for_three_minutes_the_run_is_stopped() {
+fn a_run_without_progress_for_three_minutes_is_stopped() {
     // The calls for where to upload get through; but that is no progress.
     let at_cos = (Step::Upload, Fault::cos_error(503, "SlowDown"));
     let at_api = (Step::Info, Fault::Errcode(45011));

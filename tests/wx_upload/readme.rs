@@ -252,7 +252,7 @@ fn links_go_into_an_article() {
 }
 
 #[test]
-fn another_program_gets_the_links_and_hears_of_failures() {
+fn another_program_gets_the_links_and_learns_of_failures() {
     if Command::new("jq").arg("--version").output().is_err() {
         return skipped("jq");
     }

@@ -69,7 +69,7 @@ fn encoded(name: &str) -> String {
 
 #[cfg(unix)]
 #[test]
-fn typora_finds_the_urls_in_the_last_lines_even_where_both_outputs_are_one() {
+fn typora_finds_the_urls_in_the_last_lines_even_if_both_outputs_are_one() {
     let world = world();
     let paths = ["a.png", "b.png"].map(|name| world.file(name, name).to_str().unwrap().to_owned());
     let line = format!(
@@ -86,7 +86,7 @@ fn typora_finds_the_urls_in_the_last_lines_even_where_both_outputs_are_one() {
 }
 
 #[test]
-fn typora_gets_fewer_lines_than_paths_and_a_bad_exit_status_where_an_upload_failed() {
+fn typora_gets_fewer_lines_and_a_bad_exit_status_if_an_upload_fails() {
     let world = world();
     let paths = ["a.png", "b.png"].map(|name| world.file(name, name));
     world.stand_in.fault(

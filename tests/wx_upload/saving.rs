@@ -34,7 +34,7 @@ fn owner_of_config(world: &World) -> (u32, u32, u32) {
 }
 
 #[test]
-fn a_config_of_a_group_that_one_is_not_in_is_left_alone() {
+fn a_config_of_a_group_without_the_user_is_left_alone() {
     if !is_root() {
         return;
     }
@@ -49,7 +49,7 @@ fn a_config_of_a_group_that_one_is_not_in_is_left_alone() {
 }
 
 #[test]
-fn a_config_of_a_group_that_one_is_in_is_saved_and_stays_the_groups() {
+fn a_config_of_a_group_with_the_user_is_saved_and_keeps_its_group() {
     if !is_root() || !is_installed("setpriv") {
         return;
     }
@@ -84,7 +84,7 @@ fn an_edit_by_an_editor_that_makes_a_new_file_stays() {
 }
 
 #[test]
-fn a_config_that_is_no_config_when_the_token_comes_is_left_as_it_is() {
+fn a_config_that_breaks_while_a_token_is_fetched_is_left_alone() {
     for text in [None, Some(""), Some("{\"appid\": \"wx01"), Some("[]\n")] {
         let world = World::with_files(&["a.txt"]);
         let child = start_and_hold_the_token(&world, &["-q", "a.txt"]);
@@ -203,12 +203,12 @@ fn run_many_at_once(world: &World, locks: Locks) {
 }
 
 #[test]
-fn runs_at_once_share_one_token_and_neither_tear_the_config_nor_undo_an_edit() {
+fn runs_at_once_do_not_tear_the_config_and_do_not_undo_an_edit() {
     soak(Duration::from_secs(3), Locks::Work);
 }
 
 #[test]
-fn runs_at_once_never_tear_the_config_where_no_lock_can_be_had() {
+fn runs_at_once_do_not_tear_the_config_without_locks() {
     if is_installed("strace") {
         soak(Duration::from_secs(3), Locks::Fail);
     }
@@ -217,7 +217,7 @@ fn runs_at_once_never_tear_the_config_where_no_lock_can_be_had() {
 /// Takes two minutes: `.ci/run` runs it.
 #[test]
 #[ignore = "takes two minutes"]
-fn for_a_minute_runs_at_once_never_tear_the_config() {
+fn runs_at_once_do_not_tear_the_config_in_a_whole_minute() {
     soak(Duration::from_secs(60), Locks::Work);
     if is_installed("strace") {
         soak(Duration::from_secs(60), Locks::Fail);

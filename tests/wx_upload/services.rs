@@ -180,7 +180,7 @@ fn text_that_begins_as_utf8_is_stored_with_its_charset() {
 }
 
 #[test]
-fn a_dead_network_is_told_once() {
+fn a_dead_network_is_reported_once() {
     let cases = ["8", "64"].map(|jobs| (jobs.to_owned(), jobs));
     side_by_side(cases, |jobs| {
         let world = World::with_many(1000);
@@ -200,7 +200,7 @@ fn a_dead_network_is_told_once() {
 }
 
 #[test]
-fn a_dead_network_is_told_once_also_where_only_links_are_asked_for() {
+fn a_dead_network_is_reported_once_even_if_only_links_are_missing() {
     let world = World::with_many(1000);
     let arguments = ["--manifest", "sent.jsonl", "files"];
     world.run(arguments).assert_success();
@@ -215,7 +215,7 @@ fn a_dead_network_is_told_once_also_where_only_links_are_asked_for() {
 }
 
 #[test]
-fn a_wrong_env_is_told_once() {
+fn a_wrong_env_is_reported_once() {
     for jobs in ["1", "8", "64"] {
         let world = World::with_many(100);
         world.configure(json!({ "env": "prod-wrong" }));
@@ -237,7 +237,7 @@ fn a_wrong_env_is_told_once() {
 }
 
 #[test]
-fn files_that_fail_in_their_own_ways_stop_nothing() {
+fn files_that_fail_in_different_ways_stop_nothing() {
     let world = World::with_many(30);
     // The first eight fail, one of them in another way.
     for n in 0..8 {
@@ -270,7 +270,7 @@ fn after_a_success_any_number_of_files_may_fail_alike() {
 }
 
 #[test]
-fn bad_names_say_nothing_about_the_network() {
+fn bad_names_do_not_count_as_failures_of_the_network() {
     let world = World::with_many(0);
     for n in 0..10 {
         world.file(format!("files/{n}\u{1}"), "x");
@@ -365,7 +365,7 @@ fn another_refusal_of_a_proxy_is_not_tried_again_but_a_5xx_is() {
 }
 
 #[test]
-fn a_proxys_reply_that_drips_ends_with_the_time_for_connecting() {
+fn a_proxys_slow_reply_ends_with_the_time_for_connecting() {
     let (url, _) = proxy(|client| {
         for byte in b"HTTP/1.1 200 OK\r\nX-Slow: "
             .iter()
@@ -435,7 +435,7 @@ fn bytes_read(mut child: std::process::Child) -> u64 {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_sent_on_a_broken_connection_is_not_even_read() {
+fn a_file_is_not_read_any_more_when_its_connection_is_broken() {
     const SIZE: u64 = 1 << 30;
     let worlds = [("http", World::http()), ("https", World::https())];
     side_by_side(

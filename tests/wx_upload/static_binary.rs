@@ -38,7 +38,7 @@ fn name_server() {
 
 #[test]
 #[ignore = "needs root, port 53 and a static binary: .ci/run has them"]
-fn it_runs_over_tls_by_host_name_in_an_empty_root() {
+fn the_binary_runs_over_tls_by_host_name_in_an_empty_root() {
     name_server();
     let world = World::https();
     world.file("154190339_附件/图片.png", "a picture");

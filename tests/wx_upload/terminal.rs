@@ -302,7 +302,7 @@ fn progress_shows_files_and_bytes_done_of_all_the_rate_and_the_time_left() {
 }
 
 #[test]
-fn before_a_byte_is_sent_no_time_is_promised() {
+fn no_time_is_shown_before_a_byte_is_sent() {
     let world = world(&[MIB]);
     world.stand_in.fault(Step::Info, When::Always, Fault::Hold);
     let mut terminal = Terminal::new(24, 80);
@@ -597,7 +597,7 @@ fn result_lines_stay_whole_while_the_window_is_resized() {
 // ---- Where there is none ------------------------------------------------------------------------
 
 #[test]
-fn where_progress_is_not_wanted_there_is_none_and_no_escape_sequence() {
+fn unwanted_progress_is_not_shown_and_no_escape_sequence_either() {
     // Options, TERM, and whether the summary is there.
     let cases: [(&[&str], &str, bool); 5] = [
         (&[], "dumb", true),

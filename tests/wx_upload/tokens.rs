@@ -255,7 +255,7 @@ fn a_saved_token_survives_a_run_that_fails_or_is_killed() {
 }
 
 #[test]
-fn a_save_keeps_what_it_does_not_know() {
+fn a_save_keeps_unknown_keys() {
     let world = World::with_many(1);
     let more = json!({
         "备注": "中文 \"quoted\" \\ \n", "nested": { "z": [1, 2.5, null], "a": true }, "big": u64::MAX,
@@ -411,7 +411,7 @@ fn ten_runs_at_once_fetch_one_token() {
 }
 
 #[test]
-fn two_processes_with_the_same_dead_token_renew_it_once() {
+fn two_runs_with_the_same_dead_token_renew_it_once() {
     let world = World::with_many(1);
     world.save_token("old-token", json!({}));
     world.stand_in.kill_tokens();
@@ -500,7 +500,7 @@ const HINTS: &[(i64, &[&str])] = &[
 ];
 
 #[test]
-fn each_known_errcode_comes_with_what_helps() {
+fn each_known_errcode_comes_with_advice() {
     let cases = HINTS.iter().flat_map(|hint| API.map(|step| (step, hint)));
     side_by_side(
         cases.map(|case| (format!("{case:?}"), case)),
@@ -517,7 +517,7 @@ fn each_known_errcode_comes_with_what_helps() {
 }
 
 #[test]
-fn no_token_to_be_had_stops_the_run() {
+fn a_run_that_gets_no_token_is_stopped() {
     let faults = [
         40013, 40125, 40164, 40243, 45009, 48001, 85088, 40001, 99_999,
     ]
@@ -549,7 +549,7 @@ fn no_token_to_be_had_stops_the_run() {
 }
 
 #[test]
-fn what_no_other_file_would_fare_better_with_stops_the_run_at_uploadfile() {
+fn an_errcode_that_concerns_all_files_stops_the_run_at_uploadfile() {
     let cases = [45009, 48001, 85088]
         .into_iter()
         .flat_map(|code| ["1", "8"].map(|jobs| (code, jobs)));
@@ -590,7 +590,7 @@ fn what_no_other_file_would_fare_better_with_stops_the_run_at_uploadfile() {
 }
 
 #[test]
-fn what_stops_the_run_at_the_links_loses_no_upload() {
+fn a_run_that_the_links_stop_loses_no_upload() {
     side_by_side(
         [45009, 48001, 85088].map(|code| (code.to_string(), code)),
         |code| {
@@ -698,7 +698,7 @@ fn without_authorisation_no_token_is_asked_for_or_sent() {
 }
 
 #[test]
-fn a_token_that_a_url_cannot_hold_is_encoded() {
+fn a_token_with_characters_that_no_url_has_is_encoded() {
     let odd = "a b&c=d#e?%41+é/中\"";
     let world = World::with_many(1);
     world.stand_in.fault(
@@ -729,7 +729,7 @@ fn a_token_of_a_short_life_serves_more_than_one_call() {
 }
 
 #[test]
-fn a_stable_token_that_is_given_again_though_it_is_refused_is_asked_for_once() {
+fn a_stable_token_that_is_refused_and_given_again_is_asked_for_once() {
     let world = World::with_many(20);
     world.configure(json!({ "auth": "stable_token" }));
     world.run(["files"]).assert_success();
@@ -743,7 +743,7 @@ fn a_stable_token_that_is_given_again_though_it_is_refused_is_asked_for_once() {
 }
 
 #[test]
-fn a_secret_that_is_wrong_is_told_without_a_word_of_tokens() {
+fn a_wrong_secret_is_reported_without_advice_about_tokens() {
     for auth in ["token", "stable_token"] {
         let world = World::with_many(1);
         world.configure(json!({ "auth": auth, "secret": "wrong" }));
@@ -756,7 +756,7 @@ fn a_secret_that_is_wrong_is_told_without_a_word_of_tokens() {
 }
 
 #[test]
-fn who_uses_stable_tokens_is_not_advised_to() {
+fn a_user_of_stable_tokens_is_not_advised_to_use_them() {
     let world = World::with_many(1);
     world.configure(json!({ "auth": "stable_token" }));
     world
@@ -768,7 +768,7 @@ fn who_uses_stable_tokens_is_not_advised_to() {
 }
 
 #[test]
-fn what_a_container_may_not_call_is_allowed_in_the_console() {
+fn a_call_that_a_container_may_not_make_is_reported_with_advice() {
     let world = World::with_many(1);
     world.configure(json!({ "auth": "none" }));
     world.stand_in.auth_none(true);
@@ -780,7 +780,7 @@ fn what_a_container_may_not_call_is_allowed_in_the_console() {
 }
 
 #[test]
-fn a_4xx_with_an_errmsg_tells_it_without_secrets() {
+fn the_errmsg_of_a_4xx_is_shown_without_secrets() {
     for step in [Step::Token, Step::Info, Step::Link] {
         let world = World::with_many(1);
         let refuse = move |request: &Request| {
@@ -884,7 +884,7 @@ fn max_age_goes_with_each_file_whose_link_is_asked_for() {
 }
 
 #[test]
-fn a_file_that_the_api_does_not_find_after_its_upload_is_told_with_its_file_id() {
+fn a_file_that_the_api_does_not_find_after_its_upload_is_reported_with_its_file_id() {
     let world = World::with_many(1);
     let lose = |reply: &mut Value| reply["file_list"][0]["status"] = json!(1);
     world
@@ -898,7 +898,7 @@ fn a_file_that_the_api_does_not_find_after_its_upload_is_told_with_its_file_id()
 }
 
 #[test]
-fn what_a_link_says_hides_the_secret_too() {
+fn the_error_of_a_link_hides_the_secret_too() {
     let world = World::with_many(1);
     let tell = |reply: &mut Value| {
         reply["file_list"][0]["status"] = json!(7);
