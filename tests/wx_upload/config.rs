@@ -1,4 +1,4 @@
-//! The config: what is read, what is refused, what was written back.
+//! The config: which values the program reads and refuses, and what it saves.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -29,14 +29,14 @@ fn upload(world: &World) -> Ran {
     world.run(["a.txt"])
 }
 
-/// The program with the environment's stand-ins for the config.
+/// Uploads with these variables, which give values that the config lacks.
 fn upload_with(world: &World, variables: &[(&str, &str)]) -> Ran {
     let mut command = world.command(["a.txt"]);
     command.envs(variables.iter().copied());
     world.finish(command)
 }
 
-/// Changes the config's text by taking one key out.
+/// Removes one key from the config.
 fn remove_key(world: &World, key: &str) {
     let mut config: Map<String, Value> = world.config().as_object().unwrap().clone();
     config.shift_remove(key);
@@ -47,7 +47,7 @@ fn config_text(world: &World) -> String {
     fs::read_to_string(world.path("config.json")).unwrap()
 }
 
-/// What is in the directory.
+/// The names in the directory.
 fn entries(world: &World) -> Vec<String> {
     let entries = fs::read_dir(world.dir.path()).unwrap();
     let mut names: Vec<_> = entries
@@ -57,7 +57,7 @@ fn entries(world: &World) -> Vec<String> {
     names
 }
 
-// ---- What is refused ----------------------------------------------------------------------------
+// ---- Configs that are refused ----------------------------------------------------------------------------
 
 #[test]
 fn a_config_that_is_not_a_json_object_is_refused_and_the_line_is_named() {
@@ -111,7 +111,7 @@ fn a_value_that_is_not_text_is_refused_and_its_key_is_named() {
         for odd in [json!(1), json!(true), json!(["x"]), json!({ "x": "y" })] {
             world.configure(json!({ key: odd }));
             world.assert_refused(&upload(&world), &["config.json", &format!("`{key}`")]);
-            // Not even in the dry run.
+            // The dry run refuses it, too.
             world.assert_refused(&world.run(["-n", "a.txt"]), &[&format!("`{key}`")]);
         }
     }
@@ -181,7 +181,7 @@ fn settings_that_make_no_sense_are_refused() {
     }
 }
 
-// ---- What the keys mean -------------------------------------------------------------------------
+// ---- The keys -------------------------------------------------------------------------
 
 #[test]
 fn keys_that_are_null_missing_or_empty_have_their_defaults() {
@@ -273,7 +273,7 @@ fn auth_says_where_the_token_comes_from() {
 fn in_a_container_no_token_is_asked_for_or_sent() {
     let world = world();
     world.stand_in.auth_none(true);
-    // Neither an account nor a token that is there changes that.
+    // An account or a token in the config does not change that.
     let with_token = json!({ "auth": "none", "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 });
     for changes in [
         json!({ "auth": "none" }),
@@ -316,7 +316,7 @@ fn by_default_the_api_is_wechats_own_over_https_or_http_in_a_container() {
             ],
         ),
     ] {
-        // A proxy that only writes down what it is asked for.
+        // This proxy only records the first line of a request.
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", proxy.local_addr().unwrap());
         let asked = std::thread::spawn(move || {
@@ -412,8 +412,9 @@ fn an_empty_variable_counts_as_missing() {
 
 // ---- The token ----------------------------------------------------------------------------------
 
-/// Whether the token in a config with these keys is used; if not, a new one must be fetched and
-/// saved. `None`: it was used, and then had to be replaced within the run.
+/// Returns whether a run with these keys in its config uses the saved token. If it does not, checks
+/// that it fetches and saves a new one. `None` means that the run used the token, and then had to
+/// replace it.
 fn use_of(changes: Value) -> Option<bool> {
     let world = world();
     world.stand_in.accept_token(OLD_TOKEN);
@@ -451,19 +452,19 @@ fn is_used(changes: Value) -> bool {
     use_of(changes).expect("the token is not replaced within the run")
 }
 
-/// Calls `check` with the time, at the beginning of a second. Calls it again if it took longer than
-/// that second, which can happen on a busy machine.
+/// Calls `check` with the time in seconds. If a new second begins before it returns, which can happen
+/// on a busy machine, calls it again at the beginning of a second.
 fn within_one_second<T>(check: impl Fn(i64) -> T) -> T {
     for _ in 0..100 {
-        let into_the_second = UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
-        thread::sleep(Duration::from_nanos(
-            1_000_000_000 - u64::from(into_the_second),
-        ));
         let started = now();
         let checked = check(started);
         if now() == started {
             return checked;
         }
+        let into_the_second = UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+        thread::sleep(Duration::from_nanos(
+            1_000_000_000 - u64::from(into_the_second),
+        ));
     }
     panic!("it never took less than a second");
 }
@@ -548,7 +549,7 @@ fn an_account_is_needed_only_where_a_token_must_be_fetched() {
     world.assert_proper();
 }
 
-// ---- What was written back -----------------------------------------------------------------------
+// ---- What a save writes -----------------------------------------------------------------------
 
 #[test]
 fn a_save_keeps_keys_order_chinese_and_four_spaces() {
@@ -654,8 +655,8 @@ fn a_config_that_cannot_be_written_causes_only_a_warning() {
         for name in ["dir/a", "dir/b", "dir/c"] {
             world.file(name, name);
         }
-        // Beside a name so long there is none for a new file, also for root, whom no permission
-        // stops.
+        // The name is so long that a temporary file beside it cannot have a name of its own. This
+        // stops even root, who needs no permission.
         let config = format!("{}.json", "c".repeat(250));
         fs::rename(world.path("config.json"), world.path(&config)).unwrap();
         let text = || fs::read_to_string(world.path(&config)).unwrap();
@@ -709,7 +710,7 @@ fn a_save_by_root_keeps_the_owner() {
     use std::os::unix::fs::{MetadataExt, chown};
     let world = world();
     if chown(world.path("config.json"), Some(4321), Some(1234)).is_err() {
-        return; // Only root may give a file away, and so only root could take it away.
+        return; // only root can give a file to another user
     }
     upload(&world).assert_success();
     assert_eq!(

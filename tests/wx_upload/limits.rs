@@ -1,12 +1,11 @@
-//! Limits of the system, and of what a server may send: whatever they are, the run works or ends
-//! with a sentence.
+//! Limits of the system, and limits for replies: a run works within them, or ends with a sentence.
 
 use stand_in::{Certificate, Fault, StandIn, Step, When, file_id_of};
 
 use crate::harness::{PATIENCE, World, side_by_side};
 use crate::unix::after;
 
-// ---- The system's -------------------------------------------------------------------------------
+// ---- Limits of the system -------------------------------------------------------------------------------
 
 #[test]
 fn with_few_open_files_a_run_works_or_ends_with_a_sentence() {
@@ -17,7 +16,7 @@ fn with_few_open_files_a_run_works_or_ends_with_a_sentence() {
         let command = world.command(["--retries", "1", "-j", "8", "."]);
         let ran = world.finish(after(&format!("ulimit -n {limit}"), &command));
         match ran.status {
-            // The loader of a binary that is not static.
+            // Only a binary that is not static has this loader.
             Some(127) => assert!(ran.stderr.contains("shared libraries"), "{}", ran.stderr),
             _ => ran.assert_ended(names.len()),
         }
@@ -37,9 +36,9 @@ fn with_a_small_stack_a_deep_tree_is_listed() {
     assert_eq!(world.keys(), [format!("temp3/{deep}good.txt")]);
 }
 
-// ---- Of replies ---------------------------------------------------------------------------------
+// ---- Limits for replies ---------------------------------------------------------------------------------
 
-/// A proper reply, with spaces after it up to this length.
+/// A proper reply with spaces at its end, which make it `length` bytes long.
 fn padded(length: usize) -> Fault {
     Fault::edit_bytes(move |reply| {
         let head = reply.windows(4).position(|end| end == b"\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Which files are taken, in which order, under which names.
+//! Which files a run uploads, in which order, and under which names.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn the_config_may_name_another_fixed_directory() {
     let world = World::with_files(&["154190339_附件/a.txt", "上传/b.txt"]);
     world.configure(json!({ "upload_dir": "上传" }));
     assert_eq!(names(world.run([""; 0]).assert_success()), ["b.txt"]);
-    // A PATH takes its place.
+    // A PATH takes the place of that directory.
     assert_eq!(
         names(world.run(["154190339_附件"]).assert_success()),
         ["a.txt"]
@@ -178,7 +178,7 @@ fn recursive_keeps_relative_paths() {
     let names_below = ["a.txt", "b/a.txt", "b/c 中/d.txt", "c.txt"];
     assert_eq!((ran.status, names(&ran)), (Some(0), names_below.to_vec()));
     assert_eq!(world.keys(), names_below.map(|name| format!("x/{name}")));
-    // What might be private becomes public only if it is named.
+    // Hidden files may be private: they are uploaded only if they are named.
     for hidden in ["dir/...", "dir/b/.e"] {
         let note = format!("note: {hidden}: skipped: its name begins with a dot");
         assert!(ran.stderr.contains(&note), "{}", ran.stderr);
@@ -242,7 +242,7 @@ fn two_files_with_one_cloud_name_are_refused_and_both_are_named() {
     for (arguments, [one, other]) in cases {
         world.assert_refused(&world.run(*arguments), &[one, other]);
     }
-    // Apart from that they go up.
+    // Without the conflict they are uploaded.
     assert_eq!(
         names(world.run(["-r", "two", "b.txt"]).assert_success()),
         ["a.txt", "sub/a.txt", "b.txt"]
@@ -279,7 +279,7 @@ fn a_cloud_name_may_have_850_bytes_and_no_more() {
     world.assert_proper();
 }
 
-// A file without read permission would do as well, if tests never ran as root.
+// A file without read permission would be simpler, but root can read it.
 #[test]
 fn a_file_that_is_gone_when_its_turn_comes_fails_alone() {
     let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
@@ -301,7 +301,7 @@ fn a_file_that_is_gone_when_its_turn_comes_fails_alone() {
     world.assert_proper();
 }
 
-/// What needs links, pipes, sockets, or names that are no text.
+/// Tests with links, pipes, sockets and names that are not text.
 #[cfg(unix)]
 mod unix {
     use std::ffi::OsStr;
@@ -396,7 +396,7 @@ mod unix {
             ran.counts(),
             "2 uploaded (22 B), 0 failed, 3 skipped, 0 not attempted"
         );
-        // Through each other.
+        // Two directories with links to each other.
         symlink("../two", world.path("one/two")).unwrap();
         symlink("../one", world.path("two/one")).unwrap();
         let ran = world.run(["-r", "one"]);
@@ -601,7 +601,7 @@ mod unix {
         world.assert_proper();
     }
 
-    #[cfg(target_os = "linux")] // elsewhere the file system refuses such a name itself
+    #[cfg(target_os = "linux")] // other file systems refuse such a name
     #[test]
     fn names_that_are_not_utf8_fail_alone() {
         let bad = OsStr::from_bytes(b"caf\xe9.txt");

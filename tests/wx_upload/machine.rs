@@ -1,4 +1,4 @@
-//! On the user's own machine: nothing is lost, given away or left hanging.
+//! The user's own machine: a run loses nothing there, gives nothing away, and never waits for ever.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown, symlink};
@@ -20,7 +20,7 @@ pub fn config_bytes(world: &World) -> Vec<u8> {
     fs::read(world.path("config.json")).unwrap()
 }
 
-/// Waits until the program has asked for a token, whose reply is held back.
+/// Starts the program, and waits until it has asked for a token. The reply is held back.
 pub fn start_and_hold_the_token(world: &World, arguments: &[&str]) -> Child {
     world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
     let child = world.start(arguments);
@@ -77,8 +77,7 @@ fn an_edit_that_is_made_while_the_config_is_saved_stays() {
     let world = World::with_files(&["a.txt"]);
     let others = world.dir.path().join("others");
     fs::create_dir(&others).unwrap();
-    // The run is stopped when it has written the new file, before that takes the place of the old
-    // one.
+    // strace stops the run when it has written the new file and has not yet renamed it.
     let stop = "strace -f -o /dev/null -e trace=fsync -e inject=fsync:signal=STOP:when=1";
     let stop: Vec<&str> = stop.split(' ').collect();
     let command = after("echo $$ >others/pid", &world.command(["a.txt"]));
@@ -88,7 +87,7 @@ fn an_edit_that_is_made_while_the_config_is_saved_stays() {
     });
     world.configure(json!({ "secret": "rotated" }));
     set_mode(&world.path("config.json"), 0o640);
-    // Again and again, as it may not have been stopped yet.
+    // This repeats, as the run may not have been stopped yet.
     let go_on = "while kill -CONT $(cat others/pid); do sleep 0.02; done 2>/dev/null";
     let mut going_on = Command::new("sh")
         .args(["-c", go_on])
@@ -222,7 +221,7 @@ fn certificates_are_read_only_from_a_regular_file() {
 
 // ---- Locks --------------------------------------------------------------------------------------
 
-/// What is locked, and with which arguments a run wants that lock.
+/// The files that runs lock, and the arguments of a run that needs the lock.
 const LOCKED: [(&str, &[&str]); 2] = [
     ("config.json", &["a.txt"]),
     ("manifest", &["--manifest", "manifest", "a.txt"]),
@@ -245,7 +244,7 @@ fn a_wait_for_another_run_is_noted_and_ends_with_that_run() {
         assert!(told.starts_with("note: waiting for another run"), "{told}");
         assert_eq!(world.requests(), 0);
         drop(lock);
-        world.wait(child).assert_success(); // it was told once
+        world.wait(child).assert_success(); // there was only one note
     }
 }
 
@@ -255,13 +254,13 @@ fn a_wait_for_one_run_after_the_other_is_noted_once() {
     let mut child = world.start(["a.txt"]);
     let told = read_line(child.stderr.as_mut().unwrap());
     assert!(told.starts_with("note: waiting for another run"), "{told}");
-    // The first one replaces the config, and the second has the lock of the new one.
+    // The first run replaces the config, and the second run locks the new file.
     fs::copy(world.path("config.json"), world.path("new")).unwrap();
     let second = File::open(world.path("new")).unwrap();
     second.lock().unwrap();
     fs::rename(world.path("new"), world.path("config.json")).unwrap();
     drop(first);
-    thread::sleep(Duration::from_millis(1500)); // it would be told after a second
+    thread::sleep(Duration::from_millis(1500)); // a second note would come after a second
     drop(second);
     world.wait(child).assert_success();
 }
@@ -271,7 +270,7 @@ fn a_wait_for_another_run_is_not_noted_with_quiet() {
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments.iter().chain(&["-q"]));
-        thread::sleep(Duration::from_millis(1500)); // it would be told after a second
+        thread::sleep(Duration::from_millis(1500)); // the note would come after a second
         let ended = child.try_wait().unwrap();
         assert!(ended.is_none(), "{locked}: it did not wait");
         drop(lock);
@@ -286,7 +285,7 @@ fn a_dry_run_waits_for_no_lock() {
     world.file("manifest", "");
     let locks = ["config.json", "manifest"].map(|name| File::open(world.path(name)).unwrap());
     locks.iter().for_each(|lock| lock.lock().unwrap());
-    // It would wait for longer than a run may take here, and say so.
+    // If it waited, it would say so, and then take longer than a run may take here.
     let ran = world.run(["-n", "--manifest", "manifest", "a.txt"]);
     ran.assert_success();
     drop(locks);
@@ -336,7 +335,7 @@ fn with_variables(world: &World, variables: &[(&str, &str)]) -> Ran {
 fn over_http_the_secret_goes_to_this_machine_only() {
     for auth in ["token", "stable_token"] {
         let world = World::with_files(&["a.txt"]);
-        world.run(["a.txt"]).assert_success(); // the stand-in is here
+        world.run(["a.txt"]).assert_success(); // the stand-in is on this machine
         for base in [
             "http://api.weixin.qq.com",
             "HTTP://192.0.2.1:80",
@@ -383,7 +382,7 @@ fn a_secret_from_the_environment_goes_where_the_user_said() {
     assert!(!refused(without_secret(json!(elsewhere)), &named));
     let other = [secret, ("WX_API_BASE", "https://other.example")];
     assert!(refused(without_secret(json!(elsewhere)), &other));
-    // The config's own secret belongs to the config's own base.
+    // A secret in the config may go to the base in the config.
     assert!(!refused(json!({ "api_base": elsewhere }), &[secret]));
 }
 
@@ -398,7 +397,7 @@ fn the_environment_may_name_the_api() {
     assert_eq!(world.config()["api_base"], Value::Null);
 }
 
-// ---- What becomes public ------------------------------------------------------------------------
+// ---- Files that must not become public ------------------------------------------------------------------------
 
 #[test]
 fn the_config_is_not_uploaded_under_any_name() {
@@ -446,8 +445,7 @@ fn the_config_is_not_uploaded_under_any_name() {
     assert_eq!(world.keys(), ["temp3/good.txt", "temp3/sub/good.txt"]);
 }
 
-/// Starts a run over `a`, whose upload is held back, and `b`. Whatever has the name `b` when that
-/// goes on has it only then.
+/// Uploads `a` and then `b`. Calls `swap` after the run has listed both and before it opens `b`.
 fn swap_while_a_is_sent(world: &World, arguments: &[&str], swap: impl Fn(&Path)) -> Ran {
     world.file("a", "a");
     world.file("b", "b");
@@ -499,7 +497,7 @@ fn a_file_that_replaces_the_manifest_during_a_run_is_not_written_to() {
 #[test]
 fn a_temporary_file_beside_the_config_may_vanish() {
     let world = World::with_files(&["a.txt"]);
-    // It is gone when it is looked at.
+    // As a link to nothing it looks like a file that has just vanished.
     symlink("gone", world.path("config.json.0123456789abcdef")).unwrap();
     let ran = world.run(["."]);
     assert_eq!(
@@ -539,7 +537,7 @@ fn a_file_with_two_hard_links_is_the_same_file() {
 fn a_tree_that_is_too_deep_is_not_searched() {
     let world = World::with_files(&["dir/good.txt"]);
     let deep = "d/".repeat(1900);
-    // The system takes no path so long at once.
+    // The system does not accept the whole path at once.
     let mut dir = world.path("dir");
     for part in deep.as_bytes().chunks(1000) {
         let part = str::from_utf8(part).unwrap();
@@ -580,7 +578,7 @@ fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
             let by_name = world.stand_in.base().replace("127.0.0.1", "localhost");
             world.configure(json!({ "api_base": by_name }));
             set_mode(world.dir.path(), 0o777);
-            let user = 50_000 + limit; // the limit is one of all processes of a user
+            let user = 50_000 + limit; // the limit counts all processes of a user
             chown(world.path("config.json"), Some(user), None).unwrap();
             let command = world.command(["-j", jobs].into_iter().chain(names));
             let mut command = after(&format!("ulimit -u {limit}"), &command);
@@ -634,7 +632,7 @@ fn a_server_cannot_make_the_program_use_much_memory() {
         let world = World::with_many(500);
         world.stand_in.fault(step, When::Always, fault);
         let run = || world.run(["-j", "64", "--retries", "0", "files"]).peak_kib;
-        // On a busy machine a short run can end before anybody has looked at its memory.
+        // On a busy machine a short run can end before the harness has looked at its memory.
         let mut peaks = std::iter::repeat_with(run).take(10);
         let peak = peaks.find(|peak| *peak > 0).unwrap_or(0);
         assert!((1..=MOST_KIB).contains(&peak), "{what}: {peak} KiB");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{PATIENCE, World, assert_takes};
 use stand_in::{APPID, ENV, Fault, SECRET, Step, When};
 
-/// All options, as the design's table has them.
+/// All options, as in the table of the design.
 const OPTIONS: [&str; 13] = [
     "-c, --config",
     "-t, --to",
@@ -219,7 +219,7 @@ fn config_names_another_file() {
 
 #[test]
 fn help_fits_a_terminal_and_has_every_option_in_it() {
-    // Chinese takes two columns.
+    // A Chinese character takes two columns.
     let width = |line: &str| {
         line.chars()
             .map(|c| if c < '\u{1100}' { 1 } else { 2 })
@@ -470,7 +470,7 @@ fn jobs_sets_the_number_of_uploads_at_once() {
                 .wait_for(Step::Upload, jobs + 1, Duration::from_millis(100)),
             "{arguments:?}"
         );
-        // Not later: an upload counts until its connection has written the reply and gone on.
+        // Not after the run: the stand-in counts an upload for a moment after its reply.
         assert_eq!(world.stand_in.max_concurrent_uploads(), jobs);
         world.stand_in.open_gate();
         world.wait(child).assert_success();

@@ -1,4 +1,4 @@
-//! What the user sees: the four formats, errors, the summary, and when.
+//! The output: the four formats, errors, the summary, and when each line comes.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -14,7 +14,7 @@ use crate::harness::{
 };
 use stand_in::{Fault, Step, When};
 
-/// A reply for a link whose entry for `name` is changed.
+/// Edits the entry for `name` in a reply with links.
 fn edit_link(name: &str, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Fault {
     let fileid = file_id(name);
     Fault::edit(move |reply| {
@@ -195,7 +195,7 @@ fn markdown_encodes_characters_that_would_end_a_link() {
     );
 }
 
-// ---- Order, and when ----------------------------------------------------------------------------
+// ---- Order and time ----------------------------------------------------------------------------
 
 #[test]
 fn a_line_is_printed_in_input_order_as_soon_as_all_files_up_to_it_are_done() {
@@ -213,7 +213,7 @@ fn a_line_is_printed_in_input_order_as_soon_as_all_files_up_to_it_are_done() {
         .recv_timeout(PATIENCE)
         .expect("the first line while the second file is under way");
     assert!(first.starts_with("a\t"), "{first}");
-    // The files after it are done, too, with their links, and have to wait.
+    // The files after it are done, too. Their lines have to wait.
     wait_until("the links of c and d are asked for", || {
         ["c", "d"]
             .iter()
@@ -346,7 +346,7 @@ fn a_failed_file_is_named_with_its_stage_and_the_others_go_on() {
             ran.counts(),
             "2 uploaded (18 B), 1 failed, 0 skipped, 0 not attempted"
         );
-        // What did not go up has no link to ask for; what did is not lost.
+        // A file that was not uploaded has no link. One that was uploaded is not lost.
         let uploaded = step == Step::Link;
         assert_eq!(
             ran.stderr.contains(&file_id("b.txt")),
@@ -436,7 +436,7 @@ fn the_summary_counts_bytes_in_units_that_people_read() {
     }
 }
 
-// ---- What servers say ---------------------------------------------------------------------------
+// ---- Texts of servers ---------------------------------------------------------------------------
 
 #[test]
 fn a_servers_words_about_a_failure_are_shown_escaped() {
@@ -559,7 +559,7 @@ fn a_standard_output_that_is_closed_ends_the_run_with_a_sentence() {
         let ran = run_into(closed_pipe(), &world, &arguments);
         ran.assert_failure(1, &["error: ", "standard output"]);
         if arguments[1] == "-j1" {
-            // What went up is not lost.
+            // The uploaded file is not lost.
             ran.assert_failure(1, &["dir/a", &file_id("a")]);
         }
         world.assert_proper();
@@ -641,7 +641,7 @@ fn a_standard_error_that_is_closed_changes_nothing() {
     assert_eq!(world.keys(), ["temp3/b"]);
 }
 
-// ---- What is sent -------------------------------------------------------------------------------
+// ---- Uploads -------------------------------------------------------------------------------
 
 #[test]
 fn known_extensions_have_a_type_and_unknown_ones_none() {

@@ -1,4 +1,4 @@
-//! What must not get out: the secret, on its way or by who may read it, and the config itself.
+//! Secrets that must not get out: where the secret is sent, who can read it, and the config as a file.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use stand_in::{SECRET, Step};
 use crate::harness::World;
 use crate::unix::set_mode;
 
-// ---- On its way ---------------------------------------------------------------------------------
+// ---- Where the secret is sent ---------------------------------------------------------------------------------
 
 #[test]
 fn a_host_that_only_looks_like_this_machine_gets_no_secret_over_http() {
@@ -36,7 +36,7 @@ fn a_host_that_only_looks_like_this_machine_gets_no_secret_over_http() {
 fn all_addresses_of_this_machine_may_be_used_over_http() {
     let world = World::with_files(&["a.txt"]);
     for host in ["127.0.0.1", "127.255.255.254", "[::1]", "LocalHost"] {
-        // Nobody listens there: the run gets as far as that.
+        // Nobody listens there, but the run does try.
         world.configure(json!({ "api_base": format!("http://{host}:1") }));
         let ran = world.run(["--retries", "0", "a.txt"]);
         ran.assert_failure(1, &["获取access token失败: "]);
@@ -88,12 +88,12 @@ fn a_refusal_to_send_a_secret_shows_no_secret_and_comes_before_any_token() {
     let world = World::with_files(&["a.txt"]);
     world.configure(json!({ "secret": "", "api_base": "https://wx.example" }));
     let mut command = world.command(["a.txt"]);
-    command.env("WX_SECRET", SECRET); // that it is not shown is looked at in every run
+    command.env("WX_SECRET", SECRET); // every run is checked for not showing it
     let words = ["./config.json", "WX_SECRET", "https://wx.example"];
     world.assert_refused(&world.finish(command), &words);
 }
 
-// ---- Who may read it ----------------------------------------------------------------------------
+// ---- Who can read the secret ----------------------------------------------------------------------------
 
 #[test]
 fn only_a_secret_that_everybody_may_read_is_noted() {
@@ -117,7 +117,7 @@ fn only_a_secret_that_everybody_may_read_is_noted() {
 
 // ---- The config itself --------------------------------------------------------------------------
 
-/// A run that meets only the config, or a backup of it, and `good.txt`.
+/// Checks that a run skips the config and its backups, and uploads only `good.txt`.
 fn assert_only_good_goes_up(world: &World, arguments: &[&str]) {
     let ran = world.run(arguments);
     assert_eq!(ran.status, Some(0), "{arguments:?}: {}", ran.stderr);

@@ -1,4 +1,4 @@
-//! The binary as it is used: copied onto a machine, here one on which there is nothing else at all.
+//! The binary alone: copied onto a machine that has nothing else.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::harness::{World, binary};
 
-/// Answers every question for an IPv4 address with 127.0.0.1, every other with nothing.
+/// Answers every question for an IPv4 address with 127.0.0.1, and every other question with nothing.
 fn name_server() {
     let socket = UdpSocket::bind("127.0.0.1:53")
         .expect("port 53, where a resolver without a configuration asks");

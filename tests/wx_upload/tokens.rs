@@ -1,5 +1,5 @@
-//! Access tokens: one for all threads and processes, renewed once where it is refused, saved at
-//! once and whole.
+//! Access tokens: all threads and runs share one. A refused token is renewed once, and saved at
+//! once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -125,7 +125,7 @@ fn a_token_that_dies_again_later_is_renewed_again() {
             Mutex::new(HashSet::new()),
             Mutex::new(HashMap::<String, usize>::new()),
         );
-        // Each of the first two tokens dies after it has worked 30 times.
+        // Each of the first two tokens dies after 30 calls.
         let refuse = move |request: &Request| {
             let (mut dead, mut seen) = (dead.lock().unwrap(), seen.lock().unwrap());
             let uses = seen.entry(token_of(request)).or_default();
@@ -191,7 +191,7 @@ fn a_token_that_only_links_refuse_is_not_renewed_for_ever() {
     // Each call costs the account one of its 2,000 tokens a day.
     let world = World::with_many(300);
     world.stand_in.set_token_grace(Duration::from_secs(300));
-    // It takes its time to refuse, and meanwhile the new token works for uploads.
+    // The refusal comes late, and in the meantime the new token works for uploads.
     let refuse = |reply: &mut Value| {
         thread::sleep(Duration::from_millis(50));
         *reply = json!({ "errcode": 40001, "errmsg": "invalid credential" });
@@ -302,9 +302,9 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
     const KILLS: u32 = 25;
     let worlds = ["a", "b", "c", "d"].map(|name| (name.to_owned(), World::with_many(1)));
     side_by_side(worlds, |world| {
-        // How long after the request for a token the run is killed: longer where the last kill came
-        // before the save, shorter where it came after it. So most kills are close to the save,
-        // on a slow machine, too.
+        // The time from the request for a token to the kill. It becomes longer after a kill before
+        // the save, and shorter after a kill that came later. So most kills are close to the save,
+        // even on a slow machine.
         let mut delay = Duration::from_millis(10);
         let reply_late = Fault::Delay(Duration::from_millis(5));
         world.stand_in.fault(Step::Token, When::Always, reply_late);
@@ -363,7 +363,7 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
                 "{before_the_save} {after_the_save} {delay:?}"
             );
         }
-        // What a killed run may leave behind is in nobody's way, and for nobody else to read.
+        // A killed run may leave a file behind. It does not disturb, and nobody else can read it.
         world.run(["files"]).assert_success();
         for entry in fs::read_dir(world.dir.path()).unwrap() {
             let entry = entry.unwrap();
@@ -385,7 +385,7 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
     });
 }
 
-// ---- Several processes --------------------------------------------------------------------------
+// ---- Several runs --------------------------------------------------------------------------
 
 #[test]
 fn ten_runs_at_once_fetch_one_token() {
@@ -457,9 +457,9 @@ fn a_config_that_is_a_link_is_locked_and_replaced_where_it_really_is() {
     );
 }
 
-// ---- What stops the run -------------------------------------------------------------------------
+// ---- Failures that stop the run -------------------------------------------------------------------------
 
-/// What helps, by errcode: words of the table in `wechat-api.md`.
+/// Words of the advice for each errcode.
 const HINTS: &[(i64, &[&str])] = &[
     (-1, &["busy", "try again"]),
     (-1000, &["busy", "try again"]),
@@ -578,7 +578,7 @@ fn an_errcode_that_concerns_all_files_stops_the_run_at_uploadfile() {
                 ran.stderr
             );
             assert_eq!((ran.lines().len(), world.keys().len()), (10, 10));
-            // Those that were under way had asked, too; nobody asks after them.
+            // The other threads may have asked at the same time, but not after that.
             assert!(
                 (11..=18).contains(&world.count(Step::Info)),
                 "{}",
@@ -611,7 +611,7 @@ fn a_run_that_the_links_stop_loses_no_upload() {
             ran.assert_failure(1, &[]);
             let uploaded = world.keys();
             assert!(ran.lines().len() < uploaded.len());
-            // Each file that is in the bucket either has its line or is named with its file_id.
+            // Each uploaded file has a line, or an error names its file_id.
             for key in &uploaded {
                 let file_id = &world.stand_in.objects()[key].file_id;
                 assert!(
@@ -720,7 +720,7 @@ fn a_token_with_characters_that_no_url_has_is_encoded() {
 
 #[test]
 fn a_token_of_a_short_life_serves_more_than_one_call() {
-    // stable_token states the seconds that are left, which may be few.
+    // stable_token states the seconds that are left, which can be few.
     let world = World::with_many(20);
     world.configure(json!({ "auth": "stable_token" }));
     world.stand_in.set_expires_in(45);
@@ -842,7 +842,7 @@ fn a_run_that_is_stopped_asks_for_links_with_all_its_tries() {
     world
         .stand_in
         .fault(Step::Info, When::Always, Fault::custom(refuse));
-    // All links but the first are asked for when the run has been stopped, and fail at first.
+    // The run asks for the other links when it has been stopped. These calls fail at first.
     let second_file = Gate::default();
     world
         .stand_in
