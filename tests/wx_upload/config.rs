@@ -1,4 +1,4 @@
-//! The config: what is read, what is refused, what was written back.
+//! The config: which values the program reads and refuses, and what it saves.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -29,14 +29,14 @@ fn upload(world: &World) -> Ran {
     world.run(["a.txt"])
 }
 
-/// The program with the environment's stand-ins for the config.
+/// Uploads with these variables, which give values that the config lacks.
 fn upload_with(world: &World, variables: &[(&str, &str)]) -> Ran {
     let mut command = world.command(["a.txt"]);
     command.envs(variables.iter().copied());
     world.finish(command)
 }
 
-/// Changes the config's text by taking one key out.
+/// Removes one key from the config.
 fn remove_key(world: &World, key: &str) {
     let mut config: Map<String, Value> = world.config().as_object().unwrap().clone();
     config.shift_remove(key);
@@ -47,7 +47,7 @@ fn config_text(world: &World) -> String {
     fs::read_to_string(world.path("config.json")).unwrap()
 }
 
-/// What is in the directory.
+/// The names in the directory.
 fn entries(world: &World) -> Vec<String> {
     let entries = fs::read_dir(world.dir.path()).unwrap();
     let mut names: Vec<_> = entries
@@ -57,10 +57,10 @@ fn entries(world: &World) -> Vec<String> {
     names
 }
 
-// ---- What is refused ----------------------------------------------------------------------------
+// ---- Configs that are refused ----------------------------------------------------------------------------
 
 #[test]
-fn a_config_that_is_no_json_object_is_refused_with_its_line_named() {
+fn a_config_that_is_not_a_json_object_is_refused_and_the_line_is_named() {
     let deep = "[".repeat(100_000);
     let cases: &[(&[u8], &str)] = &[
         (b"", "line 1"),
@@ -97,7 +97,7 @@ fn a_config_that_cannot_be_read_is_refused() {
 }
 
 #[test]
-fn a_text_of_another_type_is_refused_with_its_key_named() {
+fn a_value_that_is_not_text_is_refused_and_its_key_is_named() {
     let world = world();
     for key in [
         "appid",
@@ -111,14 +111,14 @@ fn a_text_of_another_type_is_refused_with_its_key_named() {
         for odd in [json!(1), json!(true), json!(["x"]), json!({ "x": "y" })] {
             world.configure(json!({ key: odd }));
             world.assert_refused(&upload(&world), &["config.json", &format!("`{key}`")]);
-            // Not even in the dry run.
+            // The dry run refuses it, too.
             world.assert_refused(&world.run(["-n", "a.txt"]), &[&format!("`{key}`")]);
         }
     }
 }
 
 #[test]
-fn a_config_without_env_is_refused_whatever_else_is_there() {
+fn a_config_without_env_is_always_refused() {
     let world = world();
     for token in [Value::Null, json!(OLD_TOKEN)] {
         for env in [Value::Null, json!(""), json!("missing")] {
@@ -135,7 +135,7 @@ fn a_config_without_env_is_refused_whatever_else_is_there() {
 }
 
 #[test]
-fn an_account_that_is_missing_is_named_before_anything_is_sent() {
+fn a_missing_appid_or_secret_is_named_before_anything_is_sent() {
     let world = world();
     for auth in ["token", "stable_token"] {
         for key in ["appid", "secret"] {
@@ -181,10 +181,10 @@ fn settings_that_make_no_sense_are_refused() {
     }
 }
 
-// ---- What the keys mean -------------------------------------------------------------------------
+// ---- The keys -------------------------------------------------------------------------
 
 #[test]
-fn what_is_null_missing_or_empty_has_its_default() {
+fn keys_that_are_null_missing_or_empty_have_their_defaults() {
     for key in ["upload_dir", "upload_path", "auth"] {
         for value in [Some(Value::Null), Some(json!("")), None] {
             let world = World::http();
@@ -273,7 +273,7 @@ fn auth_says_where_the_token_comes_from() {
 fn in_a_container_no_token_is_asked_for_or_sent() {
     let world = world();
     world.stand_in.auth_none(true);
-    // Neither an account nor a token that is there changes that.
+    // An account or a token in the config does not change that.
     let with_token = json!({ "auth": "none", "access_token": OLD_TOKEN, "create_time": now(), "expires_in": 7200 });
     for changes in [
         json!({ "auth": "none" }),
@@ -295,7 +295,7 @@ fn in_a_container_no_token_is_asked_for_or_sent() {
 }
 
 #[test]
-fn the_api_is_where_the_config_says_with_or_without_a_last_slash() {
+fn api_base_may_end_with_slashes() {
     for slashes in ["", "/", "//"] {
         let world = world();
         world.configure(json!({ "api_base": world.stand_in.base() + slashes }));
@@ -316,7 +316,7 @@ fn by_default_the_api_is_wechats_own_over_https_or_http_in_a_container() {
             ],
         ),
     ] {
-        // A proxy that only writes down what it is asked for.
+        // This proxy only records the first line of a request.
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", proxy.local_addr().unwrap());
         let asked = std::thread::spawn(move || {
@@ -357,7 +357,7 @@ fn plain_http_is_refused_however_https_is_spelled() {
 }
 
 #[test]
-fn the_environment_stands_in_for_what_the_config_lacks_and_is_never_written() {
+fn the_environment_gives_the_values_that_the_config_lacks_and_they_are_never_saved() {
     let variables = [("WX_APPID", APPID), ("WX_SECRET", SECRET), ("WX_ENV", ENV)];
     for value in [Some(Value::Null), Some(json!("")), None] {
         let world = world();
@@ -395,7 +395,7 @@ fn the_configs_own_values_win_over_the_environment() {
 }
 
 #[test]
-fn an_empty_variable_is_no_value() {
+fn an_empty_variable_counts_as_missing() {
     let world = world();
     world.configure(json!({ "env": null }));
     world.assert_refused(&upload_with(&world, &[("WX_ENV", "")]), &["`env`"]);
@@ -412,8 +412,9 @@ fn an_empty_variable_is_no_value() {
 
 // ---- The token ----------------------------------------------------------------------------------
 
-/// Whether the token in a config with these keys is used; if not, a new one must be fetched and
-/// saved. `None`: it was used, and then had to be replaced within the run.
+/// Returns whether a run with these keys in its config uses the saved token. If it does not, checks
+/// that it fetches and saves a new one. `None` means that the run used the token, and then had to
+/// replace it.
 fn use_of(changes: Value) -> Option<bool> {
     let world = world();
     world.stand_in.accept_token(OLD_TOKEN);
@@ -451,19 +452,19 @@ fn is_used(changes: Value) -> bool {
     use_of(changes).expect("the token is not replaced within the run")
 }
 
-/// Calls `check` with the time, at the beginning of a second. Calls it again if it took longer than
-/// that second, which can happen on a busy machine.
+/// Calls `check` with the time in seconds. If a new second begins before it returns, which can happen
+/// on a busy machine, calls it again at the beginning of a second.
 fn within_one_second<T>(check: impl Fn(i64) -> T) -> T {
     for _ in 0..100 {
-        let into_the_second = UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
-        thread::sleep(Duration::from_nanos(
-            1_000_000_000 - u64::from(into_the_second),
-        ));
         let started = now();
         let checked = check(started);
         if now() == started {
             return checked;
         }
+        let into_the_second = UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+        thread::sleep(Duration::from_nanos(
+            1_000_000_000 - u64::from(into_the_second),
+        ));
     }
     panic!("it never took less than a second");
 }
@@ -520,7 +521,7 @@ fn a_token_whose_times_are_odd_counts_as_expired() {
 }
 
 #[test]
-fn a_token_that_is_none_is_replaced() {
+fn an_odd_or_missing_token_is_replaced() {
     for odd in [json!(null), json!(""), json!(5), json!(["x"]), json!({})] {
         assert!(!is_used(
             json!({ "access_token": odd, "create_time": now(), "expires_in": 7200 })
@@ -548,7 +549,7 @@ fn an_account_is_needed_only_where_a_token_must_be_fetched() {
     world.assert_proper();
 }
 
-// ---- What was written back -----------------------------------------------------------------------
+// ---- What a save writes -----------------------------------------------------------------------
 
 #[test]
 fn a_save_keeps_keys_order_chinese_and_four_spaces() {
@@ -648,14 +649,14 @@ fn nothing_is_left_beside_the_config() {
 }
 
 #[test]
-fn a_config_that_cannot_be_written_is_a_warning_only() {
+fn a_config_that_cannot_be_written_causes_only_a_warning() {
     for quiet in [false, true] {
         let world = World::http();
         for name in ["dir/a", "dir/b", "dir/c"] {
             world.file(name, name);
         }
-        // Beside a name so long there is none for a new file, also for root, whom no permission
-        // stops.
+        // The name is so long that a temporary file beside it cannot have a name of its own. This
+        // stops even root, who needs no permission.
         let config = format!("{}.json", "c".repeat(250));
         fs::rename(world.path("config.json"), world.path(&config)).unwrap();
         let text = || fs::read_to_string(world.path(&config)).unwrap();
@@ -673,7 +674,7 @@ fn a_config_that_cannot_be_written_is_a_warning_only() {
 }
 
 #[test]
-fn a_lock_that_cannot_be_had_is_no_obstacle() {
+fn a_directory_in_the_place_of_a_lock_file_is_no_obstacle() {
     let world = world();
     world.file("config.json.lock/in the way", "");
     upload(&world).assert_success();
@@ -709,7 +710,7 @@ fn a_save_by_root_keeps_the_owner() {
     use std::os::unix::fs::{MetadataExt, chown};
     let world = world();
     if chown(world.path("config.json"), Some(4321), Some(1234)).is_err() {
-        return; // Only root may give a file away, and so only root could take it away.
+        return; // only root can give a file to another user
     }
     upload(&world).assert_success();
     assert_eq!(
@@ -747,7 +748,7 @@ fn a_config_that_is_a_link_stays_one_and_its_target_is_updated() {
 
 #[cfg(unix)]
 #[test]
-fn what_lies_in_the_way_of_a_save_is_not_followed() {
+fn links_in_the_way_of_a_save_are_not_followed() {
     let world = world();
     for name in ["config.json.new", "config.json.lock"] {
         world.file("precious", "keep me");

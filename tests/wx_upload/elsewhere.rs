@@ -1,5 +1,5 @@
-//! What every binary has to pass, also one that runs here only under an emulator of its system:
-//! `.ci/run` names those in `WX_UPLOAD_BIN`.
+//! The test that every binary has to pass, even if it runs only under an emulator here. `.ci/run`
+//! names such binaries in `WX_UPLOAD_BIN`.
 
 use stand_in::Step;
 

@@ -1,5 +1,5 @@
-//! What a network, COS and the API do to a run: what can pass by itself is tried again, and the
-//! rest is told.
+//! Failures of the network, of COS and of the API: a run tries again after temporary failures and
+//! reports the others.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +19,7 @@ const STEPS: [Step; 4] = [Step::Token, Step::Info, Step::Upload, Step::Link];
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
 const MIB: usize = 1 << 20;
 
-/// What the script said where a step failed.
+/// What the script said when a step failed.
 pub fn stage(step: Step) -> &'static str {
     match step {
         Step::Token => "获取access token失败",
@@ -38,7 +38,7 @@ fn gaps(world: &World, step: Step) -> Vec<f64> {
         .collect()
 }
 
-/// A port that refuses connections for as long as the socket lives: nobody else gets it.
+/// A port that refuses connections as long as the socket exists. Nobody else can get it.
 fn refusing_port() -> (Socket, u16) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket
@@ -51,69 +51,89 @@ fn refusing_port() -> (Socket, u16) {
     (socket, port)
 }
 
-// ---- The matrix ---------------------------------------------------------------------------------
+// ---- Temporary failures ---------------------------------------------------------------------------------
 
-/// What can pass by itself: its name, the steps where it applies, what the message says of it, and
-/// how it is made.
-type Trouble = (&'static str, &'static [Step], &'static str, fn() -> Fault);
+/// A failure that can pass.
+struct TemporaryFailure {
+    name: &'static str,
+    /// Where it can happen.
+    steps: &'static [Step],
+    /// A part of the program's message about it.
+    message: &'static str,
+    fault: fn() -> Fault,
+}
 
-const TROUBLES: &[Trouble] = &[
-    ("a reset before the body", &STEPS, "reset", || {
+const fn temporary(
+    name: &'static str,
+    steps: &'static [Step],
+    message: &'static str,
+    fault: fn() -> Fault,
+) -> TemporaryFailure {
+    TemporaryFailure {
+        name,
+        steps,
+        message,
+        fault,
+    }
+}
+
+const TEMPORARY_FAILURES: &[TemporaryFailure] = &[
+    temporary("a reset before the body", &STEPS, "reset", || {
         Fault::ResetBeforeReply
     }),
-    ("a reset in the body", &STEPS, "reset", || {
+    temporary("a reset in the body", &STEPS, "reset", || {
         Fault::ResetAt(100)
     }),
-    ("a reset after the body", &STEPS, "reset", || {
+    temporary("a reset after the body", &STEPS, "reset", || {
         Fault::ResetAfterBody
     }),
-    ("a close without a reply", &STEPS, "", || Fault::Close),
-    ("half a reply", &STEPS, "", || Fault::HalfReply),
-    ("silence", &STEPS, "silent for 3 s (--timeout)", || {
+    temporary("a close without a reply", &STEPS, "", || Fault::Close),
+    temporary("half a reply", &STEPS, "", || Fault::HalfReply),
+    temporary("silence", &STEPS, "silent for 3 s (--timeout)", || {
         Fault::Silence
     }),
-    ("HTTP 408", &STEPS, "HTTP 408", || {
+    temporary("HTTP 408", &STEPS, "HTTP 408", || {
         Fault::status(408, &[], "")
     }),
-    ("HTTP 500", &STEPS, "HTTP 500", || {
+    temporary("HTTP 500", &STEPS, "HTTP 500", || {
         Fault::status(500, &[], "")
     }),
-    ("HTTP 503", &STEPS, "HTTP 503", || {
+    temporary("HTTP 503", &STEPS, "HTTP 503", || {
         Fault::status(
             503,
             &[("Content-Type", "text/html")],
             "<html><h1>503 Service Temporarily Unavailable</h1></html>",
         )
     }),
-    (
+    temporary(
         "COS's ServiceUnavailable",
         &[Step::Upload],
         "HTTP 503 Service Unavailable: ServiceUnavailable",
         || Fault::cos_error(503, "ServiceUnavailable"),
     ),
-    ("errcode -1", &API, "errcode -1 ", || Fault::Errcode(-1)),
-    ("errcode -1000", &API, "errcode -1000 ", || {
+    temporary("errcode -1", &API, "errcode -1 ", || Fault::Errcode(-1)),
+    temporary("errcode -1000", &API, "errcode -1000 ", || {
         Fault::Errcode(-1000)
     }),
-    ("errcode -501001", &API, "errcode -501001 ", || {
+    temporary("errcode -501001", &API, "errcode -501001 ", || {
         Fault::Errcode(-501001)
     }),
-    ("errcode -501002", &API, "errcode -501002 ", || {
+    temporary("errcode -501002", &API, "errcode -501002 ", || {
         Fault::Errcode(-501002)
     }),
-    ("a reply that is no JSON", &API, "not JSON", || {
+    temporary("a reply that is no JSON", &API, "not JSON", || {
         Fault::Body(b"<html>log in to the hotel's network</html>".into())
     }),
-    ("an empty reply", &API, "not JSON", || {
+    temporary("an empty reply", &API, "not JSON", || {
         Fault::Body(Vec::new())
     }),
-    ("deep arrays", &API, "not JSON", || {
+    temporary("deep arrays", &API, "not JSON", || {
         Fault::Body(b"[".repeat(60_000))
     }),
-    ("deep objects", &API, "not JSON", || {
+    temporary("deep objects", &API, "not JSON", || {
         Fault::Body(br#"{"a":"#.repeat(10_000))
     }),
-    ("64 MiB of JSON", &API, "its reply is longer than ", || {
+    temporary("64 MiB of JSON", &API, "its reply is longer than ", || {
         Fault::Body(
             [
                 &br#"{"errcode":0,"errmsg":""#[..],
@@ -123,40 +143,39 @@ const TROUBLES: &[Trouble] = &[
             .concat(),
         )
     }),
-    ("another checksum", &[Step::Upload], "CRC-64", || {
+    temporary("another checksum", &[Step::Upload], "CRC-64", || {
         Fault::headers(&[("x-cos-hash-crc64ecma", Some("1"))])
     }),
-    ("an odd checksum", &[Step::Upload], "CRC-64", || {
+    temporary("an odd checksum", &[Step::Upload], "CRC-64", || {
         Fault::headers(&[("x-cos-hash-crc64ecma", Some("none"))])
     }),
 ];
 
-fn cells() -> Vec<(String, (Step, &'static Trouble))> {
-    let cell = |trouble: &'static Trouble| {
-        trouble
-            .1
-            .iter()
-            .map(move |&step| (format!("{} at {step:?}", trouble.0), (step, trouble)))
+/// Each temporary failure at each of its steps, with a name for the case.
+fn cases() -> Vec<(String, (Step, &'static TemporaryFailure))> {
+    let at_each_step = |failure: &'static TemporaryFailure| {
+        let at = move |&step| (format!("{} at {step:?}", failure.name), (step, failure));
+        failure.steps.iter().map(at)
     };
-    TROUBLES.iter().flat_map(cell).collect()
+    TEMPORARY_FAILURES.iter().flat_map(at_each_step).collect()
 }
 
 /// The seconds for `--timeout`. They are short only in the case that lasts that long, and even there
 /// a busy machine must have time for the replies that do come.
-fn patience(trouble: &Trouble) -> &'static str {
-    if trouble.0 == "silence" { "3" } else { "30" }
+fn timeout(failure: &TemporaryFailure) -> &'static str {
+    if failure.name == "silence" { "3" } else { "30" }
 }
 
 #[test]
-fn what_passes_by_itself_is_tried_again_and_the_run_succeeds() {
-    side_by_side(cells(), |(step, trouble)| {
+fn a_temporary_failure_is_tried_again_and_the_run_succeeds() {
+    side_by_side(cases(), |(step, failure)| {
         let world = World::https().and_files(&FILES);
-        world.stand_in.fault(step, When::Once, trouble.3());
+        world.stand_in.fault(step, When::Once, (failure.fault)());
         let ran = world.run([
             "--retries",
             "1",
             "--timeout",
-            patience(trouble),
+            timeout(failure),
             "a.txt",
             "b.txt",
             "c.txt",
@@ -173,7 +192,7 @@ fn what_passes_by_itself_is_tried_again_and_the_run_succeeds() {
             let stored = &world.stand_in.objects()[&format!("temp3/{name}")];
             assert_eq!(stored.bytes, Some(name.as_bytes().to_vec()));
         }
-        // Every try of an upload starts again at uploadfile, and nothing else is done twice.
+        // Every try of an upload starts again at uploadfile. Nothing else happens twice.
         let once_more = |steps: &[Step], usual| usual + usize::from(steps.contains(&step));
         assert_eq!(world.count(Step::Token), once_more(&[Step::Token], 1));
         assert_eq!(
@@ -186,19 +205,19 @@ fn what_passes_by_itself_is_tried_again_and_the_run_succeeds() {
 }
 
 #[test]
-fn what_does_not_pass_fails_with_a_sentence() {
-    side_by_side(cells(), |(step, trouble)| {
+fn a_temporary_failure_that_lasts_is_reported_with_a_sentence() {
+    side_by_side(cases(), |(step, failure)| {
         let world = World::with_files(&FILES);
         let when = match step {
             Step::Info | Step::Upload => When::Key("temp3/b.txt".into()),
             _ => When::Always,
         };
-        world.stand_in.fault(step, when, trouble.3());
+        world.stand_in.fault(step, when, (failure.fault)());
         let ran = world.run([
             "--retries",
             "1",
             "--timeout",
-            patience(trouble),
+            timeout(failure),
             "a.txt",
             "b.txt",
             "c.txt",
@@ -208,7 +227,7 @@ fn what_does_not_pass_fails_with_a_sentence() {
             &[
                 "error: ",
                 &format!("{}: ", stage(step)),
-                trouble.2,
+                failure.message,
                 "(tried 2 times)",
             ],
         );
@@ -257,7 +276,7 @@ fn what_does_not_pass_fails_with_a_sentence() {
     });
 }
 
-/// Points step 3 at a port that refuses, for the next file only.
+/// Sends the next upload, and no other, to a port that refuses connections.
 fn refuse_one_upload(world: &World, port: u16) {
     let edit = move |reply: &mut serde_json::Value| {
         reply["url"] = format!("http://127.0.0.1:{port}/cos/elsewhere").into();
@@ -316,7 +335,7 @@ fn a_refused_connection_is_tried_again_at_each_step() {
     world.run(arguments).assert_success();
     assert_eq!((world.count(Step::Info), world.count(Step::Upload)), (2, 1));
 
-    // The API goes away once the upload has begun.
+    // The API stops when the upload has begun.
     let world = World::with_files(&FILES);
     let api = StandIn::http();
     api.set_upload_origin(&world.stand_in.base());
@@ -341,7 +360,7 @@ fn a_refused_connection_is_tried_again_at_each_step() {
 }
 
 #[test]
-fn what_does_not_pass_by_itself_is_not_tried_again() {
+fn a_permanent_failure_is_not_tried_again() {
     let statuses = [400, 401, 404, 405, 411, 413, 418, 451]
         .map(|code| (format!("HTTP {code}"), Fault::status(code, &[], "no")));
     let errcodes = [-2, 1, 40003, 40097, 40101, 43002, 44002, 47001, 99_999]
@@ -359,7 +378,7 @@ fn what_does_not_pass_by_itself_is_not_tried_again() {
     side_by_side(cases, |(step, (words, fault))| {
         let world = World::with_files(&FILES);
         world.stand_in.fault(step, When::Once, fault);
-        // One at a time, so that it is the first file that fails.
+        // With one job the first file is the one that fails.
         let ran = world.run(["-j", "1", "a.txt", "b.txt", "c.txt"]);
         ran.assert_failure(1, &[&format!("{}: ", stage(step)), &words]);
         assert!(!ran.stderr.contains(": :"), "{}", ran.stderr);
@@ -368,7 +387,7 @@ fn what_does_not_pass_by_itself_is_not_tried_again() {
             _ => "2 uploaded (10 B), 1 failed, 0 skipped, 0 not attempted",
         };
         assert_eq!(world.count(Step::Token), 1);
-        // A call for links may be for several files, which then fail together.
+        // A call for links can be for several files, which then all fail.
         if step != Step::Link {
             assert!(ran.summary().starts_with(tally), "{}", ran.stderr);
             let tries = world.count(step);
@@ -378,7 +397,7 @@ fn what_does_not_pass_by_itself_is_not_tried_again() {
     });
 }
 
-// ---- Step 3's own -------------------------------------------------------------------------------
+// ---- Uploads -------------------------------------------------------------------------------
 
 #[test]
 fn a_403_gets_one_more_try_with_a_fresh_signature() {
@@ -410,7 +429,7 @@ fn a_403_gets_one_more_try_with_a_fresh_signature() {
 }
 
 #[test]
-fn an_expired_signature_is_replaced_and_a_clock_that_is_wrong_is_told() {
+fn an_expired_signature_is_replaced_and_a_wrong_clock_is_reported() {
     let world = World::with_files(&FILES);
     world.stand_in.set_signature_lifetime(Duration::ZERO);
     world.run(["--retries", "0", "a.txt"]).assert_failure(
@@ -429,7 +448,7 @@ fn an_expired_signature_is_replaced_and_a_clock_that_is_wrong_is_told() {
 }
 
 #[test]
-fn a_403_and_a_wait_are_counted_apart() {
+fn a_403_and_a_wait_are_counted_separately() {
     let world = World::with_files(&FILES);
     world.stand_in.fault(
         Step::Upload,
@@ -462,7 +481,7 @@ fn a_403_and_a_wait_are_counted_apart() {
 }
 
 #[test]
-fn a_checksum_that_cos_does_not_send_is_not_missed() {
+fn an_upload_without_a_checksum_from_cos_succeeds() {
     let world = World::with_files(&FILES);
     world.stand_in.fault(
         Step::Upload,
@@ -478,7 +497,7 @@ fn a_checksum_that_cos_does_not_send_is_not_missed() {
 
 #[test]
 fn a_refusal_that_comes_before_the_whole_file_is_sent_is_understood() {
-    // As COS does for a file that is too large: it answers, and does not read on.
+    // COS does this with a file that is too large: it answers and stops reading.
     let world = World::http();
     world.file("large.bin", vec![7; 32 * MIB]);
     let body = "<Error><Code>InternalError</Code><Message>We are sorry.</Message></Error>";
@@ -512,7 +531,7 @@ fn two_failures_wait_half_a_second_and_a_second() {
 }
 
 #[test]
-fn retry_after_is_obeyed_where_it_is_longer_and_makes_sense() {
+fn a_longer_retry_after_is_obeyed_if_it_makes_sense() {
     let cases = [
         ("2", 2.0..3.0),
         ("0", 0.43..0.9),
@@ -539,7 +558,7 @@ fn retry_after_is_obeyed_where_it_is_longer_and_makes_sense() {
 }
 
 #[test]
-fn without_retries_nothing_is_waited_for() {
+fn without_retries_the_run_waits_for_nothing() {
     assert_takes([0.0..2.0], || {
         let world = World::with_files(&FILES);
         world.stand_in.fault(
@@ -556,7 +575,7 @@ fn without_retries_nothing_is_waited_for() {
 }
 
 #[test]
-fn a_run_that_is_stopped_waits_no_longer() {
+fn a_run_that_is_stopped_ends_its_waits() {
     assert_takes([0.0..20.0], || {
         let world = World::with_files(&FILES);
         world.stand_in.fault(
@@ -580,7 +599,7 @@ fn a_run_that_is_stopped_waits_no_longer() {
 // ---- Silence and slowness -----------------------------------------------------------------------
 
 #[test]
-fn what_moves_no_byte_is_given_up_after_the_timeout() {
+fn a_connection_that_moves_no_byte_ends_after_the_timeout() {
     let kinds = [
         ("silence", Fault::Silence),
         ("no reading", Fault::StopReading),
@@ -610,7 +629,7 @@ fn what_moves_no_byte_is_given_up_after_the_timeout() {
 }
 
 #[test]
-fn over_tls_the_timeout_is_no_longer() {
+fn the_timeout_is_not_longer_over_tls() {
     // The time begins again when the system's queue takes a last few bytes: usually twice.
     assert_takes([3.9..14.5], || {
         let world = World::https();
@@ -624,7 +643,8 @@ fn over_tls_the_timeout_is_no_longer() {
     });
 }
 
-/// Sends a file of `size` bytes with `fault` at `step`.
+/// Uploads a file of `size` bytes, with a fault that makes `step` slow. Checks that it takes more than
+/// twice the timeout, and succeeds.
 fn assert_slow_is_fine(step: Step, fault: Fault, size: usize, timeout: u64) {
     let world = World::http();
     let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
@@ -648,7 +668,7 @@ fn assert_slow_is_fine(step: Step, fault: Fault, size: usize, timeout: u64) {
 }
 
 #[test]
-fn what_is_slow_but_moves_is_never_cut_off() {
+fn a_slow_connection_that_moves_is_never_cut_off() {
     let trickle = |chunk| Fault::Slow {
         chunk,
         pause: Duration::from_millis(200),
@@ -673,8 +693,8 @@ fn what_is_slow_but_moves_is_never_cut_off() {
 
 #[test]
 fn an_upload_that_the_kernel_still_sends_is_not_cut_off() {
-    // All of it fits the socket's buffer: the program is done with writing long before the server
-    // with reading.
+    // The whole file fits into the buffers of the sockets: the program has written everything long
+    // before the server has read it.
     assert_slow_is_fine(
         Step::Upload,
         Fault::Slow {
@@ -687,8 +707,8 @@ fn an_upload_that_the_kernel_still_sends_is_not_cut_off() {
 }
 
 #[test]
-fn connecting_has_a_limit_of_its_own() {
-    // A host that drops what is sent to it: its queue of connections is full.
+fn connecting_has_its_own_limit() {
+    // This host ignores new connections, as its queue is full.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket
         .bind(&SockAddr::from(std::net::SocketAddr::from((
@@ -699,7 +719,7 @@ fn connecting_has_a_limit_of_its_own() {
     socket.listen(0).unwrap();
     let full = socket.local_addr().unwrap().as_socket().unwrap();
     let _waiting = [TcpStream::connect(full).unwrap()];
-    // A host that accepts, and never says a word of TLS.
+    // This host accepts connections and never answers.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let cases = [
         (
@@ -737,9 +757,11 @@ fn connecting_has_a_limit_of_its_own() {
 
 // ---- Files that change --------------------------------------------------------------------------
 
-/// Does something to a file when the head of its upload has arrived; it is far too large to have
-/// been read then.
-fn while_it_is_sent(change: impl Fn(&std::path::Path) + Send + Sync + 'static) -> (World, Ran) {
+/// Changes a file when the head of its upload has arrived. The file is so large that the program
+/// cannot have read all of it then.
+fn change_while_it_is_sent(
+    change: impl Fn(&std::path::Path) + Send + Sync + 'static,
+) -> (World, Ran) {
     let world = World::http();
     let large = world.file("a-large.bin", vec![7; 48 * MIB]);
     world.file("b.txt", "after it");
@@ -760,7 +782,7 @@ fn while_it_is_sent(change: impl Fn(&std::path::Path) + Send + Sync + 'static) -
 
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_fails_alone() {
-    let (world, ran) = while_it_is_sent(|path| {
+    let (world, ran) = change_while_it_is_sent(|path| {
         OpenOptions::new()
             .write(true)
             .open(path)
@@ -781,8 +803,8 @@ fn a_file_that_shrinks_while_it_is_sent_fails_alone() {
 }
 
 #[test]
-fn a_file_that_grows_while_it_is_sent_goes_up_at_the_length_it_had() {
-    let (world, ran) = while_it_is_sent(|path| {
+fn a_file_that_grows_while_it_is_sent_is_uploaded_with_its_old_length() {
+    let (world, ran) = change_while_it_is_sent(|path| {
         OpenOptions::new()
             .append(true)
             .open(path)
@@ -803,15 +825,15 @@ fn a_file_that_grows_while_it_is_sent_goes_up_at_the_length_it_had() {
 }
 
 #[test]
-fn a_file_that_vanishes_while_it_is_sent_goes_up_whole() {
-    let (world, ran) = while_it_is_sent(|path| fs::remove_file(path).unwrap());
+fn a_file_that_vanishes_while_it_is_sent_is_uploaded_whole() {
+    let (world, ran) = change_while_it_is_sent(|path| fs::remove_file(path).unwrap());
     ran.assert_success();
     assert_eq!(world.stand_in.objects()["temp3/a-large.bin"].size, 48 << 20);
     world.assert_proper();
 }
 
 #[test]
-fn files_that_change_between_listing_and_sending_harm_no_other() {
+fn files_that_change_before_they_are_sent_do_not_harm_others() {
     let world = World::http();
     let [first, gone, folder, grown] =
         ["a-first", "b-gone", "c-folder", "d-grown"].map(|name| world.file(name, name));
@@ -881,7 +903,7 @@ fn a_file_over_5_gib_fails_before_anything_is_asked_for_it() {
 // ---- Links --------------------------------------------------------------------------------------
 
 #[test]
-fn links_find_their_files_however_they_come() {
+fn links_find_their_files_in_any_order() {
     type Edit = fn(&mut Vec<serde_json::Value>);
     let good = "5 uploaded (5 B), 0 failed";
     let cases: [(&str, Edit, &str, &str); 9] = [
@@ -985,7 +1007,7 @@ fn links_find_their_files_however_they_come() {
             } else {
                 ran.assert_failure(1, &["error: 3: 获取下载链接失败: ", words, &file_id("3")]);
             }
-            // The first call was left alone.
+            // The reply to the first call was not edited.
             let tally = tally.replace("0 uploaded (0 B), 5 failed", "1 uploaded (1 B), 4 failed");
             assert!(ran.summary().starts_with(&tally), "{}", ran.stderr);
         },
@@ -996,7 +1018,7 @@ fn is_for(link: &serde_json::Value, name: &str) -> bool {
     link["fileid"] == file_id(name)
 }
 
-// ---- Elsewhere ----------------------------------------------------------------------------------
+// ---- Other servers ----------------------------------------------------------------------------------
 
 #[test]
 fn redirects_are_not_followed() {
@@ -1037,7 +1059,7 @@ fn a_plain_http_upload_url_of_an_https_api_is_refused() {
 }
 
 #[test]
-fn certificates_that_do_not_verify_are_told_with_what_helps() {
+fn bad_certificates_are_reported_with_advice() {
     use Certificate::{Authority, Expired, OtherHost, UnknownAuthority};
     let cases = [
         (Expired, "certificate expired", "clock"),
@@ -1051,7 +1073,7 @@ fn certificates_that_do_not_verify_are_told_with_what_helps() {
     ];
     let cases = cases.map(|case| (format!("{:?}", case.0), case));
     side_by_side(cases, |(certificate, what, help)| {
-        // Of the API ...
+        // The certificate of the API …
         let world = World::with(StandIn::https_with(certificate)).and_files(&FILES);
         let ran = world.run(["a.txt"]);
         ran.assert_failure(
@@ -1073,7 +1095,7 @@ fn certificates_that_do_not_verify_are_told_with_what_helps() {
         let given = hints.iter().filter(|hint| ran.stderr.contains(**hint));
         assert_eq!(given.count(), 1, "{}", ran.stderr);
         assert_eq!(world.requests(), 0);
-        // ... and of COS alone.
+        // … and only that of COS.
         let (world, cos) = (
             World::https().and_files(&FILES),
             StandIn::https_with(certificate),
@@ -1109,7 +1131,7 @@ fn without_ssl_cert_file_a_private_authority_is_unknown() {
 }
 
 #[test]
-fn an_ssl_cert_file_that_is_of_no_use_is_refused_at_once() {
+fn a_useless_ssl_cert_file_is_refused_at_once() {
     let world = World::https().and_files(&FILES);
     let key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----\n";
     let torn = "-----BEGIN CERTIFICATE-----\nMIIB!!!\n";
@@ -1132,14 +1154,14 @@ fn an_ssl_cert_file_that_is_of_no_use_is_refused_at_once() {
 
 // ---- Proxies ------------------------------------------------------------------------------------
 
-/// The least CONNECT proxy: what was asked of it, and what let the client in.
+/// A small CONNECT proxy, and the heads of the requests that it got.
 struct ConnectProxy {
     address: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl ConnectProxy {
-    /// Answers every CONNECT with `status`; with 200, leads there.
+    /// Answers every CONNECT with `status`. After 200 it connects the client with the server.
     fn start(status: &'static str) -> ConnectProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -1266,7 +1288,7 @@ fn a_proxy_that_cannot_be_used_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn a_proxys_password_reaches_the_proxy_and_no_eye() {
+fn a_proxys_password_reaches_the_proxy_and_is_never_shown() {
     let proxy = ConnectProxy::start("200 OK");
     let world = World::https().and_files(&FILES);
     let url = format!("http://user:pa55w0rd@{}", proxy.address);
@@ -1308,8 +1330,8 @@ fn a_proxys_password_reaches_the_proxy_and_no_eye() {
 }
 
 #[test]
-fn plain_http_to_the_api_asks_no_https_proxy() {
-    // As with curl: HTTPS_PROXY is for https alone.
+fn plain_http_to_the_api_uses_no_https_proxy() {
+    // As with curl: HTTPS_PROXY is only for https.
     let (_socket, port) = refusing_port();
     let world = World::with_files(&FILES);
     run_with(
@@ -1320,7 +1342,7 @@ fn plain_http_to_the_api_asks_no_https_proxy() {
 }
 
 #[test]
-fn a_refusal_that_comes_before_the_body_is_read_is_heard() {
+fn a_refusal_that_comes_before_the_body_is_read_is_reported() {
     let body = b"<Error><Code>AccessDenied</Code><Message>not yours</Message></Error>";
     let world = World::https();
     world.file("large.bin", vec![7; 30 * MIB]);
@@ -1339,7 +1361,7 @@ fn a_refusal_that_comes_before_the_body_is_read_is_heard() {
 
 #[test]
 fn uploads_go_on_while_nobody_reads_the_results() {
-    let files = 1500; // results for a pipe's 64 KiB and more
+    let files = 1500; // their results are longer than the 64 KiB that a pipe holds
     let world = World::with_many(files);
     let child = world.start(["-q", "files"]);
     assert!(world.stand_in.wait_for(Step::Upload, files, PATIENCE));

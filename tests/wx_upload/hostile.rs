@@ -1,5 +1,5 @@
-//! Replies that no service should give: whatever comes, there is a sentence for it, no panic, no
-//! hang and no leak.
+//! Replies that no service should give. The program has a sentence for each of them. It does not
+//! panic or hang, and it shows no secret.
 
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
@@ -17,11 +17,11 @@ use stand_in::{Fault, Request, Step, When};
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
 const STEPS: [Step; 4] = [Step::Token, Step::Info, Step::Upload, Step::Link];
 
-/// More than enough for a sentence that quotes a server.
+/// No sentence needs more, even if it quotes a server.
 const MOST_CHARACTERS: usize = 600;
 
-/// The run ended in order: each line of standard error is one of ours, and each file is accounted
-/// for.
+/// Checks that the run ended in order: each line of standard error is one of the program's own, and
+/// the summary counts all files.
 fn assert_orderly(ran: &Ran, files: usize) {
     ran.assert_ended(files);
     assert_ne!(ran.status, Some(2), "{}", ran.stderr);
@@ -42,7 +42,7 @@ fn assert_orderly(ran: &Ran, files: usize) {
 
 // ---- Fields -------------------------------------------------------------------------------------
 
-/// What may stand in a field; `None` is nothing.
+/// The values that a field gets; with `None` the field is missing.
 fn oddities() -> [(&'static str, Option<Value>); 9] {
     [
         ("missing", None),
@@ -65,7 +65,7 @@ fn put(object: &mut Value, field: &str, oddity: &str) {
     }
 }
 
-/// Names of files, each for a field and what stands in it.
+/// The names of files, one for each field and each value that it gets.
 fn names_for(fields: &[&str]) -> Vec<String> {
     fields
         .iter()
@@ -73,9 +73,9 @@ fn names_for(fields: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Runs all files at once. Returns the message for each that failed, by name.
+/// Uploads all files. Returns the messages of those that failed, by name.
 fn failures(world: &World) -> Map<String, Value> {
-    // One after the other, a good one first: eight that fail alike would stop a run.
+    // One after the other, and a good file first: otherwise eight similar failures stop the run.
     world.file("files/!", "x");
     let ran = world.run(["--retries", "0", "-j", "1", "-f", "json", "files"]);
     let objects = ran.json();
@@ -183,7 +183,7 @@ fn each_field_of_a_link_may_be_odd() {
             "{name}: {error:?}"
         );
     }
-    assert_eq!(world.keys().len(), 36 + 1); // and the good one
+    assert_eq!(world.keys().len(), 36 + 1); // with the good one
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn each_field_of_a_tokens_reply_may_be_odd() {
             ran.stderr
         );
         assert!(ran.stderr.contains(words), "{}", ran.stderr);
-        // Nothing but a proper token is ever saved.
+        // Only a proper token is saved.
         let saved = &world.config()["access_token"];
         assert_eq!(
             saved.is_null(),
@@ -246,7 +246,7 @@ fn each_field_of_a_tokens_reply_may_be_odd() {
 }
 
 #[test]
-fn numbers_beyond_all_bounds_are_only_numbers() {
+fn huge_numbers_are_only_numbers() {
     let huge = [
         "1e400",
         "-1e400",
@@ -298,7 +298,7 @@ fn numbers_beyond_all_bounds_are_only_numbers() {
 }
 
 #[test]
-fn a_reply_that_is_no_object_is_told() {
+fn a_reply_that_is_not_an_object_is_reported() {
     let bodies = ["null", "7", "true", "\"text\"", "[]", "[{}]", "{}"];
     let cases = bodies
         .iter()
@@ -315,13 +315,13 @@ fn a_reply_that_is_no_object_is_told() {
     });
 }
 
-// ---- Anything -----------------------------------------------------------------------------------
+// ---- Random replies -----------------------------------------------------------------------------------
 
-/// xorshift64*: small, and the same everywhere.
+/// Random numbers by xorshift64*, which is small and gives the same numbers on every machine.
 struct Random(u64);
 
 impl Random {
-    /// A sequence of its own for `name`, whatever the order in which names come.
+    /// The sequence of random numbers for `name`. It does not depend on the order of names.
     fn new(seed: u64, name: &str) -> Random {
         let hash = name
             .bytes()
@@ -419,7 +419,7 @@ fn odd_value(random: &mut Random) -> Value {
     }
 }
 
-/// Swaps or replaces values of a JSON reply; its length stays right.
+/// Swaps or replaces values of a JSON reply. Its `Content-Length` stays right.
 fn mutate_json(random: &mut Random, reply: &mut Vec<u8>) {
     let Some(end) = reply.windows(4).position(|window| window == b"\r\n\r\n") else {
         return;
@@ -427,7 +427,7 @@ fn mutate_json(random: &mut Random, reply: &mut Vec<u8>) {
     let Ok(Value::Object(mut object)) = serde_json::from_slice(&reply[end + 4..]) else {
         return;
     };
-    // In a list of links, some of these are mutated instead.
+    // A reply with links gets most of its mutations within a link.
     let inner = object
         .get_mut("file_list")
         .and_then(|list| list.get_mut(0))
@@ -445,8 +445,8 @@ fn mutate_json(random: &mut Random, reply: &mut Vec<u8>) {
         let value = odd_value(random);
         target.insert(one, value);
     } else {
-        // Swapped, never copied: a signature that also stands in `file_id` would be printed,
-        // rightly.
+        // Swaps and does not copy: the program would be right to print a signature that is a copy
+        // in `file_id`.
         let (old, new) = (target[&one].clone(), target[&other].clone());
         target.insert(one, new);
         target.insert(other, old);
@@ -526,7 +526,7 @@ fn mutate_headers(random: &mut Random, reply: &mut Vec<u8>) {
     reply.splice(end + 1..end + 1, line).for_each(drop);
 }
 
-/// Sends the body in chunks, some of which are not as long as they say, or say nothing sensible.
+/// Sends the body in chunks. Some of them state a wrong or a senseless length.
 fn mutate_chunks(random: &mut Random, reply: &mut Vec<u8>) {
     let Some(end) = reply.windows(4).position(|window| window == b"\r\n\r\n") else {
         return;
@@ -550,7 +550,7 @@ fn mutate_chunks(random: &mut Random, reply: &mut Vec<u8>) {
     reply.extend(end.as_bytes());
 }
 
-/// The seed of this run: `WX_UPLOAD_SEED` repeats an earlier one.
+/// The seed of this run. `WX_UPLOAD_SEED` repeats an earlier run.
 fn seed() -> u64 {
     let given = std::env::var("WX_UPLOAD_SEED")
         .ok()
@@ -560,11 +560,11 @@ fn seed() -> u64 {
     seed
 }
 
-/// Every other reply of `step` comes mutated; `count` counts them.
+/// Mutates half of the replies of `step`, and counts them in `count`.
 fn mutate_replies(world: &World, step: Step, seed: u64, count: &Arc<AtomicUsize>) {
     let (nth, count) = (AtomicUsize::new(0), Arc::clone(count));
     let fault = Fault::custom(move |request| {
-        // By key where there is one, as the order of requests is never the same.
+        // The key, if there is one, selects the mutation: the order of requests changes.
         let nth = nth.fetch_add(1, Ordering::Relaxed);
         let name = request.key.clone().unwrap_or_else(|| nth.to_string());
         let random = Random::new(seed, &format!("{step:?} {name}")).0;
@@ -576,7 +576,7 @@ fn mutate_replies(world: &World, step: Step, seed: u64, count: &Arc<AtomicUsize>
     world.stand_in.fault(step, When::Always, fault);
 }
 
-/// A proxy each of whose replies is mutated; `count` counts them.
+/// A proxy that mutates all its replies, and counts them in `count`.
 fn mutating_proxy(seed: u64, count: &Arc<AtomicUsize>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -600,11 +600,11 @@ fn mutating_proxy(seed: u64, count: &Arc<AtomicUsize>) -> String {
     url
 }
 
-/// Runs whose replies come mutated from the services.
+/// Runs the program with mutated replies of the services.
 fn run_with_mutated_services(times: usize, seed: u64, count: &Arc<AtomicUsize>) {
     const FILES: usize = 300;
-    // Many files in a run, for steps 2 and 3; a few at a time, for many calls of step 4; and a
-    // token a run.
+    // Steps 2 and 3 need many files, and step 4 a few files at a time, which makes many calls. A
+    // token is fetched once in a run.
     let many = (0..18 * times).map(|_| (&[Step::Info, Step::Upload][..], FILES, "64"));
     let links = (0..8 * times).map(|_| (&[Step::Link][..], FILES / 3, "2"));
     let tokens = (0..150 * times).map(|_| (&[Step::Token][..], 1, "1"));
@@ -617,20 +617,21 @@ fn run_with_mutated_services(times: usize, seed: u64, count: &Arc<AtomicUsize>) 
             steps
                 .iter()
                 .for_each(|&step| mutate_replies(&world, step, seed.wrapping_add(i as u64), count));
-            // With one timeout after the other it would hang.
+            // A run with two timeouts, one after the other, would count as hanging.
             let ran = world.run(["--retries", "0", "-j", jobs, "files"]);
             assert_orderly(&ran, files);
         },
     );
 }
 
-/// Runs whose connections a proxy refuses, or opens to nowhere, with a mutated reply.
+/// Runs the program through proxies that refuse a connection, or connect it with nothing, and whose
+/// replies are mutated.
 fn run_with_mutated_proxies(times: usize, seed: u64, count: &Arc<AtomicUsize>) {
     let runs = (0..60 * times).map(|i| (format!("proxy {i}"), i));
     side_by_side(runs, |i| {
         let world = World::https();
         (0..20).for_each(|i| drop(world.file(format!("files/{i}"), "x")));
-        world.configure(json!({ "auth": "none" })); // without a token there is one connection only
+        world.configure(json!({ "auth": "none" })); // without a token there is only one connection
         let mut command = world.command(["--retries", "0", "files"]);
         let proxy = mutating_proxy(seed.wrapping_add(i as u64), count);
         command.env("https_proxy", proxy);
@@ -639,7 +640,7 @@ fn run_with_mutated_proxies(times: usize, seed: u64, count: &Arc<AtomicUsize>) {
     });
 }
 
-/// `times` times a few thousand replies. Returns how many they were.
+/// Mutates `times` times a few thousand replies. Returns their number.
 fn mutate_thousands(times: usize) -> usize {
     let (seed, count) = (seed(), Arc::new(AtomicUsize::new(0)));
     run_with_mutated_services(times, seed, &count);
@@ -663,7 +664,7 @@ fn ten_thousand_mutated_replies_cause_no_panic_no_hang_and_no_leak() {
 }
 
 #[test]
-fn a_reply_that_is_hardly_http_is_told() {
+fn a_reply_that_is_hardly_http_is_reported() {
     let heads = [
         "",
         "\r\n\r\n",
@@ -699,7 +700,7 @@ fn a_reply_that_is_hardly_http_is_told() {
             .fault(step, When::Always, Fault::edit_bytes(edit));
         let ran = world.run(["--retries", "0", "--timeout", "60", "files"]);
         assert_orderly(&ran, 1);
-        // A 2xx of COS is good enough, whatever follows.
+        // A 2xx of COS is a success, with any rest of the reply.
         assert!(
             ran.status == Some(1) || (step == Step::Upload && head.contains(" 200")),
             "{}",
@@ -710,7 +711,7 @@ fn a_reply_that_is_hardly_http_is_told() {
 }
 
 #[test]
-fn headers_may_be_large_and_many_but_not_without_end() {
+fn headers_may_be_large_and_many_within_limits() {
     let many = |count: usize, size: usize| {
         (0..count)
             .map(|i| (format!("x-{i}"), Some("v".repeat(size))))
@@ -735,10 +736,10 @@ fn headers_may_be_large_and_many_but_not_without_end() {
     });
 }
 
-// ---- Without end --------------------------------------------------------------------------------
+// ---- Endless replies --------------------------------------------------------------------------------
 
-/// A server that answers with `head`, and then with `chunk` for ever. Returns its origin, and how
-/// much it sent.
+/// A server that answers with `head`, and then with `chunk` for ever. Returns its origin and the
+/// number of bytes that it has sent.
 fn endless(head: &'static str, chunk: String) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -748,7 +749,7 @@ fn endless(head: &'static str, chunk: String) -> (String, Arc<AtomicU64>) {
         for mut client in listener.incoming().flatten() {
             let (counter, chunk) = (Arc::clone(&counter), Arc::clone(&chunk));
             thread::spawn(move || -> io::Result<()> {
-                // All of the request has been sent by then, as it is small.
+                // The request is so small that it comes as a whole.
                 let mut request = [0; 64 << 10];
                 let _ = client.read(&mut request)?;
                 let mut rest = client.try_clone()?;
@@ -764,8 +765,8 @@ fn endless(head: &'static str, chunk: String) -> (String, Arc<AtomicU64>) {
     (origin, sent)
 }
 
-/// A server that never comes to an end does not keep the program, nor does it get all of its bytes
-/// read.
+/// Checks that the program does not wait for the end of an endless reply, and that it stops reading
+/// after a limit.
 fn assert_ends(step: Step, head: &'static str, chunk: String) {
     let (origin, sent) = endless(head, chunk);
     let world = World::with_files(&["files/a"]);
@@ -776,16 +777,16 @@ fn assert_ends(step: Step, head: &'static str, chunk: String) {
     let ran = world.run(["--retries", "0", "--timeout", "1", "files"]);
     assert_orderly(&ran, 1);
     assert!(ran.elapsed < Duration::from_secs(20), "{:?}", ran.elapsed);
-    // What the kernel holds comes on top of the limit.
+    // The buffers of the system come on top of the program's limit.
     let sent = sent.load(Ordering::Relaxed);
     assert!(sent < 16 << 20, "{sent} bytes");
-    // COS's 2xx is good enough, but the object is not there.
+    // A 2xx of COS is a success, but then the object is not there.
     let uploaded = step == Step::Upload && head.contains(" 200 ") && head.contains("\r\n\r\n");
     ran.assert_failure(1, &[stage(if uploaded { Step::Link } else { step })]);
 }
 
 #[test]
-fn what_comes_without_end_is_not_read_to_it() {
+fn an_endless_reply_is_not_read_for_ever() {
     let chunked = || format!("2000\r\n{}\r\n", "x".repeat(0x2000));
     let cases: [(&'static str, String); 7] = [
         (
@@ -820,7 +821,7 @@ fn what_comes_without_end_is_not_read_to_it() {
 }
 
 #[test]
-fn promises_without_end_are_not_believed() {
+fn endless_interim_replies_are_not_read_for_ever() {
     side_by_side(
         [Step::Token, Step::Upload].map(|step| (format!("{step:?}"), step)),
         |step| {
@@ -830,7 +831,7 @@ fn promises_without_end_are_not_believed() {
 }
 
 #[test]
-fn a_proxys_reply_without_end_is_not_read_to_it() {
+fn a_proxys_endless_reply_is_not_read_for_ever() {
     let cases = [
         ("HTTP/1.1 200 OK\r\nx: ", "x".repeat(8192)),
         ("HTTP/1.1 200 OK\r\n", "x: y\r\n".repeat(1000)),
@@ -859,8 +860,8 @@ fn a_proxys_reply_without_end_is_not_read_to_it() {
 
 #[test]
 fn secrets_that_a_server_repeats_stay_secret() {
-    // The harness looks at every run's output; here the secrets come back in all the places that
-    // are quoted.
+    // The harness looks for secrets in the output of every run. Here the services repeat the
+    // secrets in all the places that the program quotes.
     let errcodes = [40001, 40013, -1, 47001, 85088]
         .into_iter()
         .flat_map(|code| API.map(|step| (step, Fault::Errcode(code))));
@@ -883,7 +884,7 @@ fn secrets_that_a_server_repeats_stay_secret() {
 }
 
 #[test]
-fn a_refusal_that_holds_what_it_refuses_tells_none_of_it() {
+fn a_refusal_that_repeats_secrets_does_not_show_them() {
     let edit = |reply: &mut Value| {
         reply["errcode"] = 47001.into();
         reply["errmsg"] = format!("bad: {} {}", reply["authorization"], reply["token"]).into();
@@ -898,7 +899,7 @@ fn a_refusal_that_holds_what_it_refuses_tells_none_of_it() {
 }
 
 #[test]
-fn a_link_whose_error_repeats_the_access_token_does_not_tell_it() {
+fn an_access_token_in_the_error_of_a_link_is_not_shown() {
     let repeat = |request: &Request| {
         let target = request.target.clone();
         Some(Fault::edit(move |reply| {
@@ -916,7 +917,7 @@ fn a_link_whose_error_repeats_the_access_token_does_not_tell_it() {
 }
 
 #[test]
-fn secrets_in_the_wrong_field_are_not_told() {
+fn secrets_in_the_wrong_field_are_not_shown() {
     for field in ["token", "authorization"] {
         let world = World::with_files(&["files/a"]);
         world.stand_in.fault(
@@ -931,7 +932,7 @@ fn secrets_in_the_wrong_field_are_not_told() {
 }
 
 #[test]
-fn secrets_that_cos_spells_otherwise_stay_secret() {
+fn secrets_that_cos_spells_differently_stay_secret() {
     let encode = |text: &str, special: &[(char, &str)]| {
         special
             .iter()
@@ -969,7 +970,7 @@ fn secrets_that_cos_spells_otherwise_stay_secret() {
             let (authorization, token) = shared.lock().unwrap().clone();
             let [authorization, token] =
                 [authorization, token].map(|secret| encode(&secret, spelling));
-            // The one first that is cut off least.
+            // The token comes first, as the program cuts off the end.
             let message = format!("{token} {authorization}");
             Some(Fault::status(
                 400,
@@ -996,7 +997,7 @@ fn secrets_that_cos_spells_otherwise_stay_secret() {
     }
 }
 
-// ---- What a terminal would obey -----------------------------------------------------------------
+// ---- Control characters -----------------------------------------------------------------
 
 fn nasty_texts() -> [String; 9] {
     [
@@ -1061,9 +1062,8 @@ fn control_characters_in_a_file_id_or_an_upload_url_are_escaped() {
         cases.map(|case| (case.0.chars().take(30).collect::<String>() + case.1, case)),
         |(text, field)| {
             let world = World::with_files(&["files/a"]);
-            // An upload URL that is none, or leads to a host that there is not, without asking
-            // anybody for its name. A file_id begins as one: anything else is refused before it
-            // could be shown.
+            // The upload URL is invalid, or nobody listens at its address; no name server is asked.
+            // A file_id has a proper beginning: the program refuses any other and does not show it.
             let beginning = match field {
                 "url" => "http://127.0.0.1:1/",
                 "file_id" => "cloud://x/",
@@ -1091,7 +1091,7 @@ fn control_characters_in_a_file_id_or_an_upload_url_are_escaped() {
 }
 
 #[test]
-fn control_characters_in_what_a_server_says_of_an_error_are_escaped() {
+fn control_characters_in_a_servers_error_are_escaped() {
     let cases = nasty_texts()
         .into_iter()
         .flat_map(|text| STEPS.map(|step| (text.clone(), step)));

@@ -1,12 +1,11 @@
-//! Limits of the system, and of what a server may send: whatever they are, the run works or ends
-//! with a sentence.
+//! Limits of the system, and limits for replies: a run works within them, or ends with a sentence.
 
 use stand_in::{Certificate, Fault, StandIn, Step, When, file_id_of};
 
 use crate::harness::{PATIENCE, World, side_by_side};
 use crate::unix::after;
 
-// ---- The system's -------------------------------------------------------------------------------
+// ---- Limits of the system -------------------------------------------------------------------------------
 
 #[test]
 fn with_few_open_files_a_run_works_or_ends_with_a_sentence() {
@@ -17,7 +16,7 @@ fn with_few_open_files_a_run_works_or_ends_with_a_sentence() {
         let command = world.command(["--retries", "1", "-j", "8", "."]);
         let ran = world.finish(after(&format!("ulimit -n {limit}"), &command));
         match ran.status {
-            // The loader of a binary that is not static.
+            // Only a binary that is not static has this loader.
             Some(127) => assert!(ran.stderr.contains("shared libraries"), "{}", ran.stderr),
             _ => ran.assert_ended(names.len()),
         }
@@ -37,9 +36,9 @@ fn with_a_small_stack_a_deep_tree_is_listed() {
     assert_eq!(world.keys(), [format!("temp3/{deep}good.txt")]);
 }
 
-// ---- Of replies ---------------------------------------------------------------------------------
+// ---- Limits for replies ---------------------------------------------------------------------------------
 
-/// A proper reply, with spaces after it up to this length.
+/// A proper reply with spaces at its end, which make it `length` bytes long.
 fn padded(length: usize) -> Fault {
     Fault::edit_bytes(move |reply| {
         let head = reply.windows(4).position(|end| end == b"\r\n\r\n");
@@ -72,7 +71,7 @@ fn a_reply_may_have_64_kib_and_one_with_links_1_mib() {
 }
 
 #[test]
-fn links_that_wait_for_a_slow_first_file_are_no_burden() {
+fn links_that_wait_for_a_slow_first_file_take_little_memory() {
     const FILES: usize = 200;
     let world = World::with_many(FILES);
     world
@@ -113,7 +112,7 @@ fn a_file_id_may_have_2_kib() {
 }
 
 #[test]
-fn a_certificate_with_800_names_is_told_in_a_readable_line() {
+fn a_certificate_with_800_names_is_reported_in_a_readable_line() {
     let world = World::with(StandIn::https_with(Certificate::ManyOtherHosts));
     world.file("a.txt", "a");
     let ran = world.run(["a.txt"]);

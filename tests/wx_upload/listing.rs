@@ -1,4 +1,4 @@
-//! Which files are taken, in which order, under which names.
+//! Which files a run uploads, in which order, and under which names.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn the_config_may_name_another_fixed_directory() {
     let world = World::with_files(&["154190339_附件/a.txt", "上传/b.txt"]);
     world.configure(json!({ "upload_dir": "上传" }));
     assert_eq!(names(world.run([""; 0]).assert_success()), ["b.txt"]);
-    // A PATH takes its place.
+    // A PATH takes the place of that directory.
     assert_eq!(
         names(world.run(["154190339_附件"]).assert_success()),
         ["a.txt"]
@@ -53,7 +53,7 @@ fn a_missing_fixed_directory_is_refused_with_a_hint() {
 }
 
 #[test]
-fn an_empty_directory_is_well_and_says_so() {
+fn an_empty_directory_is_no_error_and_the_run_says_so() {
     let world = World::http();
     fs::create_dir(world.path("154190339_附件")).unwrap();
     for arguments in [[].as_slice(), &["154190339_附件"], &["-r"]] {
@@ -96,7 +96,7 @@ fn paths_are_taken_in_the_order_given_and_a_directory_is_sorted() {
 }
 
 #[test]
-fn a_directory_may_be_spelled_in_any_way() {
+fn a_directory_may_be_written_in_any_way() {
     for (directory, path) in [
         (".", "./a.txt"),
         ("..", "../a.txt"),
@@ -178,7 +178,7 @@ fn recursive_keeps_relative_paths() {
     let names_below = ["a.txt", "b/a.txt", "b/c 中/d.txt", "c.txt"];
     assert_eq!((ran.status, names(&ran)), (Some(0), names_below.to_vec()));
     assert_eq!(world.keys(), names_below.map(|name| format!("x/{name}")));
-    // What might be private becomes public only if it is named.
+    // Hidden files may be private: they are uploaded only if they are named.
     for hidden in ["dir/...", "dir/b/.e"] {
         let note = format!("note: {hidden}: skipped: its name begins with a dot");
         assert!(ran.stderr.contains(&note), "{}", ran.stderr);
@@ -193,7 +193,7 @@ fn recursive_keeps_relative_paths() {
 }
 
 #[test]
-fn hidden_files_and_odd_dots_are_files_like_any_other() {
+fn hidden_files_and_files_with_odd_dots_are_uploaded() {
     let odd = ["...", "..a", ".a.", ".hidden", "a.", "a..b"];
     let world = World::http();
     odd.iter()
@@ -242,7 +242,7 @@ fn two_files_with_one_cloud_name_are_refused_and_both_are_named() {
     for (arguments, [one, other]) in cases {
         world.assert_refused(&world.run(*arguments), &[one, other]);
     }
-    // Apart from that they go up.
+    // Without the conflict they are uploaded.
     assert_eq!(
         names(world.run(["-r", "two", "b.txt"]).assert_success()),
         ["a.txt", "sub/a.txt", "b.txt"]
@@ -279,7 +279,7 @@ fn a_cloud_name_may_have_850_bytes_and_no_more() {
     world.assert_proper();
 }
 
-// A file without read permission would do as well, if tests never ran as root.
+// A file without read permission would be simpler, but root can read it.
 #[test]
 fn a_file_that_is_gone_when_its_turn_comes_fails_alone() {
     let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
@@ -301,7 +301,7 @@ fn a_file_that_is_gone_when_its_turn_comes_fails_alone() {
     world.assert_proper();
 }
 
-/// What needs links, pipes, sockets, or names that are no text.
+/// Tests with links, pipes, sockets and names that are not text.
 #[cfg(unix)]
 mod unix {
     use std::ffi::OsStr;
@@ -314,7 +314,7 @@ mod unix {
     use crate::unix::make_fifo;
 
     #[test]
-    fn a_link_to_a_file_goes_up_under_the_name_of_its_target() {
+    fn a_link_to_a_file_is_uploaded_under_the_name_of_its_target() {
         for (arguments, path, name, key) in [
             (
                 ["link.txt"].as_slice(),
@@ -355,7 +355,7 @@ mod unix {
     }
 
     #[test]
-    fn a_link_to_a_directory_is_one_if_it_is_named() {
+    fn a_link_to_a_directory_counts_as_a_directory_if_it_is_named() {
         let world = World::with_files(&["real/a.txt", "real/sub/b.txt", "dir/c.txt"]);
         symlink("../real", world.path("dir/link")).unwrap();
         symlink("dir", world.path("link")).unwrap();
@@ -373,7 +373,7 @@ mod unix {
     }
 
     #[test]
-    fn links_that_lead_round_and_round_are_noted_and_not_followed() {
+    fn links_in_a_circle_are_noted_and_not_followed() {
         let world = World::with_files(&["dir/a.txt", "dir/sub/b.txt", "one/1", "two/2"]);
         symlink(".", world.path("dir/self")).unwrap();
         symlink("..", world.path("dir/sub/up")).unwrap();
@@ -396,7 +396,7 @@ mod unix {
             ran.counts(),
             "2 uploaded (22 B), 0 failed, 3 skipped, 0 not attempted"
         );
-        // Through each other.
+        // Two directories with links to each other.
         symlink("../two", world.path("one/two")).unwrap();
         symlink("../one", world.path("two/one")).unwrap();
         let ran = world.run(["-r", "one"]);
@@ -435,7 +435,7 @@ mod unix {
     }
 
     #[test]
-    fn what_is_skipped_names_the_file_that_is_uploaded() {
+    fn the_note_about_a_skipped_file_names_the_uploaded_one() {
         let world = World::with_files(&["dir/z.txt"]);
         for link in ["a", "b"] {
             symlink("z.txt", world.path("dir").join(link)).unwrap();
@@ -469,7 +469,7 @@ mod unix {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_skipped_with_a_note_and_never_opened() {
+    fn a_file_that_is_not_regular_is_skipped_with_a_note_and_never_opened() {
         let world = World::with_files(&["dir/a.txt"]);
         make_fifo(&world.path("dir/fifo"));
         let _socket = UnixListener::bind(world.path("dir/socket")).unwrap();
@@ -601,7 +601,7 @@ mod unix {
         world.assert_proper();
     }
 
-    #[cfg(target_os = "linux")] // elsewhere the file system refuses such a name itself
+    #[cfg(target_os = "linux")] // other file systems refuse such a name
     #[test]
     fn names_that_are_not_utf8_fail_alone() {
         let bad = OsStr::from_bytes(b"caf\xe9.txt");
@@ -630,7 +630,7 @@ mod unix {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_directory_or_link_that_is_not_utf8_matters_only_where_it_is_part_of_the_name() {
+    fn a_directory_or_link_that_is_not_utf8_matters_only_if_it_is_part_of_the_name() {
         let world = World::with_files(&["real.txt"]);
         let directory = world.path(OsStr::from_bytes(b"caf\xe9"));
         fs::create_dir(&directory).unwrap();

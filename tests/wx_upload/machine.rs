@@ -1,4 +1,4 @@
-//! On the user's own machine: nothing is lost, given away or left hanging.
+//! The user's own machine: a run loses nothing there, gives nothing away, and never waits for ever.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown, symlink};
@@ -20,7 +20,7 @@ pub fn config_bytes(world: &World) -> Vec<u8> {
     fs::read(world.path("config.json")).unwrap()
 }
 
-/// Waits until the program has asked for a token, whose reply is held back.
+/// Starts the program, and waits until it has asked for a token. The reply is held back.
 pub fn start_and_hold_the_token(world: &World, arguments: &[&str]) -> Child {
     world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
     let child = world.start(arguments);
@@ -77,8 +77,7 @@ fn an_edit_that_is_made_while_the_config_is_saved_stays() {
     let world = World::with_files(&["a.txt"]);
     let others = world.dir.path().join("others");
     fs::create_dir(&others).unwrap();
-    // The run is stopped when it has written the new file, before that takes the place of the old
-    // one.
+    // strace stops the run when it has written the new file and has not yet renamed it.
     let stop = "strace -f -o /dev/null -e trace=fsync -e inject=fsync:signal=STOP:when=1";
     let stop: Vec<&str> = stop.split(' ').collect();
     let command = after("echo $$ >others/pid", &world.command(["a.txt"]));
@@ -88,7 +87,7 @@ fn an_edit_that_is_made_while_the_config_is_saved_stays() {
     });
     world.configure(json!({ "secret": "rotated" }));
     set_mode(&world.path("config.json"), 0o640);
-    // Again and again, as it may not have been stopped yet.
+    // This repeats, as the run may not have been stopped yet.
     let go_on = "while kill -CONT $(cat others/pid); do sleep 0.02; done 2>/dev/null";
     let mut going_on = Command::new("sh")
         .args(["-c", go_on])
@@ -109,7 +108,7 @@ fn an_edit_that_is_made_while_the_config_is_saved_stays() {
 }
 
 #[test]
-fn a_config_that_is_a_link_when_the_token_comes_stays_a_link() {
+fn a_config_that_becomes_a_link_while_a_token_is_fetched_stays_a_link() {
     let world = World::with_files(&["a.txt"]);
     let child = start_and_hold_the_token(&world, &["a.txt"]);
     fs::rename(world.path("config.json"), world.path("other.json")).unwrap();
@@ -122,7 +121,7 @@ fn a_config_that_is_a_link_when_the_token_comes_stays_a_link() {
 }
 
 #[test]
-fn a_config_that_belongs_to_another_user_when_the_token_comes_stays_that_users() {
+fn a_config_that_gets_another_owner_while_a_token_is_fetched_keeps_that_owner() {
     if !is_root() {
         return;
     }
@@ -153,7 +152,7 @@ fn numbers_of_any_length_survive_a_save() {
 }
 
 #[test]
-fn all_that_is_missing_is_named_at_once() {
+fn all_missing_keys_are_named_at_once() {
     let world = World::with_files(&["a.txt"]);
     world.configure(json!({ "appid": null, "secret": "", "env": null }));
     let ran = world.run(["a.txt"]);
@@ -164,7 +163,7 @@ fn all_that_is_missing_is_named_at_once() {
 }
 
 #[test]
-fn a_config_that_is_no_file_is_refused_and_not_waited_for() {
+fn a_config_that_is_not_a_regular_file_is_refused_at_once() {
     let world = World::with_files(&["a.txt"]);
     make_fifo(&world.path("fifo"));
     for config in ["fifo", "/dev/zero", "."] {
@@ -174,7 +173,7 @@ fn a_config_that_is_no_file_is_refused_and_not_waited_for() {
 }
 
 #[test]
-fn a_secret_that_everybody_may_read_is_noted_with_what_mends_it() {
+fn a_secret_that_everybody_can_read_is_noted_with_a_command_that_helps() {
     let world = World::with_files(&["a.txt"]);
     let config = world.path("config.json");
     set_mode(&config, 0o644);
@@ -190,7 +189,7 @@ fn a_secret_that_everybody_may_read_is_noted_with_what_mends_it() {
 }
 
 #[test]
-fn a_command_to_paste_is_only_shown_where_it_does_what_it_says() {
+fn a_command_to_paste_is_shown_only_if_it_is_safe() {
     for directory in ["it's", "x'; touch pwned; '", "$HOME", "a\nb"] {
         let world = World::with_files(&["a.txt"]);
         fs::create_dir(world.path(directory)).unwrap();
@@ -204,7 +203,7 @@ fn a_command_to_paste_is_only_shown_where_it_does_what_it_says() {
 }
 
 #[test]
-fn certificates_are_read_from_a_file_and_nothing_else() {
+fn certificates_are_read_only_from_a_regular_file() {
     let world = World::with_files(&["a.txt"]);
     make_fifo(&world.path("fifo"));
     for path in ["fifo", "/dev/zero", "."] {
@@ -221,7 +220,7 @@ fn certificates_are_read_from_a_file_and_nothing_else() {
 
 // ---- Locks --------------------------------------------------------------------------------------
 
-/// What is locked, and with which arguments a run wants that lock.
+/// The files that runs lock, and the arguments of a run that needs the lock.
 const LOCKED: [(&str, &[&str]); 2] = [
     ("config.json", &["a.txt"]),
     ("manifest", &["--manifest", "manifest", "a.txt"]),
@@ -236,7 +235,7 @@ fn world_with_locked(name: &str) -> (World, File) {
 }
 
 #[test]
-fn a_wait_for_another_run_is_told_and_ends_with_it() {
+fn a_wait_for_another_run_is_noted_and_ends_with_that_run() {
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments);
@@ -244,33 +243,33 @@ fn a_wait_for_another_run_is_told_and_ends_with_it() {
         assert!(told.starts_with("note: waiting for another run"), "{told}");
         assert_eq!(world.requests(), 0);
         drop(lock);
-        world.wait(child).assert_success(); // it was told once
+        world.wait(child).assert_success(); // there was only one note
     }
 }
 
 #[test]
-fn a_wait_for_one_run_after_the_other_is_told_once() {
+fn a_wait_for_one_run_after_the_other_is_noted_once() {
     let (world, first) = world_with_locked("config.json");
     let mut child = world.start(["a.txt"]);
     let told = read_line(child.stderr.as_mut().unwrap());
     assert!(told.starts_with("note: waiting for another run"), "{told}");
-    // The first one replaces the config, and the second has the lock of the new one.
+    // The first run replaces the config, and the second run locks the new file.
     fs::copy(world.path("config.json"), world.path("new")).unwrap();
     let second = File::open(world.path("new")).unwrap();
     second.lock().unwrap();
     fs::rename(world.path("new"), world.path("config.json")).unwrap();
     drop(first);
-    thread::sleep(Duration::from_millis(1500)); // it would be told after a second
+    thread::sleep(Duration::from_millis(1500)); // a second note would come after a second
     drop(second);
     world.wait(child).assert_success();
 }
 
 #[test]
-fn a_wait_for_another_run_is_not_told_where_it_is_quiet() {
+fn a_wait_for_another_run_is_not_noted_with_quiet() {
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments.iter().chain(&["-q"]));
-        thread::sleep(Duration::from_millis(1500)); // it would be told after a second
+        thread::sleep(Duration::from_millis(1500)); // the note would come after a second
         let ended = child.try_wait().unwrap();
         assert!(ended.is_none(), "{locked}: it did not wait");
         drop(lock);
@@ -280,19 +279,19 @@ fn a_wait_for_another_run_is_not_told_where_it_is_quiet() {
 }
 
 #[test]
-fn a_dry_run_waits_for_nobody() {
+fn a_dry_run_waits_for_no_lock() {
     let world = World::with_files(&["a.txt", "manifest"]);
     world.file("manifest", "");
     let locks = ["config.json", "manifest"].map(|name| File::open(world.path(name)).unwrap());
     locks.iter().for_each(|lock| lock.lock().unwrap());
-    // It would wait for longer than a run may take here, and say so.
+    // If it waited, it would say so, and then take longer than a run may take here.
     let ran = world.run(["-n", "--manifest", "manifest", "a.txt"]);
     ran.assert_success();
     drop(locks);
 }
 
 #[test]
-fn what_lies_beside_the_config_is_neither_opened_nor_made() {
+fn files_beside_the_config_are_not_opened_and_not_created() {
     let world = World::with_files(&["a.txt"]);
     make_fifo(&world.path("config.json.lock"));
     symlink("nowhere", world.path("config.json.new")).unwrap();
@@ -308,7 +307,7 @@ fn what_lies_beside_the_config_is_neither_opened_nor_made() {
 /// Takes two minutes: `.ci/run` runs it.
 #[test]
 #[ignore = "takes two minutes"]
-fn a_lock_that_is_never_given_back_is_waited_for_for_two_minutes() {
+fn the_wait_for_a_lock_ends_after_two_minutes() {
     let cases = LOCKED.map(|case| (case.0.to_owned(), case));
     side_by_side(cases, |(locked, arguments)| {
         let (world, _lock) = world_with_locked(locked);
@@ -335,7 +334,7 @@ fn with_variables(world: &World, variables: &[(&str, &str)]) -> Ran {
 fn over_http_the_secret_goes_to_this_machine_only() {
     for auth in ["token", "stable_token"] {
         let world = World::with_files(&["a.txt"]);
-        world.run(["a.txt"]).assert_success(); // the stand-in is here
+        world.run(["a.txt"]).assert_success(); // the stand-in is on this machine
         for base in [
             "http://api.weixin.qq.com",
             "HTTP://192.0.2.1:80",
@@ -382,7 +381,7 @@ fn a_secret_from_the_environment_goes_where_the_user_said() {
     assert!(!refused(without_secret(json!(elsewhere)), &named));
     let other = [secret, ("WX_API_BASE", "https://other.example")];
     assert!(refused(without_secret(json!(elsewhere)), &other));
-    // The config's own secret belongs to the config's own base.
+    // A secret in the config may go to the base in the config.
     assert!(!refused(json!({ "api_base": elsewhere }), &[secret]));
 }
 
@@ -397,10 +396,10 @@ fn the_environment_may_name_the_api() {
     assert_eq!(world.config()["api_base"], Value::Null);
 }
 
-// ---- What becomes public ------------------------------------------------------------------------
+// ---- Files that must not become public ------------------------------------------------------------------------
 
 #[test]
-fn the_config_is_not_uploaded_under_whatever_name() {
+fn the_config_is_not_uploaded_under_any_name() {
     let world = World::with_files(&["good.txt", "sub/good.txt"]);
     for backup in [
         "config.json.bak",
@@ -445,8 +444,7 @@ fn the_config_is_not_uploaded_under_whatever_name() {
     assert_eq!(world.keys(), ["temp3/good.txt", "temp3/sub/good.txt"]);
 }
 
-/// Starts a run over `a`, whose upload is held back, and `b`. Whatever has the name `b` when that
-/// goes on has it only then.
+/// Uploads `a` and then `b`. Calls `swap` after the run has listed both and before it opens `b`.
 fn swap_while_a_is_sent(world: &World, arguments: &[&str], swap: impl Fn(&Path)) -> Ran {
     world.file("a", "a");
     world.file("b", "b");
@@ -484,7 +482,7 @@ fn a_file_that_becomes_the_config_after_it_was_listed_is_not_uploaded() {
 }
 
 #[test]
-fn what_takes_the_manifests_place_during_a_run_is_not_written_to() {
+fn a_file_that_replaces_the_manifest_during_a_run_is_not_written_to() {
     let world = World::http();
     world.file("precious", "keep me");
     let ran = swap_while_a_is_sent(&world, &["--manifest", "m"], |dir| {
@@ -496,9 +494,9 @@ fn what_takes_the_manifests_place_during_a_run_is_not_written_to() {
 }
 
 #[test]
-fn what_a_run_leaves_beside_the_config_for_a_moment_is_not_missed() {
+fn a_temporary_file_beside_the_config_may_vanish() {
     let world = World::with_files(&["a.txt"]);
-    // It is gone when it is looked at.
+    // As a link to nothing it looks like a file that has just vanished.
     symlink("gone", world.path("config.json.0123456789abcdef")).unwrap();
     let ran = world.run(["."]);
     assert_eq!(
@@ -508,7 +506,7 @@ fn what_a_run_leaves_beside_the_config_for_a_moment_is_not_missed() {
 }
 
 #[test]
-fn a_link_to_a_hidden_file_is_as_hidden_with_r() {
+fn a_link_to_a_hidden_file_is_skipped_too_with_r() {
     let world = World::with_files(&["dir/.env", "dir/good.txt"]);
     symlink(".env", world.path("dir/visible")).unwrap();
     let ran = world.run(["-r", "dir"]);
@@ -535,10 +533,10 @@ fn a_file_with_two_hard_links_is_the_same_file() {
 }
 
 #[test]
-fn a_tree_that_is_too_deep_is_not_descended() {
+fn a_tree_that_is_too_deep_is_not_searched() {
     let world = World::with_files(&["dir/good.txt"]);
     let deep = "d/".repeat(1900);
-    // The system takes no path so long at once.
+    // The system does not accept the whole path at once.
     let mut dir = world.path("dir");
     for part in deep.as_bytes().chunks(1000) {
         let part = str::from_utf8(part).unwrap();
@@ -579,7 +577,7 @@ fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
             let by_name = world.stand_in.base().replace("127.0.0.1", "localhost");
             world.configure(json!({ "api_base": by_name }));
             set_mode(world.dir.path(), 0o777);
-            let user = 50_000 + limit; // the limit is one of all processes of a user
+            let user = 50_000 + limit; // the limit counts all processes of a user
             chown(world.path("config.json"), Some(user), None).unwrap();
             let command = world.command(["-j", jobs].into_iter().chain(names));
             let mut command = after(&format!("ulimit -u {limit}"), &command);
@@ -593,7 +591,7 @@ fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_a_server_sends_does_not_decide_about_memory() {
+fn a_server_cannot_make_the_program_use_much_memory() {
     let blown_up = |item: &str, bytes: usize| {
         let items = vec![item; bytes / (item.len() + 1)].join(",");
         format!("{{\"x\":[{items}]}}").into_bytes()
@@ -633,7 +631,7 @@ fn what_a_server_sends_does_not_decide_about_memory() {
         let world = World::with_many(500);
         world.stand_in.fault(step, When::Always, fault);
         let run = || world.run(["-j", "64", "--retries", "0", "files"]).peak_kib;
-        // On a busy machine a short run can end before anybody has looked at its memory.
+        // On a busy machine a short run can end before the harness has looked at its memory.
         let mut peaks = std::iter::repeat_with(run).take(10);
         let peak = peaks.find(|peak| *peak > 0).unwrap_or(0);
         assert!((1..=MOST_KIB).contains(&peak), "{what}: {peak} KiB");
@@ -641,7 +639,7 @@ fn what_a_server_sends_does_not_decide_about_memory() {
 }
 
 #[test]
-fn a_file_id_of_a_manifest_is_one_or_is_passed_over() {
+fn an_odd_file_id_in_a_manifest_is_ignored() {
     let world = World::with_files(&["a.txt", "b.txt", "c.txt"]);
     let options = ["--manifest", "m", "a.txt", "b.txt", "c.txt"];
     world.run(options).assert_success();
@@ -664,7 +662,7 @@ fn a_file_id_of_a_manifest_is_one_or_is_passed_over() {
 }
 
 #[test]
-fn characters_that_hide_or_break_lines_are_shown() {
+fn characters_that_hide_or_break_lines_are_shown_escaped() {
     let hidden = "\u{2028}\u{2029}\u{200e}\u{200f}\u{feff}\u{200b}\u{2060}\u{61c}\u{202e}";
     let name = format!("a{hidden}👩\u{200d}💻.txt");
     let world = World::with_files(&[&name]);
@@ -683,7 +681,7 @@ fn characters_that_hide_or_break_lines_are_shown() {
 }
 
 #[test]
-fn a_name_is_no_html_and_no_markup_in_markdown() {
+fn html_and_markup_in_a_name_are_escaped_in_markdown() {
     let name = "<img src=x onerror=alert(1)> *b* _i_ `c` [d].txt";
     let world = World::with_files(&[name]);
     let ran = world.run(["-f", "markdown", name]);
@@ -692,7 +690,7 @@ fn a_name_is_no_html_and_no_markup_in_markdown() {
 }
 
 #[test]
-fn a_manifest_that_cannot_be_written_is_told_once_also_where_it_is_quiet() {
+fn a_manifest_that_cannot_be_written_is_reported_once_even_with_quiet() {
     let names = ["a.txt", "b.txt", "c.txt"];
     let world = World::with_files(&names);
     world.run(["a.txt"]).assert_success(); // saves a token

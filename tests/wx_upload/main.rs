@@ -1,5 +1,5 @@
 //! Black-box tests: each runs the real binary against a stand-in of the services, and asserts what
-//! reached the stand-in, or what the user saw.
+//! reached the stand-in or what the user saw.
 
 mod config;
 mod elsewhere;

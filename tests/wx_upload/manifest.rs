@@ -1,4 +1,4 @@
-//! `--manifest`: what is remembered, what is not sent again, and what must never be spoiled.
+//! `--manifest`: which files it remembers, which files are not sent again, and how it stays whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ const MANIFEST: &str = "sent.jsonl";
 
 static CRC64: crc::Crc<u64> = crc::Crc::<u64>::new(&crc::CRC_64_XZ);
 
-/// A world with files `000`, `001` … in `files`, whose bytes are their names.
+/// A world with the files `000`, `001` … in `files`, which contain their own names.
 fn world(count: usize) -> World {
     let world = World::http();
     (0..count)
@@ -26,7 +26,7 @@ fn world(count: usize) -> World {
     world
 }
 
-/// The program with the manifest, for all of `files`.
+/// Runs the program with the manifest, for all of `files`.
 fn run(world: &World) -> Ran {
     world.run(["--manifest", MANIFEST, "files"])
 }
@@ -39,7 +39,7 @@ fn manifest(world: &World) -> String {
     fs::read_to_string(world.path(MANIFEST)).expect("a manifest")
 }
 
-/// The manifest's entries, each on a whole line.
+/// The entries of the manifest. Checks that all lines are whole.
 fn entries(world: &World) -> Vec<Value> {
     let text = manifest(world);
     assert!(text.is_empty() || text.ends_with('\n'), "{text}");
@@ -48,7 +48,7 @@ fn entries(world: &World) -> Vec<Value> {
     text.lines().map(entry).collect()
 }
 
-/// The keys that the manifest has.
+/// The keys in the manifest.
 fn recorded(world: &World) -> BTreeSet<String> {
     entries(world)
         .iter()
@@ -56,7 +56,7 @@ fn recorded(world: &World) -> BTreeSet<String> {
         .collect()
 }
 
-/// The keys uploaded since there were `before` uploads.
+/// The keys of the uploads after the first `before` ones.
 fn uploaded_since(world: &World, before: usize) -> Vec<String> {
     world
         .stand_in
@@ -67,14 +67,14 @@ fn uploaded_since(world: &World, before: usize) -> Vec<String> {
         .collect()
 }
 
-/// The number of files in each call for links, without the first `before` calls.
+/// The numbers of files in the calls for links after the first `before` ones.
 fn sizes_of_link_calls(world: &World, before: usize) -> Vec<usize> {
     let calls = world.stand_in.requests(Step::Link).split_off(before);
     let size = |call: &Request| call.json()["file_list"].as_array().unwrap().len();
     calls.iter().map(size).collect()
 }
 
-/// The program sent the files with these keys in this run, and no other.
+/// Runs the program, and checks that it sends the files with these keys and no others.
 fn assert_sends(world: &World, keys: &[&str]) {
     let (infos, uploads) = (world.count(Step::Info), world.count(Step::Upload));
     let ran = run(world);
@@ -109,7 +109,7 @@ fn set_mtime(world: &World, name: &str, mtime: SystemTime) {
 // ---- What is in it ------------------------------------------------------------------------------
 
 #[test]
-fn it_has_one_line_of_json_a_file_with_exactly_the_fields_of_the_design() {
+fn each_file_has_one_line_of_json_with_exactly_the_fields_of_the_design() {
     let world = World::http();
     let big: Vec<u8> = (0..100_000_u32).map(|i| (i % 251) as u8).collect();
     let after = |seconds, nanoseconds| UNIX_EPOCH + Duration::new(seconds, nanoseconds);
@@ -152,7 +152,7 @@ fn it_has_one_line_of_json_a_file_with_exactly_the_fields_of_the_design() {
             "key": key, "env": ENV, "size": bytes.len(), "mtime": mtime,
             "crc64": CRC64.checksum(&bytes).to_string(), "file_id": file_id_of(&key),
         });
-        // As text: the order of the fields is the design's, too.
+        // Compared as text, as the design also gives the order of the fields.
         assert_eq!(entries[&key].to_string(), entry.to_string());
     }
     assert!(
@@ -219,7 +219,7 @@ fn a_file_that_is_written_to_while_it_is_sent_is_sent_again() {
     let world = world(1);
     let path = world.path("files/000");
     let write = move |_: &Request| {
-        let mut file = File::options().write(true).open(&path).unwrap(); // not cut off: it may be read now
+        let mut file = File::options().write(true).open(&path).unwrap(); // not truncated: the program may be reading it
         file.write_all(b"001").unwrap();
         file.set_modified(UNIX_EPOCH).unwrap();
         Some(Fault::Delay(Duration::ZERO))
@@ -236,7 +236,7 @@ fn a_file_that_is_written_to_while_it_is_sent_is_sent_again() {
     assert_sends(&world, &[]);
 }
 
-// ---- What is sent again, and what is not --------------------------------------------------------
+// ---- Which files are sent again --------------------------------------------------------
 
 #[test]
 fn a_second_run_sends_nothing_and_prints_as_usual() {
@@ -277,7 +277,7 @@ fn a_second_run_sends_nothing_and_prints_as_usual() {
 }
 
 #[test]
-fn what_changed_in_size_or_time_is_sent_again_and_nothing_else() {
+fn only_files_with_another_size_or_time_are_sent_again() {
     let world = world(4);
     assert_sends(
         &world,
@@ -291,7 +291,7 @@ fn what_changed_in_size_or_time_is_sent_again_and_nothing_else() {
     world.file("files/001", "longer");
     set_mtime(&world, "files/001", mtime);
     assert_sends(&world, &["temp3/001"]);
-    // The same size at another time, by a nanosecond, and back in time.
+    // The same size at another time: a nanosecond later, and earlier.
     for other in [
         mtime + Duration::from_nanos(1),
         UNIX_EPOCH,
@@ -304,14 +304,14 @@ fn what_changed_in_size_or_time_is_sent_again_and_nothing_else() {
     // A new one.
     world.file("files/004", "new");
     assert_sends(&world, &["temp3/004"]);
-    // What is there no more is nobody's concern.
+    // A file that is gone from the disk does not matter.
     fs::remove_file(world.path("files/003")).unwrap();
     assert_sends(&world, &[]);
     assert_eq!(entries(&world).len(), 4 + 1 + 3 + 1);
 }
 
 #[test]
-fn what_is_as_it_was_two_uploads_ago_is_sent_again() {
+fn a_file_that_is_as_it_was_two_uploads_ago_is_sent_again() {
     let world = world(1);
     let times = [1, 2, 1, 2].map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
     for (time, text) in times.into_iter().zip(["old", "new", "old", "new"]) {
@@ -344,9 +344,9 @@ fn another_folder_or_environment_is_another_upload() {
         }
         assert_eq!(uploaded_since(&world, before).len(), 2, "{folder}");
     }
-    // What was sent to the first folder is still known.
+    // The manifest still knows the files in the first folder.
     assert_sends(&world, &[]);
-    // Whose objects are there, but not theirs.
+    // Entries of another environment say nothing about this one.
     let elsewhere =
         manifest(&world).replace(&format!("\"env\":\"{ENV}\""), "\"env\":\"prod-elsewhere\"");
     world.file(MANIFEST, elsewhere);
@@ -380,7 +380,7 @@ fn later_lines_win() {
 }
 
 #[test]
-fn lines_that_make_no_sense_are_passed_over_and_kept() {
+fn lines_that_make_no_sense_are_ignored_and_kept() {
     let world = world(3);
     run(&world).assert_success();
     let lines: Vec<_> = manifest(&world).lines().map(str::to_owned).collect();
@@ -407,16 +407,16 @@ fn lines_that_make_no_sense_are_passed_over_and_kept() {
     world.file(MANIFEST, &text);
     assert_sends(&world, &[]);
     assert_eq!(manifest(&world), text);
-    // As a Windows editor leaves it, with a field of a later version.
+    // With the line ends of a Windows editor, and a field of a later version.
     let text = manifest(&world).replace("}\n", ",\"later\":1}\r\n");
     world.file(MANIFEST, &text);
     assert_sends(&world, &[]);
 }
 
-// ---- What is gone from the cloud ----------------------------------------------------------------
+// ---- Files that are gone from the cloud ----------------------------------------------------------------
 
 #[test]
-fn what_is_gone_from_the_cloud_is_uploaded_again() {
+fn files_that_are_gone_from_the_cloud_are_uploaded_again() {
     let world = world(120);
     let first = run(&world);
     let (old_base, World { dir, .. }) = (world.stand_in.base(), world);
@@ -439,7 +439,7 @@ fn what_is_gone_from_the_cloud_is_uploaded_again() {
 }
 
 #[test]
-fn what_is_gone_is_uploaded_again_among_much_that_is_not_whatever_the_number_of_jobs() {
+fn only_the_files_that_are_gone_are_uploaded_again_with_any_number_of_jobs() {
     side_by_side(
         ["1", "8", "64"].map(|jobs| (jobs.to_owned(), jobs)),
         |jobs| {
@@ -478,7 +478,7 @@ fn what_is_gone_is_uploaded_again_among_much_that_is_not_whatever_the_number_of_
 }
 
 #[test]
-fn what_is_gone_even_after_it_was_uploaded_again_has_failed() {
+fn a_file_that_is_gone_even_after_a_second_upload_has_failed() {
     let world = world(3);
     run(&world).assert_success();
     let gone = |reply: &mut Value| {
@@ -501,7 +501,7 @@ fn what_is_gone_even_after_it_was_uploaded_again_has_failed() {
 }
 
 #[test]
-fn what_is_gone_from_the_cloud_and_from_the_disk_or_refused_fails_alone() {
+fn a_file_that_is_gone_from_the_cloud_and_from_the_disk_fails_alone() {
     let world = world(2);
     run(&world).assert_success();
     let path = world.path("files/001");
@@ -590,7 +590,7 @@ fn the_link_that_is_printed_first_is_asked_for_first() {
 }
 
 #[test]
-fn when_the_links_stop_the_run_no_more_are_asked_for_what_was_uploaded() {
+fn when_the_links_stop_the_run_uploaded_files_get_no_more_links() {
     let world = world(200);
     world.stand_in.fault(Step::Link, When::Always, Fault::Hold);
     let child = start(&world, &["files"]);
@@ -618,7 +618,7 @@ fn when_the_links_stop_the_run_no_more_are_asked_for_what_was_uploaded() {
 }
 
 #[test]
-fn when_the_links_stop_the_run_no_more_are_asked_for() {
+fn when_the_links_stop_the_run_known_files_get_no_more_links() {
     let world = world(120);
     run(&world).assert_success();
     let before = world.count(Step::Link);
@@ -636,8 +636,7 @@ fn when_the_links_stop_the_run_no_more_are_asked_for() {
 
 // ---- A torn last line ---------------------------------------------------------------------------
 
-/// A manifest of one or two files, its last line cut at each byte: after the next run every line is
-/// whole.
+/// Cuts the last line of a manifest at each byte. After the next run every line is whole.
 #[test]
 fn a_last_line_torn_at_any_byte_is_ignored_and_repaired() {
     let world = world(2);
@@ -650,8 +649,8 @@ fn a_last_line_torn_at_any_byte_is_ignored_and_repaired() {
     let [first, last] = &lines[..] else {
         panic!("{lines:?}")
     };
-    // What is cut within the first bytes of the first line is hard to tell from something else, and
-    // so has its own test.
+    // A manifest that is cut within its very first bytes could also be another file: the next test
+    // is about that.
     let after_another =
         (0..last.len() - 1).map(|cut| (first.as_str(), cut, ["files/000", "files/001"].as_slice()));
     let alone = ["{\"key\"".len(), 40, last.len() - 3, last.len() - 2]
@@ -699,7 +698,7 @@ fn a_complete_last_line_without_a_newline_stays_and_counts() {
     assert_eq!(entries(&world).len(), 2);
 }
 
-/// The very first line of a manifest can be torn, too.
+/// The first line of a manifest can be torn, too.
 #[test]
 fn a_first_line_torn_at_its_first_bytes_is_ignored_and_repaired() {
     for cut in 1.."{\"key\"".len() {
@@ -710,10 +709,10 @@ fn a_first_line_torn_at_its_first_bytes_is_ignored_and_repaired() {
     }
 }
 
-// ---- What is not a manifest ------------------------------------------------------------------------
+// ---- Files that are not a manifest ------------------------------------------------------------------------
 
 #[test]
-fn a_file_that_is_no_manifest_is_refused_and_stays_as_it_is() {
+fn a_file_that_is_not_a_manifest_is_refused_and_stays_as_it_is() {
     let others: [&[u8]; 23] = [
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         b"\xff\xd8\xff\xe0 no newline",
@@ -729,13 +728,13 @@ fn a_file_that_is_no_manifest_is_refused_and_stays_as_it_is() {
         b"key,env,size\na,b,3\n",
         b"{\"name\":\"x\",\"version\":1}\n",
         b"{\n    \"key\": \"value\",\n    \"env\": \"x\"\n}\n",
-        // These begin as a manifest does.
+        // These begin like a manifest.
         b"{\"key\":\"value\"}",
         b"{\"key\":\"value\"}\n",
         b"{\"key\":\"value\",\n\"other\":\"value\"\n}",
         b"{\"key\": \"en\", \"text\": \"Hello\"}\n{\"key\": \"de\", \"text\": \"Hallo\"}",
         b"{\"key\":-----BEGIN PRIVATE KEY-----",
-        // These have a part of what an entry has.
+        // These have some of the fields of an entry.
         b"{\"errcode\":0,\"url\":\"https://x\",\"file_id\":\"cloud://x\"}",
         b"{\"errcode\":0,\"url\":\"https://x\",\"file_id\":\"cloud://x\"}\n",
         b"{\"key\":1,\"file_id\":\"cloud://x\"}",
@@ -782,10 +781,10 @@ fn a_manifest_that_cannot_be_opened_is_refused_with_a_sentence() {
     }
 }
 
-/// Something that never begins, that never ends, and that ends late.
+/// A file that never begins, one that ends late, and one that never ends.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
+fn a_file_that_is_not_a_manifest_is_not_read_to_its_end() {
     let world = world(1);
     make_fifo(&world.path("fifo"));
     File::create(world.path("film"))
@@ -804,7 +803,7 @@ fn what_is_no_manifest_is_refused_without_being_read_to_its_end() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_that_is_refused_begins_no_manifest_and_repairs_none() {
+fn a_run_that_is_refused_creates_no_manifest() {
     let world = world(1);
     let mut command = world.command(["--manifest", MANIFEST, "files"]);
     command.env("SSL_CERT_FILE", "nowhere.pem");
@@ -829,7 +828,7 @@ fn a_manifest_may_be_a_link() {
     assert_sends(&world, &[]);
 }
 
-/// As it is where the first line ever was torn, and the next run wrote on after it.
+/// A manifest looks like this if its first line was torn and the next run wrote after it.
 #[test]
 fn a_first_line_that_makes_no_sense_does_not_spoil_a_manifest() {
     for first in ["", "{\"key\":\"temp3/0"] {
@@ -852,17 +851,17 @@ fn an_empty_file_is_a_manifest_that_knows_nothing() {
 
 #[cfg(unix)]
 #[test]
-fn a_disk_that_is_full_costs_a_warning_and_no_upload_and_the_next_run_repairs() {
+fn a_full_disk_costs_only_a_warning_and_the_next_run_repairs_the_manifest() {
     let world = world(12);
     world.run(["files/000"]).assert_success(); // saves a token
     let command = world.command(["-j", "1", "--manifest", MANIFEST, "files"]);
-    // As a full disk does: the last line that goes in goes in half.
+    // The limit works like a full disk: only half of the last line is written.
     let ran = world.finish(after("ulimit -f 1; trap '' XFSZ", &command));
     ran.assert_failure(
         0,
         &["warning: ", "manifest", "12 uploaded (36 B), 0 failed"],
     );
-    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr); // told once
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr); // one warning
     assert_eq!(ran.lines().len(), 12);
     let torn = manifest(&world);
     assert!(!torn.ends_with('\n') && torn.len() >= 512, "{torn}");
@@ -880,11 +879,11 @@ fn a_disk_that_is_full_costs_a_warning_and_no_upload_and_the_next_run_repairs() 
 // ---- Several runs, and runs that are killed -----------------------------------------------------
 
 #[test]
-fn two_runs_on_one_manifest_at_once_do_not_spoil_it() {
+fn four_runs_at_once_do_not_spoil_the_manifest() {
     const FILES: usize = 60;
     let world = world(FILES);
     run(&world).assert_success();
-    // It begins with a whole and a torn line, which both find.
+    // All runs find a manifest with a whole line and a torn line.
     let first = manifest(&world).lines().next().unwrap().to_owned();
     world.file(MANIFEST, format!("{first}\n{}", &first[..50]));
     let before = world.count(Step::Upload);
@@ -932,10 +931,9 @@ fn a_run_locks_the_manifest_only_while_it_reads_or_writes() {
     assert_eq!(entries(&world).len(), 4);
 }
 
-/// Another run's line may have been torn meanwhile: it was killed, or the disk was full for a
-/// moment.
+/// Another run can tear a line in the meantime: it is killed, or the disk is full for a moment.
 #[test]
-fn a_line_that_is_torn_while_a_run_goes_on_swallows_no_other() {
+fn a_line_that_is_torn_during_a_run_does_not_spoil_the_next_one() {
     let world = world(3);
     world
         .stand_in
@@ -950,12 +948,12 @@ fn a_line_that_is_torn_while_a_run_goes_on_swallows_no_other() {
 }
 
 #[test]
-fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
+fn a_run_that_is_killed_and_started_again_sends_only_the_missing_files() {
     const FILES: usize = 120;
     const JOBS: usize = 4;
-    /// After how many uploads of its own each run is killed, and how many more get through if the
-    /// kill comes late.
+    /// How many uploads each run has sent when it is killed.
     const KILLS: [usize; 4] = [10, 20, 30, 15];
+    /// How many more uploads get through if the kill comes late.
     const LATE: usize = 10;
     let world = world(FILES);
     let mut again = 0;
@@ -988,7 +986,7 @@ fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
         );
         child.kill().unwrap();
         child.wait().unwrap();
-        // Its last requests may still be on their way into the stand-in's log.
+        // The stand-in may log its last requests a moment later.
         let sent: BTreeSet<_> = uploaded_since(&world, before).into_iter().collect();
         assert_eq!(sent.intersection(&known).count(), 0, "{sent:?}");
         again = world.count(Step::Upload);
@@ -1004,7 +1002,7 @@ fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
     );
     assert_eq!(sent, &all - &known);
     assert_eq!((all.len(), recorded(&world)), (FILES, all));
-    // Twice went up only what was under way when a run was killed.
+    // Only files that were under way when a run was killed were uploaded twice.
     assert!(
         world.count(Step::Upload) <= FILES + KILLS.len() * JOBS,
         "{}",
@@ -1013,7 +1011,7 @@ fn a_run_that_is_killed_and_started_again_sends_only_what_was_missing() {
     world.assert_proper();
 }
 
-/// The keys in the manifest's whole lines; the last one may be torn.
+/// The keys in the whole lines of the manifest. The last line may be torn.
 fn recorded_whole(world: &World) -> BTreeSet<String> {
     let text = manifest(world);
     let whole = text
@@ -1028,7 +1026,7 @@ fn recorded_whole(world: &World) -> BTreeSet<String> {
 // ---- The dry run --------------------------------------------------------------------------------
 
 #[test]
-fn a_dry_run_lists_what_would_be_sent_and_neither_begins_nor_repairs_a_manifest() {
+fn a_dry_run_lists_the_files_to_send_and_leaves_the_manifest_alone() {
     let world = world(3);
     let dry_run = |file_count: usize| {
         let ran = world.run(["-n", "--manifest", MANIFEST, "files"]);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{PATIENCE, World, assert_takes};
 use stand_in::{APPID, ENV, Fault, SECRET, Step, When};
 
-/// All options, as the design's table has them.
+/// All options, as in the table of the design.
 const OPTIONS: [&str; 13] = [
     "-c, --config",
     "-t, --to",
@@ -26,7 +26,7 @@ const OPTIONS: [&str; 13] = [
 ];
 
 #[test]
-fn a_bad_command_line_is_refused_and_its_culprit_named() {
+fn a_bad_command_line_is_refused_and_the_bad_part_is_named() {
     let long_folder = "x".repeat(850);
     let cases: &[(&[&str], &[&str])] = &[
         (&["--jobs", "0"], &["--jobs", "'0'", "1 to 64"]),
@@ -100,7 +100,7 @@ fn a_folder_that_is_not_utf8_is_refused() {
 }
 
 #[test]
-fn the_limits_of_the_numbers_are_good_values() {
+fn the_smallest_and_largest_numbers_are_accepted() {
     for arguments in [
         ["--jobs", "1"].as_slice(),
         &["--jobs=64"],
@@ -158,7 +158,7 @@ fn options_may_come_after_paths_and_share_a_dash_and_the_last_one_counts() {
 }
 
 #[test]
-fn what_comes_after_two_dashes_is_a_path() {
+fn an_argument_after_two_dashes_is_a_path() {
     let world = World::http();
     for name in ["-dash.txt", "--help", "--"] {
         world.file(name, name);
@@ -219,7 +219,7 @@ fn config_names_another_file() {
 
 #[test]
 fn help_fits_a_terminal_and_has_every_option_in_it() {
-    // Chinese takes two columns.
+    // A Chinese character takes two columns.
     let width = |line: &str| {
         line.chars()
             .map(|c| if c < '\u{1100}' { 1 } else { 2 })
@@ -445,7 +445,7 @@ fn quiet_leaves_only_errors_on_standard_error() {
 }
 
 #[test]
-fn jobs_is_how_many_uploads_run_at_once() {
+fn jobs_sets_the_number_of_uploads_at_once() {
     for (arguments, jobs) in [
         (["-j", "1"].as_slice(), 1),
         (&["--jobs=3"], 3),
@@ -470,7 +470,7 @@ fn jobs_is_how_many_uploads_run_at_once() {
                 .wait_for(Step::Upload, jobs + 1, Duration::from_millis(100)),
             "{arguments:?}"
         );
-        // Not later: an upload counts until its connection has written the reply and gone on.
+        // Not after the run: the stand-in counts an upload for a moment after its reply.
         assert_eq!(world.stand_in.max_concurrent_uploads(), jobs);
         world.stand_in.open_gate();
         world.wait(child).assert_success();
@@ -480,7 +480,7 @@ fn jobs_is_how_many_uploads_run_at_once() {
 }
 
 #[test]
-fn retries_is_how_often_a_file_is_tried_again() {
+fn retries_sets_how_many_times_a_file_is_tried_again() {
     for (retries, infos, status) in [("0", 1, 1), ("1", 2, 0)] {
         let world = World::http();
         world.file("a.txt", "a");
@@ -494,7 +494,7 @@ fn retries_is_how_often_a_file_is_tried_again() {
 }
 
 #[test]
-fn timeout_is_how_long_a_silent_connection_is_borne() {
+fn timeout_sets_when_a_silent_connection_ends() {
     let world = World::http();
     world.file("a.txt", "a");
     world

@@ -1,4 +1,4 @@
-//! What the user sees: the four formats, errors, the summary, and when.
+//! The output: the four formats, errors, the summary, and when each line comes.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -14,7 +14,7 @@ use crate::harness::{
 };
 use stand_in::{Fault, Step, When};
 
-/// A reply for a link whose entry for `name` is changed.
+/// Edits the entry for `name` in a reply with links.
 fn edit_link(name: &str, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Fault {
     let fileid = file_id(name);
     Fault::edit(move |reply| {
@@ -135,7 +135,7 @@ fn a_failed_file_is_a_line_in_json_and_none_in_the_other_formats() {
 }
 
 #[test]
-fn names_are_below_the_directory_given_in_every_format() {
+fn names_are_relative_to_the_given_directory_in_every_format() {
     for (format, starts) in [
         ("text", ["a b.txt\t", "子/图.png\t"]),
         ("markdown", ["[a b.txt](", "![子/图.png]("]),
@@ -182,7 +182,7 @@ fn markdown_shows_images_and_names_the_rest_and_survives_brackets() {
 }
 
 #[test]
-fn markdown_encodes_what_would_end_a_link() {
+fn markdown_encodes_characters_that_would_end_a_link() {
     let world = World::with_files(&["a.txt"]);
     let edit = edit_link("a.txt", |entry| {
         entry["download_url"] = "https://x.example/a (1).txt?sign=a)b".into()
@@ -195,10 +195,10 @@ fn markdown_encodes_what_would_end_a_link() {
     );
 }
 
-// ---- Order, and when ----------------------------------------------------------------------------
+// ---- Order and time ----------------------------------------------------------------------------
 
 #[test]
-fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
+fn a_line_is_printed_in_input_order_as_soon_as_all_files_up_to_it_are_done() {
     let world = World::with_files(&["dir/a", "dir/b", "dir/c", "dir/d"]);
     world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
     let mut child = world.start(["dir", "-j", "3"]);
@@ -213,7 +213,7 @@ fn a_line_comes_as_soon_as_it_and_all_before_it_are_done_and_in_input_order() {
         .recv_timeout(PATIENCE)
         .expect("the first line while the second file is under way");
     assert!(first.starts_with("a\t"), "{first}");
-    // The files after it are done, too, with their links, and have to wait.
+    // The files after it are done, too. Their lines have to wait.
     wait_until("the links of c and d are asked for", || {
         ["c", "d"]
             .iter()
@@ -346,7 +346,7 @@ fn a_failed_file_is_named_with_its_stage_and_the_others_go_on() {
             ran.counts(),
             "2 uploaded (18 B), 1 failed, 0 skipped, 0 not attempted"
         );
-        // What did not go up has no link to ask for; what did is not lost.
+        // A file that was not uploaded has no link. One that was uploaded is not lost.
         let uploaded = step == Step::Link;
         assert_eq!(
             ran.stderr.contains(&file_id("b.txt")),
@@ -387,7 +387,7 @@ fn without_a_token_there_is_one_message_and_nothing_is_attempted() {
 }
 
 #[test]
-fn when_no_link_can_be_had_every_file_id_is_named() {
+fn without_links_every_file_id_is_named() {
     let world = World::with_files(&["dir/a.txt", "dir/b.txt", "dir/c.txt"]);
     world
         .stand_in
@@ -436,10 +436,10 @@ fn the_summary_counts_bytes_in_units_that_people_read() {
     }
 }
 
-// ---- What servers say ---------------------------------------------------------------------------
+// ---- Texts of servers ---------------------------------------------------------------------------
 
 #[test]
-fn what_a_server_says_about_a_failure_is_shown_escaped() {
+fn a_servers_words_about_a_failure_are_shown_escaped() {
     let nasty = "\u{1b}[31mred\u{1b}[0m\r\nerror: forged\u{7f}\u{9b}\u{202e}";
     let shown = r"\u001b[31mred\u001b[0m\u000d\u000aerror: forged\u007f\u009b\u202e";
     let errmsg = Fault::Body(
@@ -559,7 +559,7 @@ fn a_standard_output_that_is_closed_ends_the_run_with_a_sentence() {
         let ran = run_into(closed_pipe(), &world, &arguments);
         ran.assert_failure(1, &["error: ", "standard output"]);
         if arguments[1] == "-j1" {
-            // What went up is not lost.
+            // The uploaded file is not lost.
             ran.assert_failure(1, &["dir/a", &file_id("a")]);
         }
         world.assert_proper();
@@ -641,7 +641,7 @@ fn a_standard_error_that_is_closed_changes_nothing() {
     assert_eq!(world.keys(), ["temp3/b"]);
 }
 
-// ---- What is sent -------------------------------------------------------------------------------
+// ---- Uploads -------------------------------------------------------------------------------
 
 #[test]
 fn known_extensions_have_a_type_and_unknown_ones_none() {

@@ -1,4 +1,4 @@
-//! Services that limit their callers: that costs time, and no file.
+//! Services that limit their callers: this costs time, but no file fails.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::harness::{Gate, PATIENCE, Ran, World, assert_takes, side_by_side};
 
 const FILES: usize = 600;
 
-/// How a service asks to slow down: at which step, and with which words.
+/// How a service asks a run to slow down: the step, a part of the message, and the reply.
 type Refusal = (Step, &'static str, fn() -> Fault);
 
 const REFUSALS: [Refusal; 8] = [
@@ -28,7 +28,7 @@ const REFUSALS: [Refusal; 8] = [
     }),
 ];
 
-/// All went well, and the first refusal was told, once.
+/// Checks that all files were uploaded, and that there was one note, about the first refusal.
 fn assert_slowed_down<'a>(ran: &'a Ran, files: usize, words: &str) -> &'a Ran {
     let summary = format!("{files} uploaded ({files} B), 0 failed, 0 skipped, 0 not attempted");
     ran.assert_failure(0, &[&summary, "note: ", words, "the run slows down"]);
@@ -37,7 +37,7 @@ fn assert_slowed_down<'a>(ran: &'a Ran, files: usize, words: &str) -> &'a Ran {
     ran
 }
 
-/// The same fault, which chooses when it strikes, and how many times it has struck.
+/// The same fault for one that chooses its requests, and the number of requests that it has struck.
 fn counted(fault: Fault) -> (Fault, Arc<AtomicUsize>) {
     let Fault::Custom(choose) = fault else {
         panic!("a fault that chooses");
@@ -53,7 +53,7 @@ fn counted(fault: Fault) -> (Fault, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn whatever_the_limit_and_the_jobs_no_file_fails() {
+fn no_file_fails_with_any_limit_and_any_number_of_jobs() {
     let bucket = Limit::Bucket {
         calls: 60.0,
         per_second: 80.0,
@@ -73,7 +73,7 @@ fn whatever_the_limit_and_the_jobs_no_file_fails() {
     }
     side_by_side(cases, |(limit, (step, words, refusal), jobs)| {
         let limit = match (step, limit) {
-            // Links are asked for together.
+            // One call asks for many links.
             (Step::Link, Limit::Bucket { .. }) => Limit::Bucket {
                 calls: 2.0,
                 per_second: 5.0,
@@ -86,7 +86,7 @@ fn whatever_the_limit_and_the_jobs_no_file_fails() {
         world.stand_in.fault(step, When::Always, refuse);
         let ran = world.run(["--retries", "0", "-j", jobs, "files"]);
         match refusals.load(Ordering::Relaxed) {
-            0 => ran.assert_success(), // one job or a busy machine can be slow enough
+            0 => ran.assert_success(), // with one job, or on a busy machine, the run can be slow enough
             _ => assert_slowed_down(&ran, FILES, words),
         };
         assert_eq!(world.keys().len(), FILES);
@@ -120,10 +120,10 @@ fn after_cos_asks_to_slow_down_a_try_gets_a_new_signature() {
 }
 
 #[test]
-fn all_hold_back_together_and_one_at_a_time_tries() {
+fn all_threads_wait_together_and_one_at_a_time_tries_again() {
     const TRIES: usize = 5;
     let world = World::with_many(64);
-    // The first 64 calls are refused as one, then a few more.
+    // The first 64 calls are all refused at the same time, and then a few more.
     let all_have_asked = Gate::default();
     let burst = all_have_asked.hold_and(|reply| {
         *reply = json!({ "errcode": 45011, "errmsg": "reach minute quota limit" });
@@ -138,7 +138,7 @@ fn all_hold_back_together_and_one_at_a_time_tries() {
     all_have_asked.open();
     let ran = world.wait(child);
     assert_slowed_down(&ran, 64, "errcode 45011 ");
-    // One call each half second: the n-th cannot come before n half seconds have passed.
+    // There is one call every half second, so the n-th comes after n half seconds.
     let requests = world.stand_in.requests(Step::Info);
     for (n, request) in (1..=TRIES as u32).zip(&requests[64..]) {
         let waited = request.at - refused_at;
@@ -162,7 +162,7 @@ fn a_longer_retry_after_is_obeyed() {
 }
 
 #[test]
-fn quiet_says_nothing_of_the_pace() {
+fn quiet_silences_the_note_about_the_pace() {
     let world = World::with_many(1);
     world
         .stand_in
@@ -172,7 +172,7 @@ fn quiet_says_nothing_of_the_pace() {
 }
 
 #[test]
-fn a_token_that_is_asked_for_too_often_is_waited_for() {
+fn too_many_requests_for_a_token_cost_only_time() {
     let world = World::with_many(1);
     world
         .stand_in
@@ -181,7 +181,7 @@ fn a_token_that_is_asked_for_too_often_is_waited_for() {
     assert_slowed_down(&ran, 1, "获取access token失败: errcode 45011 ");
 }
 
-/// Runs the program to its end, however long that takes; returns its exit status and what it said.
+/// Runs the program to its end, with no time limit. Returns its exit status and standard error.
 fn run_for_long(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = world.command(arguments);
     let stderr = File::create(world.path("stderr")).unwrap();
@@ -193,8 +193,8 @@ fn run_for_long(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
 /// Takes three minutes: `.ci/run` runs it.
 #[test]
 #[ignore = "takes three minutes"]
-fn where_nothing_gets_on_for_three_minutes_the_run_is_stopped() {
-    // The calls for where to upload get through; but that is no progress.
+fn a_run_without_progress_for_three_minutes_is_stopped() {
+    // With COS, the calls of step 2 get through, but they are no progress.
     let at_cos = (Step::Upload, Fault::cos_error(503, "SlowDown"));
     let at_api = (Step::Info, Fault::Errcode(45011));
     let cases = [("COS", at_cos), ("the API", at_api)];

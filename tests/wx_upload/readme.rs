@@ -1,5 +1,5 @@
-//! The README: what it says of options, keys, variables and messages is there in both languages and
-//! in the program, and its recipes run as they stand.
+//! The README: its options, keys, variables and messages are in both languages and in the program,
+//! and its recipes run as they are written.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::unix::skipped;
 
 const README: &str = include_str!("../../README.md");
 
-/// The English part and the Chinese one.
+/// The English part and the Chinese part.
 fn parts() -> [&'static str; 2] {
     let (english, chinese) = README.split_once("\n# 中文\n").expect("two parts");
     [english, chinese]
@@ -29,13 +29,13 @@ fn source() -> String {
     let texts: Vec<String> = files
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
-    // A text that goes on in the next line is one text.
+    // A text in two lines is one text.
     let text = texts.concat();
     let lines: Vec<&str> = text.split("\\\n").map(str::trim_start).collect();
     lines.concat()
 }
 
-/// The words of a text that begin with `start` and go on with what `belongs`.
+/// The words of a text that begin with `start` and go on with characters that belong to a word.
 fn words<'a>(text: &'a str, start: &str, belongs: fn(char) -> bool) -> BTreeSet<&'a str> {
     let mut words = BTreeSet::new();
     for (at, _) in text.match_indices(start) {
@@ -54,7 +54,7 @@ fn options(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The cells of the first column of the table whose head begins so.
+/// The cells in the first column of the table whose first line begins with `head`.
 fn first_column<'a>(part: &'a str, head: &str) -> Vec<&'a str> {
     let table = &part[part.find(head).unwrap_or_else(|| panic!("no table {head}"))..];
     let rows = table
@@ -65,7 +65,7 @@ fn first_column<'a>(part: &'a str, head: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(cell: &str) -> Vec<&str> {
     match cell.strip_prefix("``") {
         Some(rest) => vec![rest.trim_end_matches('`').trim()],
@@ -178,7 +178,7 @@ fn both_parts_have_the_same_samples() {
 
 // ---- The recipes --------------------------------------------------------------------------------
 
-/// The recipe that holds `word`: one line of shell.
+/// The recipe that contains `word`: a shell command in one line.
 fn recipe(word: &str) -> &'static str {
     let recipes = parts()[0].split_once("\n## Recipes\n").expect("recipes").1;
     let mut lines = recipes
@@ -190,7 +190,7 @@ fn recipe(word: &str) -> &'static str {
         .unwrap_or_else(|| panic!("no recipe with {word}"))
 }
 
-/// Runs a line of shell in the world's directory, where `wx-upload` is on the path.
+/// Runs a shell command in the directory of the world, with `wx-upload` in the PATH.
 fn run_line(world: &World, line: &str, variables: &[(&str, &str)]) -> Ran {
     let bin = world.path("bin");
     fs::create_dir_all(&bin).unwrap();
@@ -252,7 +252,7 @@ fn links_go_into_an_article() {
 }
 
 #[test]
-fn another_program_gets_the_links_and_hears_of_failures() {
+fn another_program_gets_the_links_and_learns_of_failures() {
     if Command::new("jq").arg("--version").output().is_err() {
         return skipped("jq");
     }

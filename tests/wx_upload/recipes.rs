@@ -1,4 +1,4 @@
-//! The recipes of the README, as other programs play them: Typora, cron, a container.
+//! The recipes of the README, as other programs use them: Typora, cron, a container.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,15 @@ use serde_json::json;
 use crate::harness::{World, binary};
 use stand_in::{ENV, Fault, Step, When};
 
-/// A world with its config far away from where the program runs.
+/// A world with another directory, `elsewhere`, which has no config.
 fn world() -> World {
     let world = World::http();
     fs::create_dir(world.path("elsewhere")).unwrap();
     world
 }
 
-/// A shell's command line, run in `directory` with nothing in its environment but these variables,
-/// the program's path as `$0`.
+/// A shell command that runs in `directory` with only these variables. The path of the program is
+/// `$0`.
 fn shell(directory: &Path, line: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new("/bin/sh");
     command
@@ -53,7 +53,7 @@ fn typora_gets_a_url_for_each_path_in_their_order_and_nothing_else() {
     world.assert_proper();
 }
 
-/// Percent-encoded, all but what names are mostly made of.
+/// Percent-encodes a name, except for letters, digits and `-._~`.
 fn encoded(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     name.bytes()
@@ -69,7 +69,7 @@ fn encoded(name: &str) -> String {
 
 #[cfg(unix)]
 #[test]
-fn typora_finds_the_urls_in_the_last_lines_even_where_both_outputs_are_one() {
+fn typora_finds_the_urls_in_the_last_lines_even_if_both_outputs_are_one() {
     let world = world();
     let paths = ["a.png", "b.png"].map(|name| world.file(name, name).to_str().unwrap().to_owned());
     let line = format!(
@@ -86,7 +86,7 @@ fn typora_finds_the_urls_in_the_last_lines_even_where_both_outputs_are_one() {
 }
 
 #[test]
-fn typora_gets_fewer_lines_than_paths_and_a_bad_exit_status_where_an_upload_failed() {
+fn typora_gets_fewer_lines_and_a_bad_exit_status_if_an_upload_fails() {
     let world = world();
     let paths = ["a.png", "b.png"].map(|name| world.file(name, name));
     world.stand_in.fault(
@@ -116,7 +116,7 @@ fn under_cron_a_success_is_silent_and_a_failure_is_a_sentence() {
     world.file("154190339_附件/a.txt", "a");
     world.file("154190339_附件/directory/b.txt", "b");
     let root = world.dir.path();
-    // No TERM, no HOME, no PATH, nothing to read from; what is printed would be mailed.
+    // There is no TERM, HOME, PATH or standard input. cron would mail all output.
     let line = "exec \"$0\" -q --manifest sent.jsonl <&- >links.txt";
     for round in 0..2 {
         let ran = world.finish(shell(root, line, &[]));
@@ -137,7 +137,7 @@ fn under_cron_a_success_is_silent_and_a_failure_is_a_sentence() {
             "round {round}"
         );
     }
-    // A failure: one sentence.
+    // A failure is one sentence.
     world.file("154190339_附件/c.txt", "c");
     world.stand_in.fault(
         Step::Upload,
@@ -150,7 +150,7 @@ fn under_cron_a_success_is_silent_and_a_failure_is_a_sentence() {
         &["error: ./154190339_附件/c.txt: 上传文件失败: HTTP 400 "],
     );
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
-    // In the directory that cron begins in there is no config: what to do is said.
+    // Without a config, the message says what to do.
     let ran = world.finish(shell(&world.path("elsewhere"), line, &[]));
     ran.assert_failure(2, &["config.json", "--init"]);
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
@@ -182,14 +182,14 @@ fn from_nothing_to_the_first_upload_each_step_says_what_is_next() {
     let world = world();
     fs::remove_file(world.path("config.json")).unwrap();
     world.file("a.txt", "a");
-    // No config yet.
+    // There is no config yet.
     world.assert_refused(&world.run(["a.txt"]), &["config.json", "wx-upload --init"]);
-    // One to fill in.
+    // There is a config to fill in.
     world
         .run(["--init"])
         .assert_failure(0, &["config.json", "`appid`", "`secret`", "`env`"]);
     world.assert_refused(&world.run(["a.txt"]), &["config.json", "`"]);
-    // Filled in, but the fixed directory is not there.
+    // The config is complete, but the fixed directory is missing.
     let mut config = world.config();
     let filled = [
         ("appid", stand_in::APPID),

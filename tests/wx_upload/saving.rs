@@ -1,4 +1,4 @@
-//! Saving the config: where others own it, edit it, or save it at the same time.
+//! Saving a config that others own, edit, or save at the same time.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, chown};
@@ -18,7 +18,7 @@ use crate::unix::{is_installed, is_root, set_mode, through};
 
 // ---- Owner and group ----------------------------------------------------------------------------
 
-/// A world in which everybody may write, with a config of the user 2222 and the group 5555.
+/// A world whose directory everybody can write to, with a config of user 2222 and group 5555.
 fn world_of_a_group() -> World {
     let world = World::with_files(&["a.txt"]);
     set_mode(world.dir.path(), 0o777);
@@ -34,7 +34,7 @@ fn owner_of_config(world: &World) -> (u32, u32, u32) {
 }
 
 #[test]
-fn a_config_of_a_group_that_one_is_not_in_is_left_alone() {
+fn a_config_of_a_group_without_the_user_is_left_alone() {
     if !is_root() {
         return;
     }
@@ -49,7 +49,7 @@ fn a_config_of_a_group_that_one_is_not_in_is_left_alone() {
 }
 
 #[test]
-fn a_config_of_a_group_that_one_is_in_is_saved_and_stays_the_groups() {
+fn a_config_of_a_group_with_the_user_is_saved_and_keeps_its_group() {
     if !is_root() || !is_installed("setpriv") {
         return;
     }
@@ -84,7 +84,7 @@ fn an_edit_by_an_editor_that_makes_a_new_file_stays() {
 }
 
 #[test]
-fn a_config_that_is_no_config_when_the_token_comes_is_left_as_it_is() {
+fn a_config_that_breaks_while_a_token_is_fetched_is_left_alone() {
     for text in [None, Some(""), Some("{\"appid\": \"wx01"), Some("[]\n")] {
         let world = World::with_files(&["a.txt"]);
         let child = start_and_hold_the_token(&world, &["-q", "a.txt"]);
@@ -108,7 +108,7 @@ fn a_config_that_is_no_config_when_the_token_comes_is_left_as_it_is() {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locks {
     Work,
-    /// As on file systems that know none.
+    /// Some file systems have no locks.
     Fail,
 }
 
@@ -124,7 +124,7 @@ impl Locks {
     }
 }
 
-/// One letter of the config: an edit of it can't be seen half done.
+/// Changes one letter of the config. Nobody can see such an edit half done.
 fn edit_letter(dir: &Path, letter: u8) {
     let config = dir.join("config.json");
     let text = fs::read_to_string(&config).unwrap();
@@ -134,7 +134,7 @@ fn edit_letter(dir: &Path, letter: u8) {
     file.write_all_at(&[letter], at as u64).unwrap();
 }
 
-/// Takes the token out of the config, as a whole file at once.
+/// Removes the token from the config, by a new file that takes the place of the old one.
 fn remove_token(world: &World) {
     let text = String::from_utf8(config_bytes(world)).unwrap();
     let token = world.config()["access_token"].to_string();
@@ -143,13 +143,13 @@ fn remove_token(world: &World) {
     fs::rename(world.path("next"), world.path("config.json")).unwrap();
 }
 
-/// Runs that all need a new token, at once and again and again, for `time`. Somebody reads the
-/// config all the while, and it is whole each time.
+/// Starts many runs that all need a new token at once, again and again for `time`. Reads the config
+/// all the time, and checks that it is whole.
 fn soak(time: Duration, locks: Locks) {
     let world = World::with_files(&["a.txt"]);
     world.configure(json!({ "auth": "stable_token", "edited": "a" }));
     if locks == Locks::Work {
-        // Where they fail, another run may save just then.
+        // Without locks, another run could save at the same moment as the edit.
         edit_while_a_token_is_fetched(&world);
     }
     let until = Instant::now() + time;
@@ -170,7 +170,7 @@ fn soak(time: Duration, locks: Locks) {
     assert_eq!(left.len(), 2, "{left:?}");
 }
 
-/// The letter of the config is another one with each token.
+/// Changes the letter in the config with each new token.
 fn edit_while_a_token_is_fetched(world: &World) {
     let dir = world.dir.path().to_owned();
     let edits = AtomicUsize::new(1);
@@ -203,12 +203,12 @@ fn run_many_at_once(world: &World, locks: Locks) {
 }
 
 #[test]
-fn runs_at_once_share_one_token_and_neither_tear_the_config_nor_undo_an_edit() {
+fn runs_at_once_do_not_tear_the_config_and_do_not_undo_an_edit() {
     soak(Duration::from_secs(3), Locks::Work);
 }
 
 #[test]
-fn runs_at_once_never_tear_the_config_where_no_lock_can_be_had() {
+fn runs_at_once_do_not_tear_the_config_without_locks() {
     if is_installed("strace") {
         soak(Duration::from_secs(3), Locks::Fail);
     }
@@ -217,7 +217,7 @@ fn runs_at_once_never_tear_the_config_where_no_lock_can_be_had() {
 /// Takes two minutes: `.ci/run` runs it.
 #[test]
 #[ignore = "takes two minutes"]
-fn for_a_minute_runs_at_once_never_tear_the_config() {
+fn runs_at_once_do_not_tear_the_config_in_a_whole_minute() {
     soak(Duration::from_secs(60), Locks::Work);
     if is_installed("strace") {
         soak(Duration::from_secs(60), Locks::Fail);

@@ -1,4 +1,4 @@
-//! What must not get out: the secret, on its way or by who may read it, and the config itself.
+//! Secrets that must not get out: where the secret is sent, who can read it, and the config as a file.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,10 +9,10 @@ use stand_in::{SECRET, Step};
 use crate::harness::World;
 use crate::unix::set_mode;
 
-// ---- On its way ---------------------------------------------------------------------------------
+// ---- Where the secret is sent ---------------------------------------------------------------------------------
 
 #[test]
-fn what_only_looks_like_this_machine_is_sent_no_secret_over_http() {
+fn a_host_that_only_looks_like_this_machine_gets_no_secret_over_http() {
     let world = World::with_files(&["a.txt"]);
     for host in [
         "127.0.0.1.example",
@@ -33,10 +33,10 @@ fn what_only_looks_like_this_machine_is_sent_no_secret_over_http() {
 }
 
 #[test]
-fn all_addresses_of_this_machine_are_spoken_to_over_http() {
+fn all_addresses_of_this_machine_may_be_used_over_http() {
     let world = World::with_files(&["a.txt"]);
     for host in ["127.0.0.1", "127.255.255.254", "[::1]", "LocalHost"] {
-        // Nobody listens there: the run gets as far as that.
+        // Nobody listens there, but the run does try.
         world.configure(json!({ "api_base": format!("http://{host}:1") }));
         let ran = world.run(["--retries", "0", "a.txt"]);
         ran.assert_failure(1, &["获取access token失败: "]);
@@ -60,7 +60,7 @@ fn the_environment_can_name_no_other_host_over_http_either() {
 }
 
 #[test]
-fn what_may_go_to_this_machine_alone_goes_through_no_proxy() {
+fn requests_to_this_machine_use_no_proxy() {
     for host in ["127.0.0.1", "localhost"] {
         for proxy in ["ALL_PROXY", "HTTPS_PROXY"] {
             let world = World::with_files(&["a.txt"]);
@@ -84,16 +84,16 @@ fn the_configs_base_is_not_replaced_by_the_environments() {
 }
 
 #[test]
-fn a_refusal_to_send_a_secret_names_no_secret_and_comes_before_any_token() {
+fn a_refusal_to_send_a_secret_shows_no_secret_and_comes_before_any_token() {
     let world = World::with_files(&["a.txt"]);
     world.configure(json!({ "secret": "", "api_base": "https://wx.example" }));
     let mut command = world.command(["a.txt"]);
-    command.env("WX_SECRET", SECRET); // that it is not shown is looked at in every run
+    command.env("WX_SECRET", SECRET); // every run is checked for not showing it
     let words = ["./config.json", "WX_SECRET", "https://wx.example"];
     world.assert_refused(&world.finish(command), &words);
 }
 
-// ---- Who may read it ----------------------------------------------------------------------------
+// ---- Who can read the secret ----------------------------------------------------------------------------
 
 #[test]
 fn only_a_secret_that_everybody_may_read_is_noted() {
@@ -117,7 +117,7 @@ fn only_a_secret_that_everybody_may_read_is_noted() {
 
 // ---- The config itself --------------------------------------------------------------------------
 
-/// A run that meets only the config, or a backup of it, and `good.txt`.
+/// Checks that a run skips the config and its backups, and uploads only `good.txt`.
 fn assert_only_good_goes_up(world: &World, arguments: &[&str]) {
     let ran = world.run(arguments);
     assert_eq!(ran.status, Some(0), "{arguments:?}: {}", ran.stderr);
@@ -131,7 +131,7 @@ fn assert_only_good_goes_up(world: &World, arguments: &[&str]) {
 }
 
 #[test]
-fn the_config_is_not_uploaded_whichever_way_leads_to_it() {
+fn the_config_is_not_uploaded_under_any_path() {
     let world = World::with_files(&["good.txt"]);
     fs::create_dir(world.path("sub")).unwrap();
     fs::copy(world.path("config.json"), world.path("config.json.bak")).unwrap();
@@ -154,7 +154,7 @@ fn the_config_is_not_uploaded_whichever_way_leads_to_it() {
 }
 
 #[test]
-fn a_config_of_any_name_is_not_uploaded_nor_are_its_backups() {
+fn a_config_with_any_name_and_its_backups_are_not_uploaded() {
     let world = World::with_files(&["good.txt"]);
     fs::rename(world.path("config.json"), world.path("配置")).unwrap();
     for backup in ["配置~", "配置.json", "配置 (copy)"] {
@@ -168,7 +168,7 @@ fn a_config_of_any_name_is_not_uploaded_nor_are_its_backups() {
 }
 
 #[test]
-fn where_the_config_is_a_link_the_backups_on_both_sides_stay_private() {
+fn backups_of_the_config_and_of_a_link_to_it_are_not_uploaded() {
     let world = World::with_files(&["good.txt"]);
     fs::create_dir(world.path("real")).unwrap();
     fs::rename(world.path("config.json"), world.path("real/own.json")).unwrap();
@@ -182,7 +182,7 @@ fn where_the_config_is_a_link_the_backups_on_both_sides_stay_private() {
 }
 
 #[test]
-fn what_lies_elsewhere_under_a_name_like_the_configs_is_a_file_like_any_other() {
+fn a_file_elsewhere_with_a_name_like_the_configs_is_uploaded() {
     let world = World::with_files(&["sub/config.json", "sub/config.json.bak", "my-config.json"]);
     let ran = world.run(["sub", "my-config.json"]);
     ran.assert_success();

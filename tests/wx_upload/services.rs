@@ -1,5 +1,5 @@
-//! The services as they are documented, and what stands between: URLs as they come, names that COS
-//! understands in its own way, networks and proxies that let nothing through.
+//! The services as their documents describe them, and the network between: URLs, names that COS
+//! would change, dead networks and proxies.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -22,8 +22,8 @@ use crate::unix::{after, is_installed, is_root, skipped, through};
 
 const BUCKET_PATH: &str = "/cos/7072-prod-1g2h3j4k5l-1300000000/temp3/";
 
-/// Names, and what `requests` 2.34 with urllib3 2.7, which the script uses, makes of them where the
-/// URL came raw.
+/// Names, and how the script encodes them if the URL is raw. (It uses `requests` 2.34 with urllib3
+/// 2.7.)
 const URLS: [(&str, &str); 12] = [
     ("图片 1.jpg", "%E5%9B%BE%E7%89%87%201.jpg"),
     ("a b.txt", "a%20b.txt"),
@@ -63,7 +63,7 @@ fn raw_urls_are_encoded_as_the_script_did() {
     world.assert_proper();
 }
 
-/// What may stand in a URL after the host, and how `requests` 2.34 sends it.
+/// The part of a URL after the host, and how `requests` 2.34 sends it.
 const TARGETS: [(&str, &str); 9] = [
     ("/100%.txt?sign=%E4%BD", "/100%25.txt?sign=%E4%BD"),
     ("/a%20b?x=100%", "/a%20b?x=100%25"),
@@ -79,7 +79,7 @@ const TARGETS: [(&str, &str); 9] = [
     ("/q?a?b/c", "/q?a?b/c"),
 ];
 
-/// The request line's target that an upload has where `uploadfile` answers with this URL.
+/// Uploads to a URL with this part after the host. Returns the target in the request line.
 fn sent_to(target: &str) -> String {
     let world = World::with_files(&["a.txt"]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -147,7 +147,7 @@ fn the_file_part_states_a_type_of_its_own() {
 
 #[test]
 fn text_that_begins_as_utf8_is_stored_with_its_charset() {
-    let long = "中".repeat(100_000); // the 64 KiB that are looked at end within a character
+    let long = "中".repeat(100_000); // the program looks at 64 KiB, which end within a character
     let gbk = b"\xd6\xd0\xce\xc4".to_vec();
     let files: [(&str, Vec<u8>, &str); 7] = [
         ("ascii.txt", b"plain".to_vec(), "text/plain; charset=utf-8"),
@@ -180,7 +180,7 @@ fn text_that_begins_as_utf8_is_stored_with_its_charset() {
 }
 
 #[test]
-fn a_dead_network_is_told_once() {
+fn a_dead_network_is_reported_once() {
     let cases = ["8", "64"].map(|jobs| (jobs.to_owned(), jobs));
     side_by_side(cases, |jobs| {
         let world = World::with_many(1000);
@@ -200,7 +200,7 @@ fn a_dead_network_is_told_once() {
 }
 
 #[test]
-fn a_dead_network_is_told_once_also_where_only_links_are_asked_for() {
+fn a_dead_network_is_reported_once_even_if_only_links_are_missing() {
     let world = World::with_many(1000);
     let arguments = ["--manifest", "sent.jsonl", "files"];
     world.run(arguments).assert_success();
@@ -215,7 +215,7 @@ fn a_dead_network_is_told_once_also_where_only_links_are_asked_for() {
 }
 
 #[test]
-fn a_wrong_env_is_told_once() {
+fn a_wrong_env_is_reported_once() {
     for jobs in ["1", "8", "64"] {
         let world = World::with_many(100);
         world.configure(json!({ "env": "prod-wrong" }));
@@ -237,9 +237,9 @@ fn a_wrong_env_is_told_once() {
 }
 
 #[test]
-fn files_that_fail_in_their_own_ways_stop_nothing() {
+fn files_that_fail_in_different_ways_stop_nothing() {
     let world = World::with_many(30);
-    // The first eight fail, one of them in another way.
+    // The first eight files fail, but one of them in another way.
     for n in 0..8 {
         let errcode = if n == 4 { 40097 } else { 99_999 };
         world
@@ -270,7 +270,7 @@ fn after_a_success_any_number_of_files_may_fail_alike() {
 }
 
 #[test]
-fn bad_names_say_nothing_about_the_network() {
+fn bad_names_do_not_count_as_failures_of_the_network() {
     let world = World::with_many(0);
     for n in 0..10 {
         world.file(format!("files/{n}\u{1}"), "x");
@@ -280,7 +280,7 @@ fn bad_names_say_nothing_about_the_network() {
     ran.assert_failure(1, &["1 uploaded (1 B), 10 failed"]);
 }
 
-/// A proxy that answers each CONNECT with this, and counts them.
+/// A proxy that answers each CONNECT with `answer`. Returns its URL and the number of requests.
 fn proxy(
     answer: fn(&mut std::net::TcpStream),
 ) -> (String, std::sync::Arc<std::sync::Mutex<usize>>) {
@@ -365,7 +365,7 @@ fn another_refusal_of_a_proxy_is_not_tried_again_but_a_5xx_is() {
 }
 
 #[test]
-fn a_proxys_reply_that_drips_ends_with_the_time_for_connecting() {
+fn a_proxys_slow_reply_ends_with_the_time_for_connecting() {
     let (url, _) = proxy(|client| {
         for byte in b"HTTP/1.1 200 OK\r\nX-Slow: "
             .iter()
@@ -422,7 +422,7 @@ fn small_letters_win_among_the_proxy_variables() {
 fn bytes_read(mut child: std::process::Child) -> u64 {
     let of_process =
         |name| std::fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
-    // A process that has ended, and that nobody has waited for, still tells what it did.
+    // The system keeps these numbers after the end of a process, until its parent waits for it.
     wait_until("the program ends", || {
         of_process("status").contains("State:\tZ")
     });
@@ -435,7 +435,7 @@ fn bytes_read(mut child: std::process::Child) -> u64 {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_sent_on_a_broken_connection_is_not_even_read() {
+fn a_file_is_not_read_any_more_when_its_connection_is_broken() {
     const SIZE: u64 = 1 << 30;
     let worlds = [("http", World::http()), ("https", World::https())];
     side_by_side(
@@ -468,13 +468,14 @@ fn listening_for_an_early_refusal_takes_few_system_calls() {
     let trace: Vec<&str> = trace.split(' ').collect();
     let ran = world.finish(through(&trace, &world.command(["large.bin"])));
     ran.assert_success();
-    // After 64 KiB, twice as many, and so on, and then after each MiB: 36 times, and for replies.
+    // It listens after 64 KiB, 128 KiB and so on, and then after each MiB. This makes 36 reads; the
+    // others are for replies.
     let calls = std::fs::read_to_string(world.path("calls")).unwrap();
     let reads = calls.matches("recvfrom(").count();
     assert!((36..100).contains(&reads), "{reads}");
 }
 
-/// A listener whose queue is full: who connects to it now hangs.
+/// A listener with a full queue: the next connection to it hangs.
 #[cfg(target_os = "linux")]
 fn hanging(address: SocketAddr) -> std::io::Result<Vec<Socket>> {
     let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -484,7 +485,7 @@ fn hanging(address: SocketAddr) -> std::io::Result<Vec<Socket>> {
     for _ in 0..4 {
         let client = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         client.set_nonblocking(true)?;
-        client.connect(&address.into()).ok(); // it is under way, or hangs
+        client.connect(&address.into()).ok(); // an error means that it is not connected yet
         sockets.push(client);
     }
     Ok(sockets)
@@ -494,7 +495,7 @@ fn hanging(address: SocketAddr) -> std::io::Result<Vec<Socket>> {
 #[test]
 fn a_first_address_that_hangs_costs_two_seconds() {
     if !is_root() {
-        return; // it needs an /etc/hosts of its own
+        return; // the test needs its own /etc/hosts
     }
     let world = World::with_files(&["a.txt"]);
     let port = world

@@ -1,4 +1,4 @@
-//! The binary as it is used: copied onto a machine, here one on which there is nothing else at all.
+//! The binary alone: copied onto a machine that has nothing else.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::harness::{World, binary};
 
-/// Answers every question for an IPv4 address with 127.0.0.1, every other with nothing.
+/// Answers every question for an IPv4 address with 127.0.0.1, and every other question with nothing.
 fn name_server() {
     let socket = UdpSocket::bind("127.0.0.1:53")
         .expect("port 53, where a resolver without a configuration asks");
@@ -38,7 +38,7 @@ fn name_server() {
 
 #[test]
 #[ignore = "needs root, port 53 and a static binary: .ci/run has them"]
-fn it_runs_over_tls_by_host_name_in_an_empty_root() {
+fn the_binary_runs_over_tls_by_host_name_in_an_empty_root() {
     name_server();
     let world = World::https();
     world.file("154190339_附件/图片.png", "a picture");

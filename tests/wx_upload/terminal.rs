@@ -1,4 +1,4 @@
-//! On a terminal: the program on a real pseudo-terminal, and what a person then sees on the screen.
+//! The program on a real pseudo-terminal, and what a person sees on the screen.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -21,7 +21,7 @@ const MIB: usize = 1 << 20;
 /// A terminal, and a program that runs on it.
 struct Terminal {
     master: Box<dyn MasterPty + Send>,
-    /// The side of the programs; the screen goes on until the last of them has closed it.
+    /// The side of the programs. The screen ends when the last of them has closed it.
     tty: Option<File>,
     screen: Arc<Mutex<Screen>>,
     reader: Option<JoinHandle<()>>,
@@ -30,7 +30,7 @@ struct Terminal {
 
 struct Screen {
     parser: vt100::Parser,
-    /// Everything that came, as it came.
+    /// All bytes that came.
     raw: Vec<u8>,
 }
 
@@ -48,8 +48,7 @@ impl Screen {
         self.parser.process(bytes);
     }
 
-    /// The lines on the screen, those that wrap put together again, without what is blank at their
-    /// ends.
+    /// The lines on the screen, without blanks at their ends. A line in several rows is one line.
     fn lines(&self) -> Vec<String> {
         let contents = self.parser.screen().contents();
         contents
@@ -59,7 +58,7 @@ impl Screen {
             .collect()
     }
 
-    /// How many rows of the screen the lines take, blank ones at the end left out.
+    /// How many rows of the screen the lines take, without blank rows at the end.
     fn rows(&self) -> usize {
         let (_, columns) = self.parser.screen().size();
         let rows: Vec<_> = self.parser.screen().rows(0, columns.get()).collect();
@@ -76,10 +75,10 @@ struct View {
     rows: usize,
 }
 
-/// What was there when the program had ended.
+/// The results when the program has ended.
 struct Seen {
     status: Option<i32>,
-    /// What went into a pipe instead.
+    /// The output that went into a pipe.
     piped: String,
     lines: Vec<String>,
     raw: String,
@@ -105,7 +104,7 @@ impl Terminal {
             let screen = Arc::clone(&screen);
             move || {
                 let mut bytes = [0; 4096];
-                // At the end Linux says EIO, others 0.
+                // At the end, Linux returns EIO and other systems return 0.
                 while let Ok(count @ 1..) = output.read(&mut bytes) {
                     screen.lock().unwrap().see(&bytes[..count]);
                 }
@@ -129,8 +128,7 @@ impl Terminal {
             .into()
     }
 
-    /// Starts the program with its three streams on the terminal, except those that a test has
-    /// piped.
+    /// Starts the program with its streams on the terminal, except for those in `piped`.
     fn start(&mut self, command: Command, piped: &[Piped]) {
         let mut streams = Streams {
             stdin: self.stream(),
@@ -168,15 +166,15 @@ impl Terminal {
         }
     }
 
-    /// Makes the window wider or narrower, and leaves what is on it to `adjust`, which kinds of
-    /// terminals do in their own ways.
+    /// Makes the window wider or narrower. `adjust` changes the screen in the way of one kind of
+    /// terminals.
     fn resize(&self, rows: u16, columns: u16, adjust: impl Fn(&mut Screen, u16, u16)) {
         let mut screen = self.screen.lock().unwrap();
         adjust(&mut screen, rows, columns);
         self.master.resize(size(rows, columns)).expect("a new size");
     }
 
-    /// Waits for the end of the program, and checks that it told no secret.
+    /// Waits for the end of the program, and checks that it showed no secret.
     fn finish(mut self, world: &World) -> Seen {
         self.tty = None;
         let child = self.child.take().expect("a program that was started");
@@ -223,9 +221,9 @@ fn size(rows: u16, cols: u16) -> PtySize {
     }
 }
 
-// ---- What is looked at --------------------------------------------------------------------------
+// ---- Helpers --------------------------------------------------------------------------
 
-/// Files of so many bytes, named `1`, `2` …
+/// A world with files of these sizes, with the names `1`, `2` …
 fn world(sizes: &[usize]) -> World {
     let world = World::http();
     for (index, size) in sizes.iter().enumerate() {
@@ -238,7 +236,7 @@ fn url(world: &World, name: impl std::fmt::Display) -> String {
     format!("{}/download/temp3/{name}", world.stand_in.base())
 }
 
-/// The program as a person calls it, one upload at a time.
+/// The program as a person starts it, with one upload at a time.
 fn command(world: &World, options: &[&str]) -> Command {
     let mut command = world.command(
         ["-f", "url", "-j", "1"]
@@ -250,12 +248,12 @@ fn command(world: &World, options: &[&str]) -> Command {
     command
 }
 
-/// The time left is there where it can be known.
+/// Whether a line is the progress. It ends with the time left if that is known.
 fn is_progress(line: &str) -> bool {
     line.contains(" files, ") && (line.ends_with("/s") || line.ends_with(" left"))
 }
 
-/// The `done` and `total` of the progress's bytes, as they are spelled.
+/// The bytes done and the bytes of all files, as the progress shows them.
 fn progress_bytes(screen: &Screen) -> Option<(String, String)> {
     let lines = screen.lines();
     let (done, total) = lines
@@ -302,7 +300,7 @@ fn progress_shows_files_and_bytes_done_of_all_the_rate_and_the_time_left() {
 }
 
 #[test]
-fn before_a_byte_is_sent_no_time_is_promised() {
+fn no_time_is_shown_before_a_byte_is_sent() {
     let world = world(&[MIB]);
     world.stand_in.fault(Step::Info, When::Always, Fault::Hold);
     let mut terminal = Terminal::new(24, 80);
@@ -318,8 +316,7 @@ fn before_a_byte_is_sent_no_time_is_promised() {
     terminal.finish(&world);
 }
 
-/// Files that need not be sent, or cannot be, are settled: the bytes to come are those of the
-/// others.
+/// Files that are not sent do not count in the bytes to come.
 #[test]
 fn when_only_a_reply_is_missing_the_bytes_done_are_all_bytes() {
     type Prepare<'a> = &'a (dyn Fn(&World) + Sync);
@@ -389,7 +386,7 @@ fn progress_goes_on_while_links_are_waited_for() {
     assert_eq!(terminal.finish(&world).status, Some(0));
 }
 
-// ---- Lines above it -----------------------------------------------------------------------------
+// ---- Lines above the progress -----------------------------------------------------------------------------
 
 #[test]
 fn notes_results_and_errors_appear_whole_and_in_order_above_the_progress_and_nothing_of_it_remains()
@@ -431,7 +428,7 @@ fn notes_results_and_errors_appear_whole_and_in_order_above_the_progress_and_not
     assert_eq!(lines.len(), 8, "{lines:?}");
 }
 
-/// Without blanks: where a line wraps, a wide character leaves one.
+/// The lines without blanks: a wide character can leave a blank at the end of a row.
 fn dense(lines: &[String]) -> Vec<String> {
     lines.iter().map(|line| line.replace(' ', "")).collect()
 }
@@ -458,7 +455,7 @@ fn a_narrow_window_shows_every_line_whole_and_the_progress_in_one_row() {
                     let lines = dense(&screen.lines());
                     lines.len() == 3 && is_right(&lines) && lines[2].starts_with("2/4files")
                 });
-            // It is redrawn where it is: not below itself, as it would be if it had wrapped.
+            // The progress is drawn again in its own row. If it had wrapped, it would be drawn below.
             let drawn = |screen: &Screen| screen.raw.iter().filter(|&&byte| byte == b'\r').count();
             let before = drawn(&terminal.screen.lock().unwrap());
             terminal.wait_for("more progress, in the same rows", |screen| {
@@ -495,7 +492,7 @@ fn a_flat_window_scrolls_and_ends_with_the_last_results_and_the_summary() {
         world.stand_in.open_gate();
         let seen = terminal.finish(&world);
         assert_eq!(seen.status, Some(0));
-        // The last row is where the shell's prompt will be.
+        // The last row is free for the prompt of the shell.
         let all: Vec<_> = (1..=8).map(|name| url(&world, name)).collect();
         match seen.lines.split_last() {
             Some((summary, results)) => assert!(
@@ -509,7 +506,7 @@ fn a_flat_window_scrolls_and_ends_with_the_last_results_and_the_summary() {
     });
 }
 
-/// As in `docker exec -t`, or under a `script` without a terminal of its own.
+/// This happens in `docker exec -t`, or with `script` that runs without a terminal.
 #[test]
 fn a_window_of_unknown_size_shows_every_line_whole() {
     let world = world(&[5; 3]);
@@ -529,7 +526,7 @@ fn a_window_of_unknown_size_shows_every_line_whole() {
 
 // ---- Resizing -----------------------------------------------------------------------------------
 
-/// What is too wide is cut off: xterm, the Linux console.
+/// Cuts off lines that are too wide, as xterm and the Linux console do.
 fn cut(screen: &mut Screen, rows: u16, columns: u16) {
     let size = |n| NonZeroU16::new(n).expect("a size");
     screen
@@ -538,7 +535,7 @@ fn cut(screen: &mut Screen, rows: u16, columns: u16) {
         .set_size(size(rows), size(columns));
 }
 
-/// Lines are laid out anew: most of today's terminals.
+/// Wraps all lines again, as most terminals do today.
 fn reflow(screen: &mut Screen, rows: u16, columns: u16) {
     let is_below = usize::from(screen.parser.screen().cursor_position().0) >= screen.rows();
     let contents = screen.lines().join("\r\n") + if is_below { "\r\n" } else { "" };
@@ -551,7 +548,7 @@ fn reflow(screen: &mut Screen, rows: u16, columns: u16) {
 #[test]
 fn result_lines_stay_whole_while_the_window_is_resized() {
     type Adjust = fn(&mut Screen, u16, u16);
-    // Cut off, a result would be gone for good: those windows are never narrower than one.
+    // A result that is cut off is lost. So these windows are always wide enough for a result.
     let cases: [(&str, &[u16], Adjust); 2] = [
         ("cut", &[60, 100, 50, 51, 120, 55], cut),
         ("reflow", &[60, 20, 100, 10, 30, 200], reflow),
@@ -567,9 +564,9 @@ fn result_lines_stay_whole_while_the_window_is_resized() {
                 Fault::Delay(Duration::from_millis(60)),
             );
             let mut urls: Vec<_> = (1..=FILES).map(|name| url(&world, name)).collect();
-            urls.sort(); // as the files' names are
-            // Remains of the progress may be in the row before, where the window became too narrow
-            // for it.
+            urls.sort(); // the files are sorted, too
+            // If the window became too narrow for the progress, a part of it can be in front of a
+            // result.
             let result = |line: &String| line.find("http").map(|start| line[start..].to_owned());
             let results = |lines: &[String]| lines.iter().filter_map(result).collect();
             let mut terminal = Terminal::new(200, 80);
@@ -594,11 +591,11 @@ fn result_lines_stay_whole_while_the_window_is_resized() {
     );
 }
 
-// ---- Where there is none ------------------------------------------------------------------------
+// ---- Without progress ------------------------------------------------------------------------
 
 #[test]
-fn where_progress_is_not_wanted_there_is_none_and_no_escape_sequence() {
-    // Options, TERM, and whether the summary is there.
+fn unwanted_progress_is_not_shown_and_no_escape_sequence_either() {
+    // The options, TERM, and whether there is a summary.
     let cases: [(&[&str], &str, bool); 5] = [
         (&[], "dumb", true),
         (&["-q"], "xterm", false),
@@ -641,7 +638,7 @@ fn no_escape_sequence_gets_into_a_pipe_on_either_side() {
         let mut terminal = Terminal::new(24, 300);
         terminal.start(command(&world, &[]), &[piped]);
         match piped {
-            // The results are elsewhere, the progress is not.
+            // The results are in the pipe, and the progress is on the terminal.
             Piped::Stdout => terminal.wait_for("progress", |screen| {
                 screen
                     .lines()
@@ -654,7 +651,7 @@ fn no_escape_sequence_gets_into_a_pipe_on_either_side() {
         };
         world.stand_in.open_gate();
         let seen = terminal.finish(&world);
-        // Escape sequences are among what the harness finds in no run's output.
+        // The harness checks that the output of a run has no escape sequences.
         let text = seen.piped;
         let urls = [1, 2, 3].map(|name| url(&world, name));
         match piped {

@@ -1,5 +1,5 @@
-//! Access tokens: one for all threads and processes, renewed once where it is refused, saved at
-//! once and whole.
+//! Access tokens: all threads and runs share one. A refused token is renewed once, and saved at
+//! once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -125,7 +125,7 @@ fn a_token_that_dies_again_later_is_renewed_again() {
             Mutex::new(HashSet::new()),
             Mutex::new(HashMap::<String, usize>::new()),
         );
-        // Each of the first two tokens dies after it has worked 30 times.
+        // Each of the first two tokens dies after 30 calls.
         let refuse = move |request: &Request| {
             let (mut dead, mut seen) = (dead.lock().unwrap(), seen.lock().unwrap());
             let uses = seen.entry(token_of(request)).or_default();
@@ -191,7 +191,7 @@ fn a_token_that_only_links_refuse_is_not_renewed_for_ever() {
     // Each call costs the account one of its 2,000 tokens a day.
     let world = World::with_many(300);
     world.stand_in.set_token_grace(Duration::from_secs(300));
-    // It takes its time to refuse, and meanwhile the new token works for uploads.
+    // The refusal comes late, and in the meantime the new token works for uploads.
     let refuse = |reply: &mut Value| {
         thread::sleep(Duration::from_millis(50));
         *reply = json!({ "errcode": 40001, "errmsg": "invalid credential" });
@@ -255,7 +255,7 @@ fn a_saved_token_survives_a_run_that_fails_or_is_killed() {
 }
 
 #[test]
-fn a_save_keeps_what_it_does_not_know() {
+fn a_save_keeps_unknown_keys() {
     let world = World::with_many(1);
     let more = json!({
         "备注": "中文 \"quoted\" \\ \n", "nested": { "z": [1, 2.5, null], "a": true }, "big": u64::MAX,
@@ -302,9 +302,9 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
     const KILLS: u32 = 25;
     let worlds = ["a", "b", "c", "d"].map(|name| (name.to_owned(), World::with_many(1)));
     side_by_side(worlds, |world| {
-        // How long after the request for a token the run is killed: longer where the last kill came
-        // before the save, shorter where it came after it. So most kills are close to the save,
-        // on a slow machine, too.
+        // The time from the request for a token to the kill. It becomes longer after a kill before
+        // the save, and shorter after a kill that came later. So most kills are close to the save,
+        // even on a slow machine.
         let mut delay = Duration::from_millis(10);
         let reply_late = Fault::Delay(Duration::from_millis(5));
         world.stand_in.fault(Step::Token, When::Always, reply_late);
@@ -363,7 +363,7 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
                 "{before_the_save} {after_the_save} {delay:?}"
             );
         }
-        // What a killed run may leave behind is in nobody's way, and for nobody else to read.
+        // A killed run may leave a file behind. It does not disturb, and nobody else can read it.
         world.run(["files"]).assert_success();
         for entry in fs::read_dir(world.dir.path()).unwrap() {
             let entry = entry.unwrap();
@@ -385,7 +385,7 @@ fn a_kill_at_any_moment_of_the_save_leaves_a_whole_config() {
     });
 }
 
-// ---- Several processes --------------------------------------------------------------------------
+// ---- Several runs --------------------------------------------------------------------------
 
 #[test]
 fn ten_runs_at_once_fetch_one_token() {
@@ -411,7 +411,7 @@ fn ten_runs_at_once_fetch_one_token() {
 }
 
 #[test]
-fn two_processes_with_the_same_dead_token_renew_it_once() {
+fn two_runs_with_the_same_dead_token_renew_it_once() {
     let world = World::with_many(1);
     world.save_token("old-token", json!({}));
     world.stand_in.kill_tokens();
@@ -457,9 +457,9 @@ fn a_config_that_is_a_link_is_locked_and_replaced_where_it_really_is() {
     );
 }
 
-// ---- What stops the run -------------------------------------------------------------------------
+// ---- Failures that stop the run -------------------------------------------------------------------------
 
-/// What helps, by errcode: words of the table in `wechat-api.md`.
+/// Words of the advice for each errcode.
 const HINTS: &[(i64, &[&str])] = &[
     (-1, &["busy", "try again"]),
     (-1000, &["busy", "try again"]),
@@ -500,7 +500,7 @@ const HINTS: &[(i64, &[&str])] = &[
 ];
 
 #[test]
-fn each_known_errcode_comes_with_what_helps() {
+fn each_known_errcode_comes_with_advice() {
     let cases = HINTS.iter().flat_map(|hint| API.map(|step| (step, hint)));
     side_by_side(
         cases.map(|case| (format!("{case:?}"), case)),
@@ -517,7 +517,7 @@ fn each_known_errcode_comes_with_what_helps() {
 }
 
 #[test]
-fn no_token_to_be_had_stops_the_run() {
+fn a_run_that_gets_no_token_is_stopped() {
     let faults = [
         40013, 40125, 40164, 40243, 45009, 48001, 85088, 40001, 99_999,
     ]
@@ -549,7 +549,7 @@ fn no_token_to_be_had_stops_the_run() {
 }
 
 #[test]
-fn what_no_other_file_would_fare_better_with_stops_the_run_at_uploadfile() {
+fn an_errcode_that_concerns_all_files_stops_the_run_at_uploadfile() {
     let cases = [45009, 48001, 85088]
         .into_iter()
         .flat_map(|code| ["1", "8"].map(|jobs| (code, jobs)));
@@ -578,7 +578,7 @@ fn what_no_other_file_would_fare_better_with_stops_the_run_at_uploadfile() {
                 ran.stderr
             );
             assert_eq!((ran.lines().len(), world.keys().len()), (10, 10));
-            // Those that were under way had asked, too; nobody asks after them.
+            // The other threads may have asked at the same time, but not after that.
             assert!(
                 (11..=18).contains(&world.count(Step::Info)),
                 "{}",
@@ -590,7 +590,7 @@ fn what_no_other_file_would_fare_better_with_stops_the_run_at_uploadfile() {
 }
 
 #[test]
-fn what_stops_the_run_at_the_links_loses_no_upload() {
+fn a_run_that_the_links_stop_loses_no_upload() {
     side_by_side(
         [45009, 48001, 85088].map(|code| (code.to_string(), code)),
         |code| {
@@ -611,7 +611,7 @@ fn what_stops_the_run_at_the_links_loses_no_upload() {
             ran.assert_failure(1, &[]);
             let uploaded = world.keys();
             assert!(ran.lines().len() < uploaded.len());
-            // Each file that is in the bucket either has its line or is named with its file_id.
+            // Each uploaded file has a line, or an error names its file_id.
             for key in &uploaded {
                 let file_id = &world.stand_in.objects()[key].file_id;
                 assert!(
@@ -698,7 +698,7 @@ fn without_authorisation_no_token_is_asked_for_or_sent() {
 }
 
 #[test]
-fn a_token_that_a_url_cannot_hold_is_encoded() {
+fn a_token_with_characters_that_no_url_has_is_encoded() {
     let odd = "a b&c=d#e?%41+é/中\"";
     let world = World::with_many(1);
     world.stand_in.fault(
@@ -720,7 +720,7 @@ fn a_token_that_a_url_cannot_hold_is_encoded() {
 
 #[test]
 fn a_token_of_a_short_life_serves_more_than_one_call() {
-    // stable_token states the seconds that are left, which may be few.
+    // stable_token states the seconds that are left, which can be few.
     let world = World::with_many(20);
     world.configure(json!({ "auth": "stable_token" }));
     world.stand_in.set_expires_in(45);
@@ -729,7 +729,7 @@ fn a_token_of_a_short_life_serves_more_than_one_call() {
 }
 
 #[test]
-fn a_stable_token_that_is_given_again_though_it_is_refused_is_asked_for_once() {
+fn a_stable_token_that_is_refused_and_given_again_is_asked_for_once() {
     let world = World::with_many(20);
     world.configure(json!({ "auth": "stable_token" }));
     world.run(["files"]).assert_success();
@@ -743,7 +743,7 @@ fn a_stable_token_that_is_given_again_though_it_is_refused_is_asked_for_once() {
 }
 
 #[test]
-fn a_secret_that_is_wrong_is_told_without_a_word_of_tokens() {
+fn a_wrong_secret_is_reported_without_advice_about_tokens() {
     for auth in ["token", "stable_token"] {
         let world = World::with_many(1);
         world.configure(json!({ "auth": auth, "secret": "wrong" }));
@@ -756,7 +756,7 @@ fn a_secret_that_is_wrong_is_told_without_a_word_of_tokens() {
 }
 
 #[test]
-fn who_uses_stable_tokens_is_not_advised_to() {
+fn a_user_of_stable_tokens_is_not_advised_to_use_them() {
     let world = World::with_many(1);
     world.configure(json!({ "auth": "stable_token" }));
     world
@@ -768,7 +768,7 @@ fn who_uses_stable_tokens_is_not_advised_to() {
 }
 
 #[test]
-fn what_a_container_may_not_call_is_allowed_in_the_console() {
+fn a_call_that_a_container_may_not_make_is_reported_with_advice() {
     let world = World::with_many(1);
     world.configure(json!({ "auth": "none" }));
     world.stand_in.auth_none(true);
@@ -780,7 +780,7 @@ fn what_a_container_may_not_call_is_allowed_in_the_console() {
 }
 
 #[test]
-fn a_4xx_with_an_errmsg_tells_it_without_secrets() {
+fn the_errmsg_of_a_4xx_is_shown_without_secrets() {
     for step in [Step::Token, Step::Info, Step::Link] {
         let world = World::with_many(1);
         let refuse = move |request: &Request| {
@@ -842,7 +842,7 @@ fn a_run_that_is_stopped_asks_for_links_with_all_its_tries() {
     world
         .stand_in
         .fault(Step::Info, When::Always, Fault::custom(refuse));
-    // All links but the first are asked for when the run has been stopped, and fail at first.
+    // The run asks for the other links when it has been stopped. These calls fail at first.
     let second_file = Gate::default();
     world
         .stand_in
@@ -884,7 +884,7 @@ fn max_age_goes_with_each_file_whose_link_is_asked_for() {
 }
 
 #[test]
-fn a_file_that_the_api_does_not_find_after_its_upload_is_told_with_its_file_id() {
+fn a_file_that_the_api_does_not_find_after_its_upload_is_reported_with_its_file_id() {
     let world = World::with_many(1);
     let lose = |reply: &mut Value| reply["file_list"][0]["status"] = json!(1);
     world
@@ -898,7 +898,7 @@ fn a_file_that_the_api_does_not_find_after_its_upload_is_told_with_its_file_id()
 }
 
 #[test]
-fn what_a_link_says_hides_the_secret_too() {
+fn the_error_of_a_link_hides_the_secret_too() {
     let world = World::with_many(1);
     let tell = |reply: &mut Value| {
         reply["file_list"][0]["status"] = json!(7);

@@ -1,4 +1,4 @@
-//! What tests on Unix share: permissions, FIFOs, and runs by others or under limits.
+//! Helpers for tests on Unix: permissions, FIFOs, and runs through other programs or with limits.
 
 use std::fs;
 use std::io::{self, Write};
@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// What only root can try: another user's files, limits that root does not have.
+/// Whether the test runs as root. Only root can make files of another user, and run as
+/// another user.
 pub fn is_root() -> bool {
     let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     if !is_root {
@@ -16,13 +17,14 @@ pub fn is_root() -> bool {
     is_root
 }
 
-/// Says that a test did not run, also where it passes: what it prints would be kept back.
+/// Says that a test did not run. Writes to standard error itself, as the test harness hides what a
+/// test prints if it passes.
 pub fn skipped(needs: &str) {
     let line = format!("skipped: {:?} needs {needs}\n", thread::current().name());
     io::stderr().write_all(line.as_bytes()).ok();
 }
 
-/// Whether there is a program of this name.
+/// Whether a program with this name is installed.
 pub fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdout(Stdio::null());
@@ -41,7 +43,7 @@ pub fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// The same command, run by the command `prefix`.
+/// The same command, run through the command `prefix`.
 pub fn through(prefix: &[&str], command: &Command) -> Command {
     let mut longer = Command::new(prefix[0]);
     longer.args(&prefix[1..]);
@@ -56,7 +58,7 @@ pub fn through(prefix: &[&str], command: &Command) -> Command {
     longer
 }
 
-/// The same command, after this shell script: `ulimit -n 8` leaves it 8 open files.
+/// The same command, after a shell script: with `ulimit -n 8` it can open 8 files.
 pub fn after(script: &str, command: &Command) -> Command {
     let script = format!("{script}; exec \"$0\" \"$@\"");
     through(&["sh", "-c", &script], command)

@@ -1,11 +1,11 @@
-//! The main job: files go up, links come down.
+//! The main job: the program uploads files and prints their links.
 
 use std::fs;
 
 use crate::harness::World;
 use stand_in::Step;
 
-/// The awkward names of the design, and then some: (name, bytes).
+/// Files with awkward names or sizes: (name, bytes).
 fn awkward_files() -> Vec<(&'static str, Vec<u8>)> {
     let names = [
         "图片.jpg",
@@ -61,7 +61,7 @@ fn awkward_names_go_up_over_https_byte_for_byte() {
         }
     }
     world.assert_proper();
-    // In the order of the directory, sorted by name, with a link that leads to the same bytes.
+    // The names are printed in the order of the directory, which is sorted.
     let mut names: Vec<_> = awkward_files().into_iter().map(|(name, _)| name).collect();
     names.sort();
     let printed: Vec<_> = ran
