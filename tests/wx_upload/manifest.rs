@@ -947,6 +947,20 @@ fn a_line_that_is_torn_during_a_run_does_not_spoil_the_next_one() {
     assert_sends(&world, &[]);
 }
 
+/// Answers this many requests, a little late, and no more.
+fn stuck_after(requests: usize) -> Fault {
+    let answered = Mutex::new(0);
+    Fault::custom(move |_| {
+        let mut answered = answered.lock().unwrap();
+        *answered += 1;
+        Some(if *answered > requests {
+            Fault::Silence
+        } else {
+            Fault::Delay(Duration::from_millis(2))
+        })
+    })
+}
+
 #[test]
 fn a_run_that_is_killed_and_started_again_sends_only_the_missing_files() {
     const FILES: usize = 120;
@@ -963,21 +977,9 @@ fn a_run_that_is_killed_and_started_again_sends_only_the_missing_files() {
         } else {
             (recorded_whole(&world), again)
         };
-        let served = Mutex::new(0);
-        let get_stuck = move |_: &Request| {
-            let mut served = served.lock().unwrap();
-            *served += 1;
-            let is_stuck = *served > uploads + LATE;
-            Some(if is_stuck {
-                Fault::Silence
-            } else {
-                Fault::Delay(Duration::from_millis(2))
-            })
-        };
         world.stand_in.clear_faults();
-        world
-            .stand_in
-            .fault(Step::Upload, When::Always, Fault::custom(get_stuck));
+        let stuck = stuck_after(uploads + LATE);
+        world.stand_in.fault(Step::Upload, When::Always, stuck);
         let mut child = start(&world, &["-j", &JOBS.to_string(), "files"]);
         assert!(
             world
