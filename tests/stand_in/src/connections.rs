@@ -163,6 +163,16 @@ impl Connection {
             self.io.get_mut().write_all(&reply.bytes())?;
             return Ok(None);
         };
+        if key.is_some()
+            && target
+                .split('?')
+                .next()
+                .is_some_and(|path| path.contains('+'))
+        {
+            shared.complain(format!(
+                "{target}: a raw `+`, which some servers take for a space"
+            ));
+        }
         let request = Request {
             step,
             method: method.to_owned(),

@@ -71,6 +71,11 @@ pub enum Fault {
     /// Sends JSON with this errcode. The errmsg repeats the secrets of the caller, as the API does
     /// with tokens.
     Errcode(i64),
+    /// Sends JSON with this errcode and errmsg.
+    Refusal(i64, String),
+    /// Refuses with this status and code as the sidecar of a container does. Its message repeats
+    /// the target of the request.
+    Sidecar(u16, String),
     /// Serves the request and edits the JSON of the reply.
     Edit(Arc<EditJson>),
     /// Serves the request, edits the bytes of the reply (head and body), and closes after it.
@@ -101,6 +106,16 @@ impl Fault {
     /// Refuses as COS does, with this code (such as `SlowDown`).
     pub fn cos_error(status: u16, code: &str) -> Self {
         Self::CosError(status, code.to_owned())
+    }
+
+    /// Refuses with this errcode and errmsg.
+    pub fn refusal(errcode: i64, errmsg: &str) -> Self {
+        Self::Refusal(errcode, errmsg.to_owned())
+    }
+
+    /// Refuses as the sidecar of a container does, with this code (such as `85107`).
+    pub fn sidecar(status: u16, code: &str) -> Self {
+        Self::Sidecar(status, code.to_owned())
     }
 
     pub fn edit(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
@@ -161,6 +176,11 @@ pub(crate) fn substitute(fault: Option<&Fault>, request: &Request) -> Option<Ans
             let body = String::from_utf8_lossy(&request.body);
             let errmsg = format!("injected for {} {body}", percent_decode(&request.target));
             Ok(Refusal::new(*errcode, errmsg).into())
+        }
+        Fault::Refusal(errcode, errmsg) => Ok(Refusal::new(*errcode, errmsg.as_str()).into()),
+        Fault::Sidecar(status, code) => {
+            let message = format!("injected for {}", percent_decode(&request.target));
+            Ok(Reply::sidecar(*status, "GatewayError", code, &message))
         }
         Fault::CosError(status, code) => {
             let message = format!("injected for {:?}", request.fields);

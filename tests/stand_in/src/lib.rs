@@ -127,6 +127,27 @@ impl StandIn {
         self.shared.lock().raw_urls = on;
     }
 
+    /// Puts this query, such as `?sign=…&t=…`, behind the URLs in replies.
+    pub fn set_url_query(&self, query: &str) {
+        self.shared.lock().url_query = query.to_owned();
+    }
+
+    /// Makes the `file_id`s in replies percent-encoded.
+    pub fn encode_file_ids(&self, on: bool) {
+        self.shared.lock().encoded_file_ids = on;
+    }
+
+    /// Hides each later object from its first calls for a link (STORAGE_FILE_NONEXIST). At the
+    /// service this may last a moment after an upload.
+    pub fn hide_new_objects(&self, calls: usize) {
+        self.shared.lock().hidden_for = calls;
+    }
+
+    /// Removes an object from the bucket.
+    pub fn remove_object(&self, key: &str) {
+        self.shared.lock().objects.remove(key);
+    }
+
     /// Writes a `config.json` into `dir`: the keys of the script, and `api_base`.
     pub fn config_json(&self, dir: &Path) -> PathBuf {
         self.config_json_with(dir, json!({}))
@@ -199,6 +220,13 @@ impl StandIn {
     /// an `access_token`.
     pub fn auth_none(&self, on: bool) {
         self.shared.lock().auth_none = on;
+    }
+
+    /// Lets only these paths through the sidecar of the container ([`auth_none`](Self::auth_none)).
+    /// Without a list it lets all through.
+    pub fn permit_paths(&self, paths: &[&str]) {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        self.shared.lock().permission_list = Some(paths);
     }
 
     /// Makes a token valid that the stand-in did not issue, such as the one in a test's config.

@@ -51,6 +51,20 @@ impl Reply {
         Self::new(status, headers, body.into())
     }
 
+    /// Returns a refusal of the container's sidecar. It has no `errcode`, and its code is a text.
+    pub(crate) fn sidecar(status: u16, kind: &str, code: &str, message: &str) -> Self {
+        let reply = json!({
+            "request_id": random(36, HEX),
+            "error_type": kind,
+            "error_code": code,
+            "error_message": message,
+        });
+        Self {
+            status,
+            ..Self::json(&reply)
+        }
+    }
+
     pub(crate) fn closing(mut self) -> Self {
         self.close = true;
         self

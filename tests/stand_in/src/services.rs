@@ -11,27 +11,32 @@ use crate::forms::FormFile;
 use crate::reply::{Refusal, Reply};
 use crate::request::{Request, Step};
 use crate::state::{Object, Permit, Shared, State, Token, TokenKind};
-use crate::text::{ALPHANUMERIC, HEX, percent_encode, random, to_headers};
+use crate::text::{ALPHANUMERIC, HEX, percent_decode, percent_encode, random, to_headers};
 use crate::{APPID, ENV, SECRET};
 
 pub(crate) const BUCKET: &str = "7072-prod-1g2h3j4k5l-1300000000";
 const MAX_KEY_BYTES: usize = 850;
 const LINKS_PER_CALL: usize = 50;
-/// The fields of the upload form, in their order. Only `Content-Type` is optional.
-const FORM_FIELDS: [&str; 6] = [
+/// The fields of the upload form, in their order.
+const FORM_FIELDS: [&str; 7] = [
     "key",
     "Signature",
     "x-cos-security-token",
     "x-cos-meta-fileid",
     "Content-Type",
+    "Cache-Control",
     "file",
 ];
+const OPTIONAL_FIELDS: [&str; 2] = ["Content-Type", "Cache-Control"];
 
 impl Shared {
     pub(crate) fn serve_api(&self, request: &Request) -> Reply {
         let mut state = self.lock();
         if request.step == Step::Download {
             return state.download(request);
+        }
+        if let Some(refusal) = state.sidecar_refusal(request) {
+            return refusal;
         }
         let result = match request.path() {
             "/cgi-bin/token" => state.token(request),
@@ -53,6 +58,16 @@ impl State {
         let errmsg = errmsg.into();
         self.complain(format!("{}: {errmsg}", request.path()));
         Refusal::new(errcode, errmsg)
+    }
+
+    /// Returns the refusal of the container's sidecar, if it does not let the call through.
+    fn sidecar_refusal(&self, request: &Request) -> Option<Reply> {
+        let permitted = self.permission_list.as_ref().filter(|_| self.auth_none)?;
+        if permitted.iter().any(|path| path == request.path()) {
+            return None;
+        }
+        let message = "URL不在白名单内，请在控制台「云调用权限配置」中添加";
+        Some(Reply::sidecar(200, "SafeLinkError", "85107", message))
     }
 
     fn token(&mut self, request: &Request) -> Result<Value, Refusal> {
@@ -192,7 +207,8 @@ impl State {
         self.check_access_token(request)?;
         let body = self.json_body(request)?;
         if body["env"] != ENV {
-            return Err(self.offence(request, 40097, format!("invalid env {}", body["env"])));
+            let errmsg = format!("INVALID_ENV: {} env not exists", body["env"]);
+            return Err(self.offence(request, -501_000, errmsg));
         }
         Ok(body)
     }
@@ -220,7 +236,7 @@ impl State {
                 random(40, ALPHANUMERIC),
                 random(300, ALPHANUMERIC)
             ),
-            file_id: file_id_of(key),
+            file_id: self.file_id(key),
             cos_file_id: format!(
                 "{}+/{}==",
                 random(20, ALPHANUMERIC),
@@ -233,7 +249,7 @@ impl State {
         let reply = json!({
             "errcode": 0,
             "errmsg": "ok",
-            "url": format!("{origin}/cos/{BUCKET}/{}", self.in_url(key)),
+            "url": format!("{origin}/cos/{BUCKET}/{}{}", self.in_url(key), self.url_query),
             "token": permit.token,
             "authorization": authorization,
             "file_id": permit.file_id,
@@ -262,18 +278,49 @@ impl State {
         Ok(json!({ "errcode": 0, "errmsg": "ok", "file_list": links }))
     }
 
-    fn link(&self, file_id: &str) -> Value {
-        let key = file_id.strip_prefix(&file_id_of(""));
-        let object = key.and_then(|key| self.objects.get_key_value(key));
-        let (url, status, errmsg) = match object {
-            Some((key, object)) if object.linkable => (
-                format!("{}/download/{}", self.base, self.in_url(key)),
+    fn link(&mut self, file_id: &str) -> Value {
+        let key = self.key_of(file_id);
+        let (url, status, errmsg) = match key.filter(|key| self.finds(key)) {
+            Some(key) => (
+                format!(
+                    "{}/download/{}{}",
+                    self.base,
+                    self.in_url(&key),
+                    self.url_query
+                ),
                 0,
                 "ok",
             ),
-            _ => (String::new(), 1, "STORAGE_FILE_NONEXIST"),
+            None => (String::new(), -503_003, "STORAGE_FILE_NONEXIST"),
         };
         json!({ "fileid": file_id, "download_url": url, "status": status, "errmsg": errmsg })
+    }
+
+    /// Tells whether a call for links finds an object, and counts the call.
+    fn finds(&mut self, key: &str) -> bool {
+        let Some(object) = self.objects.get_mut(key) else {
+            return false;
+        };
+        let is_found = object.linkable && object.hidden_for == 0;
+        object.hidden_for = object.hidden_for.saturating_sub(1);
+        is_found
+    }
+
+    /// Returns the `file_id` of a key as it stands in a reply.
+    fn file_id(&self, key: &str) -> String {
+        match self.encoded_file_ids {
+            true => file_id_of(&percent_encode(key)),
+            false => file_id_of(key),
+        }
+    }
+
+    /// Returns the key that a `file_id` names.
+    fn key_of(&self, file_id: &str) -> Option<String> {
+        let key = file_id.strip_prefix(&file_id_of(""))?;
+        Some(match self.encoded_file_ids {
+            true => percent_decode(key),
+            false => key.to_owned(),
+        })
     }
 
     /// Returns the key as it stands in a URL.
@@ -298,11 +345,14 @@ impl State {
                 "The specified key does not exist, or its bytes were not kept.",
             );
         };
-        let content_type = object
-            .content_type
-            .clone()
-            .map(|value| ("Content-Type".to_owned(), value));
-        Reply::new(200, content_type.into_iter().collect(), bytes)
+        let mut headers = Vec::new();
+        for (name, value) in [
+            ("Content-Type", &object.content_type),
+            ("Cache-Control", &object.cache_control),
+        ] {
+            headers.extend(value.clone().map(|value| (name.to_owned(), value)));
+        }
+        Reply::new(200, headers, bytes)
     }
 
     /// Checks the form and keeps the object, as COS does.
@@ -327,8 +377,10 @@ impl State {
             bytes: file.bytes,
             crc64: file.crc64,
             content_type: request.field("Content-Type").map(Into::into),
+            cache_control: request.field("Cache-Control").map(Into::into),
             file_id: permit.file_id,
             linkable: file_id_is_right && !permit.escaped,
+            hidden_for: self.hidden_for,
         };
         // COS puts the file name that the `file` part states in its place.
         let file_name = request.fields.last().map_or("", |(_, name)| name);
@@ -357,7 +409,7 @@ impl State {
         let names: Vec<_> = fields.map(|(name, _)| name.as_str()).collect();
         let expected = FORM_FIELDS
             .into_iter()
-            .filter(|name| *name != "Content-Type" || names.contains(name));
+            .filter(|name| !OPTIONAL_FIELDS.contains(name) || names.contains(name));
         if !expected.eq(names.iter().copied()) {
             self.complain(format!("{}: form fields {names:?}", request.path()));
         }

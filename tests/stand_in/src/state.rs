@@ -22,10 +22,14 @@ pub struct Object {
     pub crc64: u64,
     /// The form's `Content-Type` field. COS ignores the type that the `file` part states.
     pub content_type: Option<String>,
+    /// The form's `Cache-Control` field.
+    pub cache_control: Option<String>,
     pub file_id: String,
     /// False if the form's `x-cos-meta-fileid` was wrong, or if the request for the upload URL had
     /// `\u` escapes: the service then gives no link.
     pub linkable: bool,
+    /// How many more calls for links do not find it.
+    pub(crate) hidden_for: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,12 @@ pub(crate) struct State {
     pub(crate) token_grace: Duration,
     pub(crate) signature_lifetime: Duration,
     pub(crate) raw_urls: bool,
+    pub(crate) url_query: String,
+    pub(crate) encoded_file_ids: bool,
+    /// The calls for links that do not find a new object.
+    pub(crate) hidden_for: usize,
+    /// The paths on the permission list of the container's sidecar, if it has one.
+    pub(crate) permission_list: Option<Vec<String>>,
     pub(crate) check_crc: bool,
     pub(crate) store: bool,
 
