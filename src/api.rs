@@ -100,11 +100,26 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
 /// Reads JSON, unless it has more values than any reply of the API. JSON of many small values takes
 /// forty times its length in memory, and each thread reads a reply.
 fn parse(json: &[u8]) -> Option<Value> {
-    let begins_value = |byte: &&u8| matches!(byte, b'{' | b'[' | b',');
-    if json.iter().filter(begins_value).count() > MAX_VALUES {
+    if values_begun(json) > MAX_VALUES {
         return None;
     }
     serde_json::from_slice(json).ok()
+}
+
+/// Counts the brackets, braces and commas outside of strings. Each value but the first follows one.
+fn values_begun(json: &[u8]) -> usize {
+    let mut count = 0;
+    let mut in_string = false;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()), // an escaped `"` does not end the string
+            b'{' | b'[' | b',' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Returns what the API says about a bad HTTP status, with a colon before it; empty if nothing.

@@ -4,8 +4,9 @@
 
 /// A cloud name has at most this length (官方文件名命名限制).
 const MAX_BYTES: usize = 850;
-/// A `file_id` has some 100 bytes, and then the cloud name, encoded or not.
-const MAX_FILE_ID_BYTES: usize = 2 << 10;
+/// A `file_id` has some 100 bytes, and then the cloud name. Percent-encoded, that is three times as
+/// long.
+const MAX_FILE_ID_BYTES: usize = 4 << 10;
 
 pub const TOO_LONG: &str = "the cloud name is longer than 850 bytes";
 
