@@ -11,7 +11,6 @@ use ureq::{Agent, Body};
 use crate::failure::{Cure, Failure, Stage, quote};
 use crate::file_body::FileBody;
 use crate::http_failure::{request_failure, retry_after, status_failure};
-use crate::url;
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
 
@@ -21,19 +20,18 @@ pub struct StoredObject {
     pub crc64: Option<String>,
 }
 
-/// POSTs a form of `fields` and `file` to `url`.
+/// POSTs a form of `fields` and `file` to `url`, which is percent-encoded.
 pub fn post_object(
     agent: &Agent,
     url: &str,
     fields: &[(&str, &str)],
     file: &mut FileBody,
 ) -> Result<StoredObject, Failure> {
-    let url = url::encoded(url);
-    let sent = send(agent, &url, fields, file);
+    let sent = send(agent, url, fields, file);
     if let Some(failure) = file.read_failure() {
         return Err(failure); // ureq would only say that reading failed
     }
-    let mut reply = sent.map_err(|error| request_failure(agent, Stage::Upload, &url, error))?;
+    let mut reply = sent.map_err(|error| request_failure(agent, Stage::Upload, url, error))?;
     // Read the body of a success, too: ureq reuses a connection only after its body was read.
     let mut xml = Vec::new();
     let body = reply.body_mut().as_reader();

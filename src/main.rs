@@ -366,7 +366,8 @@ fn upload_file(
     if let Some(content_type) = &content_type {
         form.push(("Content-Type", content_type));
     }
-    let stored = post_object(&run.agent, &info.url, &form, file)?;
+    let url = url::encoded(&info.url, request_path);
+    let stored = post_object(&run.agent, &url, &form, file)?;
     match stored.crc64 {
         Some(crc64) if crc64 != file.crc64().to_string() => {
             let why = "what COS stored differs from what was sent (CRC-64)";
@@ -418,7 +419,12 @@ fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
     };
     match status {
         0 => {
-            let url = url::encoded(&text_field(Stage::Link, entry, "download_url")?);
+            let url = text_field(Stage::Link, entry, "download_url")?;
+            if !url::is_link(&url) {
+                return odd("the reply's link is not an http or https address");
+            }
+            let key = file_id.splitn(4, '/').last().unwrap_or_default();
+            let url = url::encoded(&url, key);
             if url.len() > MAX_URL_BYTES {
                 return odd("its link is longer than 8 KiB");
             }

@@ -31,3 +31,4 @@ mod tokens;
 #[cfg(unix)]
 mod unix;
 mod upload;
+mod urls;

@@ -20,8 +20,6 @@ use crate::harness::{World, assert_takes, key, side_by_side};
 #[cfg(target_os = "linux")]
 use crate::unix::{after, is_installed, is_root, skipped, through};
 
-const BUCKET_PATH: &str = "/cos/7072-prod-1g2h3j4k5l-1300000000/temp3/";
-
 /// Names, and how the script encodes them if the URL is raw. (It uses `requests` 2.34 with urllib3
 /// 2.7.)
 const URLS: [(&str, &str); 12] = [
@@ -38,30 +36,6 @@ const URLS: [(&str, &str); 12] = [
     ("é~-_.txt", "%C3%A9~-_.txt"),
     ("😀.png", "%F0%9F%98%80.png"),
 ];
-
-#[test]
-fn raw_urls_are_encoded_as_the_script_did() {
-    let world = World::with_files(&URLS.map(|(name, _)| name));
-    world.stand_in.raw_urls(true);
-    let names = URLS.map(|(name, _)| name);
-    let ran = world.run(["-f", "json"].iter().chain(&names));
-    ran.assert_success();
-    for (name, encoded) in URLS {
-        let requests = world.stand_in.requests(Step::Upload);
-        let target = format!("{BUCKET_PATH}{encoded}");
-        assert!(
-            requests.iter().any(|request| request.target == target),
-            "{name}: {target}"
-        );
-        let result = ran.json().into_iter().find(|result| result["name"] == name);
-        let url = result.unwrap()["url"].as_str().unwrap().to_owned();
-        assert_eq!(
-            url,
-            format!("{}/download/temp3/{encoded}", world.stand_in.base())
-        );
-    }
-    world.assert_proper();
-}
 
 /// The part of a URL after the host, and how `requests` 2.34 sends it.
 const TARGETS: [(&str, &str); 9] = [
