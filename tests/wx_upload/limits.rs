@@ -93,14 +93,14 @@ fn links_that_wait_for_a_slow_first_file_take_little_memory() {
 }
 
 #[test]
-fn a_file_id_may_have_2_kib() {
+fn a_file_id_may_have_4_kib() {
     let of_length = |length: usize| {
         let file_id = file_id_of(&"x".repeat(length - file_id_of("").len()));
         Fault::edit(move |reply| reply["file_id"] = file_id.as_str().into())
     };
     let cases: [(usize, &[&str]); 2] = [
-        (2048, &["获取下载链接失败: "]), // the stand-in knows no such file
-        (2049, &["获取文件上传链接失败: ", "`file_id`"]),
+        (4096, &["获取下载链接失败: "]), // the stand-in knows no such file
+        (4097, &["获取文件上传链接失败: ", "`file_id`"]),
     ];
     for (length, words) in cases {
         let world = World::with_files(&["a.txt"]);

@@ -651,7 +651,7 @@ fn an_odd_file_id_in_a_manifest_is_ignored() {
     for line in &mut lines {
         match line["key"].as_str().unwrap() {
             "temp3/a.txt" => line["file_id"] = json!("not-a-file-id"),
-            "temp3/b.txt" => line["file_id"] = json!(format!("cloud://{}", "x".repeat(2048))),
+            "temp3/b.txt" => line["file_id"] = json!(format!("cloud://{}", "x".repeat(4096))),
             _ => {}
         }
     }
