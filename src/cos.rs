@@ -77,15 +77,26 @@ fn form<'a>(
 
 /// Returns the value of the form field `Content-Type`, which COS stores. COS ignores the type of the
 /// `file` part. Without a type, browsers download the object instead of showing it. Without a
-/// charset, they show Chinese text garbled.
+/// charset, they show Chinese text garbled. A wrong charset is worse: browsers believe it more than
+/// the page's own `<meta charset>`.
 pub fn content_type(path: &str, file: &mut FileBody) -> Option<String> {
-    let mime = mime_guess::from_path(path).first_raw()?;
-    if mime.starts_with("text/") && file.begins_as_utf8() {
+    let guessed = mime_guess::from_path(path).first_raw()?;
+    let mime = match guessed {
+        MPEG_OR_TYPESCRIPT if file.first_byte() == Some(MPEG_SYNC) => "video/mp2t",
+        MPEG_OR_TYPESCRIPT if file.is_utf8() => "text/plain",
+        other => other,
+    };
+    if mime.starts_with("text/") && file.is_utf8() {
         Some(format!("{mime}; charset=utf-8"))
     } else {
         Some(mime.to_owned())
     }
 }
+
+/// The guess for `.ts`, which is a video (MPEG transport stream) or a program in TypeScript.
+const MPEG_OR_TYPESCRIPT: &str = "video/vnd.dlna.mpeg-tts";
+/// Every packet of an MPEG transport stream begins with this byte.
+const MPEG_SYNC: u8 = 0x47;
 
 /// What COS's refusal of an upload means. It is a bad status, and most often a reason in XML.
 fn refusal(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failure {

@@ -14,8 +14,11 @@ use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 
-/// The encoding of a text file is judged by this many bytes at its beginning.
-const JUDGED_BYTES: u64 = 64 << 10;
+/// The encoding of a text file is judged by this many bytes at its beginning. Few texts are longer,
+/// and reading them takes some 5 ms.
+const JUDGED_BYTES: u64 = 4 << 20;
+/// A text is judged in pieces of this length, so that memory stays flat.
+const PIECE_BYTES: u64 = 64 << 10;
 
 /// An open file, which is read up to the length that it had when it was opened.
 pub struct FileBody<'a> {
@@ -73,22 +76,29 @@ impl FileBody<'_> {
         self.failed.as_deref().map(unusable)
     }
 
-    /// Whether the first 64 KiB are UTF-8. The last character may be cut off. Must be called before
-    /// the file is read.
-    pub fn begins_as_utf8(&mut self) -> bool {
-        let mut beginning = Vec::new();
-        let read = self
-            .file
-            .by_ref()
-            .take(JUDGED_BYTES)
-            .read_to_end(&mut beginning);
-        if read.is_err() || self.file.rewind().is_err() {
-            return false; // the error shows again when the file is sent
+    /// Whether the file is known to be UTF-8. A file of at most 4 MiB is judged by all of its bytes. A
+    /// larger file is judged by its first 4 MiB. If those are pure ASCII, the rest may be GBK, so the
+    /// answer is no. Must be called before the file is read.
+    pub fn is_utf8(&mut self) -> bool {
+        let judged = judge_text((&self.file).take(JUDGED_BYTES));
+        let rewound = self.file.rewind();
+        let (Ok(Some(text)), Ok(())) = (judged, rewound) else {
+            return false; // an error shows again when the file is sent
+        };
+        if self.size() <= JUDGED_BYTES {
+            !text.is_cut
+        } else {
+            !text.is_ascii
         }
-        match str::from_utf8(&beginning) {
-            Ok(_) => true,
-            Err(error) => error.error_len().is_none(),
-        }
+    }
+
+    /// Returns the first byte. Must be called before the file is read.
+    pub fn first_byte(&mut self) -> Option<u8> {
+        let mut first = [0];
+        let read = self.file.read_exact(&mut first);
+        let rewound = self.file.rewind();
+        read.and(rewound).ok()?; // an error shows again when the file is sent
+        Some(first[0])
     }
 
     /// Takes the bytes read so far out of the progress again, because they were sent in vain.
@@ -110,6 +120,33 @@ impl FileBody<'_> {
             return Err(io::Error::other("it became shorter while it was read"));
         }
         Ok(count)
+    }
+}
+
+/// A text in UTF-8.
+struct Utf8 {
+    is_ascii: bool,
+    /// It ends within a character.
+    is_cut: bool,
+}
+
+/// Reads a text to its end. Returns `None` if it is not UTF-8.
+fn judge_text(mut text: impl Read) -> io::Result<Option<Utf8>> {
+    let mut is_ascii = true;
+    let mut piece = Vec::new();
+    loop {
+        let count = text.by_ref().take(PIECE_BYTES).read_to_end(&mut piece)?;
+        let whole = match str::from_utf8(&piece) {
+            Ok(_) => piece.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => return Ok(None),
+        };
+        is_ascii &= piece.is_ascii();
+        piece.drain(..whole); // the rest is a character that goes on in the next piece
+        if count == 0 {
+            let is_cut = !piece.is_empty();
+            return Ok(Some(Utf8 { is_ascii, is_cut }));
+        }
     }
 }
 
