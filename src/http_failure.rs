@@ -104,6 +104,13 @@ fn failure_of(agent: &Agent, error: ureq::Error) -> HttpFailure {
             HttpFailure::temporary(ErrorKind::InvalidData, what)
         }
         ureq::Error::ConnectProxyFailed(why) => proxy_failure(&why),
+        ureq::Error::InvalidProxyUrl => HttpFailure {
+            kind: Kind::Proxy,
+            cure: Cure::StopRun,
+            what: "this kind of proxy is not supported: it must be like http://HOST:PORT, or name \
+                   the host in no_proxy"
+                .to_owned(),
+        },
         ureq::Error::RequireHttpsOnly(_) => {
             let what = "plain http is refused, as `api_base` is https";
             HttpFailure::permanent(ErrorKind::InvalidInput, what)

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector};
-use ureq::{Agent, Proxy, ProxyProtocol};
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, ConnectionDetails, Connector, RustlsConnector, Transport,
+};
+use ureq::{Agent, Proxy, ProxyBuilder, ProxyProtocol};
 
 use crate::disk::open_regular;
 use crate::http_failure::REPLY_TIMEOUT_FACTOR;
@@ -44,7 +46,8 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .max_idle_connections(2 * threads) // the API's host and COS's
         .build();
     let connector =
-        ().chain(ConnectProxyConnector::default())
+        ().chain(ProxyCheck)
+            .chain(ConnectProxyConnector::default())
             .chain(TcpConnector)
             .chain(RustlsConnector::default());
     Ok(Agent::with_parts(config, connector, TcpConnector))
@@ -52,7 +55,8 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
 
 /// Returns the proxy that the environment names, by curl's rules for https. (ureq's own rules differ:
 /// ALL_PROXY comes first, though it often is a SOCKS proxy beside an HTTPS_PROXY; HTTP_PROXY is used
-/// for https; and capitals come before small letters.)
+/// for https; and capitals come before small letters.) A proxy that cannot be used is an error, unless
+/// the API is not asked through it: then perhaps COS is not, either. See `ProxyCheck`.
 fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     let names = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
     let named = names.iter().find_map(|name| Some((name, variable(name)?)));
@@ -65,16 +69,20 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
              characters are percent-encoded: other kinds of proxies are not supported"
         )
     };
-    let proxy = Proxy::new(&url).map_err(|_| unusable())?;
-    if !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
-        return Err(unusable());
-    }
-    let Some(exceptions) = no_proxy_hosts(settings, name) else {
+    let Some(hosts) = no_proxy_hosts(settings, name) else {
         return Ok(None);
     };
-    with_exceptions(&proxy, &exceptions)
-        .map(Some)
-        .map_err(|_| unusable())
+    let mut proxy = proxy_at(&url, name);
+    for host in hosts {
+        proxy = proxy.no_proxy(&host).no_proxy(&format!(".{host}")); // and all hosts below it
+    }
+    let proxy = proxy.build().map_err(|_| unusable())?;
+    let api: Uri = settings.api_base.parse().unwrap_or_default();
+    if is_supported(&proxy) || proxy.is_no_proxy(&api) {
+        Ok(Some(proxy))
+    } else {
+        Err(unusable())
+    }
 }
 
 /// Returns the hosts that are reached without the proxy, which the variable `proxy_name` names.
@@ -104,9 +112,12 @@ fn no_proxy_hosts(settings: &Settings, proxy_name: &str) -> Option<Vec<String>> 
     Some(hosts)
 }
 
-/// Makes the same proxy again, with hosts that are reached without it: only ureq's builder takes
-/// these.
-fn with_exceptions(proxy: &Proxy, hosts: &[String]) -> Result<Proxy, ureq::Error> {
+/// Reads the URL of a proxy, as a builder: only a builder takes hosts that are reached without the
+/// proxy. A text that is not a URL becomes a proxy that is not supported, named like its variable.
+fn proxy_at(url: &str, variable: &str) -> ProxyBuilder {
+    let Ok(proxy) = Proxy::new(url) else {
+        return Proxy::builder(ProxyProtocol::Socks5).host(variable);
+    };
     let mut copy = Proxy::builder(proxy.protocol())
         .host(proxy.host())
         .port(proxy.port());
@@ -116,10 +127,33 @@ fn with_exceptions(proxy: &Proxy, hosts: &[String]) -> Result<Proxy, ureq::Error
     if let Some(password) = proxy.password() {
         copy = copy.password(password);
     }
-    for host in hosts {
-        copy = copy.no_proxy(host).no_proxy(&format!(".{host}")); // and all hosts below it
+    copy
+}
+
+fn is_supported(proxy: &Proxy) -> bool {
+    matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
+}
+
+/// Refuses each connection through a proxy that is not supported. ureq itself would connect without
+/// the proxy.
+#[derive(Debug)]
+struct ProxyCheck;
+
+impl<In: Transport> Connector<In> for ProxyCheck {
+    type Out = In;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<In>, ureq::Error> {
+        match details.config.proxy() {
+            Some(proxy) if !is_supported(proxy) && !proxy.is_no_proxy(details.uri) => {
+                Err(ureq::Error::InvalidProxyUrl)
+            }
+            _ => Ok(chained),
+        }
     }
-    copy.build()
 }
 
 /// Returns the certificate authorities to trust: those in SSL_CERT_FILE, or else the built-in ones,
