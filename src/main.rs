@@ -83,14 +83,18 @@ fn try_main() -> Result<ExitCode, String> {
     let settings = Settings::new(options, &config, token.is_none())?;
     let own = OwnFiles::of(&settings);
     let listing = list_files(&settings, &own)?;
-    let agent = http_agent(&settings)?;
     let (quiet, dry_run_only) = (settings.options.quiet, settings.options.dry_run);
+    // A dry run makes no connection, so no setting of the network can refuse it.
+    let agent = match dry_run_only {
+        true => None,
+        false => Some(http_agent(&settings)?),
+    };
     let console = Console::new(quiet, !dry_run_only, listing.files.len(), listing.bytes());
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
     print_notes(&settings, &config, &console, &listing);
-    if dry_run_only {
+    let Some(agent) = agent else {
         return Ok(dry_run(&settings, &listing, &manifest, &console));
-    }
+    };
     let has_proxy = agent.config().proxy().is_some();
     let run = Run {
         agent,
@@ -162,6 +166,7 @@ fn parse_config(path: &Path, bytes: &[u8]) -> Result<Value, String> {
         "upload_path",
         "auth",
         "api_base",
+        "cache_control",
     ] {
         if !config[key].is_null() && !config[key].is_string() {
             return Err(format!("{shown}: `{key}` must be text in quotes"));
@@ -365,6 +370,9 @@ fn upload_file(
     ];
     if let Some(content_type) = &content_type {
         form.push(("Content-Type", content_type));
+    }
+    if let Some(cache_control) = &run.settings.cache_control {
+        form.push(("Cache-Control", cache_control));
     }
     let url = url::encoded(&info.url, request_path);
     let stored = post_object(&run.agent, &url, &form, file)?;

@@ -193,6 +193,8 @@ pub struct Settings {
     pub api_base: String,
     /// Seconds. A link lives for this time.
     pub max_age: Option<u64>,
+    /// The header `Cache-Control` that COS stores with each object.
+    pub cache_control: Option<String>,
 }
 
 impl Settings {
@@ -202,18 +204,20 @@ impl Settings {
         let shown = options.config.display();
         let auth = auth(config).map_err(|why| format!("{shown}: {why}"))?;
         let max_age = max_age(config).map_err(|why| format!("{shown}: {why}"))?;
+        let cache_control = cache_control(config).map_err(|why| format!("{shown}: {why}"))?;
         let prefix = prefix(&options, config)?;
         let base = Base::of(&options.config, config, auth)?;
         let settings = Settings {
             upload_dir: text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR).into(),
             appid: text_or_variable(config, "appid", "WX_APPID"),
             secret: text_or_variable(config, "secret", "WX_SECRET"),
-            secret_may_be_sent: text_in(config, "secret").is_some() || base.is_trusted,
+            secret_may_be_sent: trimmed_in(config, "secret").is_some() || base.is_trusted,
             env: text_or_variable(config, "env", "WX_ENV").unwrap_or_default(),
             prefix,
             auth,
             api_base: base.url,
             max_age,
+            cache_control,
             options,
         };
         let needs_account = needs_account && auth != Auth::None && !settings.options.dry_run;
@@ -297,6 +301,16 @@ fn max_age(config: &Value) -> Result<Option<u64>, String> {
         None if max_age.is_null() => Ok(None),
         _ => Err("`max_age` must be a whole number of seconds, from 1".into()),
     }
+}
+
+fn cache_control(config: &Value) -> Result<Option<String>, String> {
+    let Some(text) = trimmed_in(config, "cache_control") else {
+        return Ok(None);
+    };
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Ok(Some(text.to_owned()));
+    }
+    Err("`cache_control` must be plain ASCII in one line, like \"max-age=3600\"".into())
 }
 
 /// The base URL of the API.
@@ -388,14 +402,24 @@ pub fn text_in<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object[key].as_str().filter(|text| !text.is_empty())
 }
 
+/// Returns a text in the config without the white space around it, which comes with pasted texts.
+fn trimmed_in<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
+    text_in(config, key)
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+}
+
 fn text_or_variable(config: &Value, key: &str, name: &str) -> Option<String> {
-    match text_in(config, key) {
+    match trimmed_in(config, key) {
         Some(text) => Some(text.to_owned()),
         None => variable(name),
     }
 }
 
-/// Returns a variable of the environment. An empty one is `None`.
+/// Returns a variable of the environment without the white space around it: many tools leave a
+/// newline at the end. An empty variable is `None`.
 pub fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|text| !text.is_empty())
+    let text = env::var(name).ok()?;
+    let trimmed = text.trim();
+    (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }

@@ -18,6 +18,7 @@ mod pace;
 #[cfg(unix)]
 mod readme;
 mod recipes;
+mod reports;
 #[cfg(unix)]
 mod saving;
 #[cfg(unix)]
@@ -25,6 +26,7 @@ mod secrecy;
 mod services;
 #[cfg(target_os = "linux")]
 mod static_binary;
+mod stored;
 #[cfg(unix)]
 mod terminal;
 mod tokens;
