@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 
-use ureq::http::Response;
+use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
 use ureq::{Agent, Body};
 
@@ -115,16 +115,55 @@ fn refusal(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failu
             told += &format!(": {}", quote(words, &secrets));
         }
     }
-    if code == "RequestTimeTooSkewed" {
-        told += ": check this machine's clock";
+    if let Some(help) = help_for(code, reply.status()) {
+        told += &format!(": {help}");
     }
-    let mut failure = status_failure(Stage::Upload, reply, &told);
-    if code == "SlowDown" {
-        failure.cure = Cure::SlowDown(retry_after(reply));
-    } else if reply.status() == 403 {
-        failure.cure = Cure::NewSignature; // a signature lives 15 minutes
+    let failure = status_failure(Stage::Upload, reply, &told);
+    match cure_of(code, reply) {
+        Some(cure) => failure.with_cure(cure),
+        None => failure,
     }
-    failure
+}
+
+/// What the program does about a `Code` of COS. The same HTTP status comes with codes that pass and
+/// with codes that do not, so the status counts only where the code does not tell.
+fn cure_of(code: &str, reply: &Response<Body>) -> Option<Cure> {
+    match (code, reply.status().as_u16()) {
+        ("SlowDown", _) => Some(Cure::SlowDown(retry_after(reply))),
+        ("IncompleteBody" | "EntitySizeNotMatch", _)
+        | ("UserNetworkTooSlow" | "RequestTimeout", _)
+        | ("InternalError" | "ServiceUnavailable", _) => Some(Cure::Wait(retry_after(reply))),
+        ("PathStyleDomainForbidden" | "MalformedPOSTRequest", _) => Some(Cure::Nothing),
+        ("PaymentRequired" | "UnavailableForLegalReasons", _) | (_, 402 | 451) => {
+            Some(Cure::StopRun)
+        }
+        // A signature lives 15 minutes.
+        ("ExpiredToken", _) | (_, 403) => Some(Cure::NewSignature),
+        _ => None,
+    }
+}
+
+/// What a `Code` of COS, or else the status, tells the user: what to do about it.
+fn help_for(code: &str, status: StatusCode) -> Option<&'static str> {
+    Some(match (code, status.as_u16()) {
+        ("RequestTimeTooSkewed", _) => "check this machine's clock",
+        ("UserNetworkTooSlow" | "RequestTimeout", _) => {
+            "the line is too slow for so many uploads at once: try a smaller --jobs"
+        }
+        ("IncompleteBody", _) => "the upload broke off on its way",
+        ("PathStyleDomainForbidden", _) => {
+            "this storage takes no uploads at the address that the API gave: ask the support of \
+             微信云托管"
+        }
+        ("MalformedPOSTRequest", _) => "this is a bug of wx-upload: please report it",
+        ("PaymentRequired", _) | (_, 402) => {
+            "the account is in arrears: top it up in the 云托管 console (cloud.weixin.qq.com/cloudrun)"
+        }
+        ("UnavailableForLegalReasons", _) | (_, 451) => {
+            "the storage is banned: see the notices of the account, or ask the support of 微信云托管"
+        }
+        _ => return None,
+    })
 }
 
 /// Returns the text of the first XML element `tag`, which holds nothing but text.
