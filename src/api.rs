@@ -1,12 +1,13 @@
-//! One request of the API, and what its refusals mean. What an errcode does to the run is on one
-//! screen (`cure_of`), what it tells the user is on another (`help_for`).
+//! One request of the API, and what its refusals mean. What a code does to the run is on one screen
+//! (`cure_of`), what it tells the user is on another (`help_for` and `HELP`).
 //!
 //! Does not know what is done about a failure.
 
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
+use ureq::http::Response;
+use ureq::{Agent, Body};
 
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
 use crate::http_failure::{request_failure, status_failure};
@@ -80,13 +81,16 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
     };
     let json = reply.body_mut().with_config().limit(limit).read_to_vec();
     if !is_success {
-        let told = words_about_status(settings, call, &json.unwrap_or_default());
-        return Err(status_failure(stage, &reply, &told));
+        let json = parse(&json.unwrap_or_default()).unwrap_or_default();
+        return Err(bad_status(settings, call, &reply, &json));
     }
     let Some(reply) = parse(&json.map_err(broken)?) else {
         let failure = Failure::odd_reply(stage, "the reply is not JSON");
         return Err(failure.with_cure(Cure::Wait(Duration::ZERO)));
     };
+    if let Some(failure) = refused_by_sidecar(settings, call, &reply) {
+        return Err(failure);
+    }
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
         Some(0) => Ok(reply),
         Some(errcode) => Err(errcode_failure(settings, call, errcode, &reply)),
@@ -122,11 +126,26 @@ fn values_begun(json: &[u8]) -> usize {
     count
 }
 
+/// What a reply with a bad HTTP status means. `json` is its body, or null.
+fn bad_status(settings: &Settings, call: &Call, reply: &Response<Body>, json: &Value) -> Failure {
+    let mut told = words_about_status(settings, call, json);
+    if reply.status() == 502 && told.is_empty() && settings.auth == Auth::None {
+        told = format!(
+            ": most often, {} is not permitted: {PERMISSION_LIST}",
+            call.path
+        );
+    }
+    let failure = status_failure(call.stage, reply, &told);
+    match refused_by_sidecar(settings, call, json) {
+        Some(refused) if refused.cure == Cure::Nothing => refused.with_cure(failure.cure),
+        Some(refused) => refused,
+        None => failure,
+    }
+}
+
 /// Returns what the API says about a bad HTTP status, with a colon before it; empty if nothing.
-fn words_about_status(settings: &Settings, call: &Call, json: &[u8]) -> String {
-    let reply = parse(json).unwrap_or_default();
-    let errmsg =
-        text_in(&reply, "errmsg").map(|told| quote(told, &secrets(settings, call, &reply)));
+fn words_about_status(settings: &Settings, call: &Call, reply: &Value) -> String {
+    let errmsg = text_in(reply, "errmsg").map(|told| quote(told, &secrets(settings, call, reply)));
     match (reply["errcode"].as_i64(), errmsg) {
         (Some(0), _) | (_, None) => String::new(),
         (Some(errcode), Some(errmsg)) => format!(": errcode {errcode} ({errmsg})"),
@@ -154,59 +173,220 @@ fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec
 fn errcode_failure(settings: &Settings, call: &Call, errcode: i64, reply: &Value) -> Failure {
     let errmsg = text_in(reply, "errmsg").unwrap_or_default();
     let told = quote(errmsg, &secrets(settings, call, reply));
-    let help = help_for(errcode, call.stage, settings.auth);
-    let detail = format!("errcode {errcode} ({told}): {help}");
-    let cure = cure_of(errcode, call.stage, settings.auth);
-    Failure::new(call.stage, Kind::Errcode(errcode), cure, detail)
+    let refusal = Refusal::new(errcode, errmsg, call.stage, settings.auth);
+    let detail = format!("errcode {errcode} ({told}): {}", help_for(&refusal));
+    Failure::new(
+        call.stage,
+        Kind::Errcode(errcode),
+        cure_of(&refusal),
+        detail,
+    )
 }
 
-// ---- The errcodes: those of the API (全局错误码), and negative ones of the CloudBase (云开发错误码)
+/// What a refusal of the sidecar means. In a CloudRun container a sidecar of the platform answers for
+/// the API, with HTTP status 200 or 502 and words of its own, such as
+/// `{"request_id":"…","error_type":"SafeLinkError","error_code":"85107","error_message":"…"}`.
+fn refused_by_sidecar(settings: &Settings, call: &Call, reply: &Value) -> Option<Failure> {
+    let code = match &reply["error_code"] {
+        Value::Null => return None,
+        Value::String(code) => code.clone(),
+        code => code.to_string(),
+    };
+    let secrets = secrets(settings, call, reply);
+    let words = |name| quote(text_in(reply, name).unwrap_or_default(), &secrets);
+    let told = format!(
+        "{} {}: {}; request_id {}",
+        words("error_type"),
+        quote(&code, &secrets),
+        words("error_message"),
+        words("request_id"),
+    );
+    let number = code.parse().unwrap_or_default();
+    let refusal = Refusal::new(number, "", call.stage, settings.auth);
+    let detail = format!("{} ({told}): {}", call.path, help_for(&refusal));
+    Some(Failure::new(
+        call.stage,
+        Kind::Errcode(number),
+        cure_of(&refusal),
+        detail,
+    ))
+}
 
-/// What the program does about an `errcode`.
-fn cure_of(errcode: i64, stage: Stage, auth: Auth) -> Cure {
-    match errcode {
-        -1 | -1000 | -501001 | -501002 => Cure::Wait(Duration::ZERO),
+// ---- The codes: errcodes of the API (全局错误码), negative errcodes of the CloudBase behind it
+// (云开发错误码), and codes of a container's sidecar (851xx)
+
+/// What decides about a refused request.
+struct Refusal {
+    code: i64,
+    stage: Stage,
+    auth: Auth,
+    /// Several codes stand for a wrong `env`, and some of them for other things, too.
+    is_wrong_env: bool,
+}
+
+impl Refusal {
+    fn new(code: i64, errmsg: &str, stage: Stage, auth: Auth) -> Refusal {
+        let says = |words: &str| errmsg.contains(words);
+        Refusal {
+            code,
+            stage,
+            auth,
+            is_wrong_env: matches!(code, -501000 | -501005 | -501009 | -601027)
+                || says("INVALID_ENV")
+                || says("env not exists"),
+        }
+    }
+}
+
+/// What the program does about a code.
+fn cure_of(refusal: &Refusal) -> Cure {
+    let has_no_token = refusal.auth == Auth::None;
+    match refusal.code {
+        _ if refusal.is_wrong_env => Cure::StopRun,
+        -1 | -1000 | -501001 | -501002 | -503001 | -601001 | -601003 => Cure::Wait(Duration::ZERO),
         45011 | -501004 => Cure::SlowDown(Duration::ZERO),
-        40001 if stage == Stage::Token => Cure::Nothing, // at this step: a wrong AppSecret
-        40001 | 40014 | 41001 | 42001 if auth == Auth::None => Cure::StopRun,
+        40001 if refusal.stage == Stage::Token => Cure::Nothing, // the AppSecret is wrong
+        41001 if has_no_token => Cure::Wait(Duration::ZERO),     // the platform's is not ready
+        40001 | 40014 | 42001 if has_no_token => Cure::StopRun,
         40001 | 40014 | 41001 | 42001 => Cure::NewToken,
-        45009 | -501003 | 48001 | 85088 => Cure::StopRun,
+        45009 | -501003 | -501018..=-501015 => Cure::StopRun, // something is used up
+        48001 | 48004 | 50002 | 85088 => Cure::StopRun,       // the account
+        40164 | 61004 | 89501 | 89503 | 89506 | 89507 => Cure::StopRun, // this machine's address
+        85113 => Cure::Wait(Duration::ZERO),
+        85105 | 85107 | 85112 => Cure::StopRun,
         _ => Cure::Nothing,
     }
 }
 
-/// What an `errcode` tells the user: what to do about it.
-fn help_for(errcode: i64, stage: Stage, auth: Auth) -> &'static str {
-    match errcode {
-        -1 | -1000 | -501001 | -501002 => "the service is busy: try again later",
-        45011 => "too many calls per minute",
-        -501004 => "too many calls at once",
-        40001 if stage == Stage::Token => {
+/// What a code tells the user: what to do about it.
+fn help_for(refusal: &Refusal) -> &'static str {
+    let has_no_token = refusal.auth == Auth::None;
+    match refusal.code {
+        -501005 => "check `env`, and its state in the 云托管 console",
+        _ if refusal.is_wrong_env => {
+            "check `env`: it must be the id of an environment of this account, as the 云托管 console \
+             (cloud.weixin.qq.com/cloudrun) shows it"
+        }
+        40001 if refusal.stage == Stage::Token => {
             "check `secret`: it is wrong, or is not that of this `appid`"
         }
-        40001 | 40014 | 41001 | 42001 => help_for_refused_token(auth),
-        45009 => "the daily quota is used up: it is reset at midnight, Beijing time",
-        -501003 => {
-            "the quota of the environment's plan is used up: it is reset with the plan's next period"
+        41001 if has_no_token => NO_TOKEN_YET,
+        40001 | 40014 | 41001 | 42001 => help_for_refused_token(refusal.auth),
+        48001 if has_no_token => {
+            "this account may not use the API, or the environment is shared by another account, \
+             which wx-upload does not support: check the account's permissions"
         }
-        48001 if auth == Auth::None => "add this path in the 云托管 console, 微信令牌权限配置",
-        48001 => "this account may not use the API: check its permissions",
-        85088 => "CloudRun is not enabled: check that `env` and `appid` belong together",
-        40013 | 41002 => "check `appid`",
-        40125 | 41004 => "check `secret`",
-        40164 => {
-            "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, \
-             开发设置"
-        }
-        89503 => "the administrator has to confirm calls from this address, in WeChat",
-        40243 => "the AppSecret is frozen: unfreeze it on mp.weixin.qq.com",
-        40097 | 40101 | 47001 | -501007 => "check `env`, and the file's cloud path",
-        -501005 => "check `env`, and its state in the 云托管 console",
-        40002 | 43002 | 44002 => "this is a bug of wx-upload: please report it",
-        ..0 => "see 云开发错误码 on developers.weixin.qq.com",
-        _ => "see 全局错误码 on developers.weixin.qq.com",
+        code => match HELP.iter().find(|help| help.0.contains(&code)) {
+            Some((_, help)) => help,
+            None if code < 0 => "see 云开发错误码 on developers.weixin.qq.com",
+            None => "see 全局错误码 on developers.weixin.qq.com",
+        },
     }
 }
+
+/// Where a container's permission list is. Most often a call that it does not let through is on
+/// neither of its lines.
+const PERMISSION_LIST: &str = "add /tcb/uploadfile and /tcb/batchdownloadfile to the permission list \
+    in the 云托管 console (cloud.weixin.qq.com/cloudrun/openapi): 云调用 → 云调用权限配置, called \
+    微信令牌权限配置 before; one path a line, then save";
+const NO_TOKEN_YET: &str = "the platform has no token for this container yet: try again in some \
+    minutes, or, if 开放接口服务 was switched on after this version was published, publish a new version";
+
+/// What codes tell that mean the same at each step.
+const HELP: [(&[i64], &str); 27] = [
+    (
+        &[-1, -1000, -501001, -501002],
+        "the service is busy: try again later",
+    ),
+    (
+        &[-503001, -601001, -601003],
+        "the storage or the network behind the service failed: try again later",
+    ),
+    (&[45011], "too many calls per minute"),
+    (&[-501004], "too many calls at once"),
+    (
+        &[45009],
+        "the daily quota of calls is used up: it is reset at midnight, Beijing time",
+    ),
+    (
+        &[-501003],
+        "the quota of the environment's plan is used up: it is reset with the plan's next period",
+    ),
+    (
+        &[-501015],
+        "the plan's quota of reads is used up: it is reset with the plan's next period",
+    ),
+    (
+        &[-501016],
+        "the plan's quota of writes is used up: it is reset with the plan's next period",
+    ),
+    (
+        &[-501017],
+        "the storage is full: delete files, or get more storage in the 云托管 console",
+    ),
+    (
+        &[-501018],
+        "a resource of the environment cannot be used, perhaps because the account is in arrears: \
+         see the 云托管 console",
+    ),
+    (&[40013, 41002], "check `appid`"),
+    (&[40125, 41004], "check `secret`"),
+    (
+        &[40243],
+        "the AppSecret is frozen: unfreeze it on mp.weixin.qq.com",
+    ),
+    (
+        &[40164, 61004],
+        "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, 开发设置",
+    ),
+    (
+        &[89501, 89503],
+        "the administrator has to confirm calls from this address, in WeChat",
+    ),
+    (
+        &[89506],
+        "the administrator refused calls from this address twice: try again in a day",
+    ),
+    (
+        &[89507],
+        "the administrator refused calls from this address: try again in an hour",
+    ),
+    (
+        &[48001, 85105],
+        "this account may not use the API: check its permissions",
+    ),
+    (
+        &[48004, 50002],
+        "the account is frozen, or the API is banned for it: see its notices on mp.weixin.qq.com",
+    ),
+    (
+        &[85088],
+        "CloudRun is not enabled: check that `env` and `appid` belong together",
+    ),
+    (&[85107], PERMISSION_LIST),
+    (
+        &[85112],
+        "something on the platform's own way is broken: open a ticket (工单) for 微信云托管 with the id \
+         of the environment, the AppID, the time, and this request_id",
+    ),
+    (&[85113], NO_TOKEN_YET),
+    (
+        &[40097, 40101, 47001, -501007],
+        "check `env`, and the file's cloud path",
+    ),
+    (
+        &[-501019, -501020, -501021, -503002, -601002],
+        "check the permissions of the account and of its storage in the 云托管 console, and `env`",
+    ),
+    (
+        &[-503003],
+        "the storage does not know the file, or a signature is wrong: see what is quoted here",
+    ),
+    (
+        &[40002, 43002, 44002],
+        "this is a bug of wx-upload: please report it",
+    ),
+];
 
 /// Returns advice for an access token that stays refused.
 fn help_for_refused_token(auth: Auth) -> &'static str {

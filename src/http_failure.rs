@@ -2,6 +2,7 @@
 //!
 //! Only describes failures; `retry.rs` acts on them.
 
+use std::env;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -186,6 +187,27 @@ fn proxy_failure(why: &str) -> HttpFailure {
     }
 }
 
+/// What the user can do where the authority that signed a certificate is unknown.
+fn help_for_unknown_authority() -> &'static str {
+    let has_own_file = env::var_os("SSL_CERT_FILE").is_some_and(|path| !path.is_empty());
+    let is_container = env::var_os("CBR_ENV_ID").is_some();
+    match (has_own_file, is_container) {
+        (_, true) => {
+            "in a CloudRun container, set \"auth\": \"none\" in the config: then the API is asked \
+             over plain http, and no certificate is needed (SSL_CERT_FILE, where it is set, \
+             replaces the built-in authorities)"
+        }
+        (true, false) => {
+            "the file in SSL_CERT_FILE replaces the built-in authorities, and the authority of this \
+             server is not in it: add its certificate to the file, or unset SSL_CERT_FILE"
+        }
+        (false, false) => {
+            "behind a company proxy, name the file with its authority's certificate in \
+             SSL_CERT_FILE"
+        }
+    }
+}
+
 /// The marks of rustls' own types in its messages.
 const RUSTLS_TYPES: [&str; 4] = ["Other(OtherError(", "))", "DnsName(\"", "\")"];
 
@@ -196,7 +218,7 @@ fn certificate_words(told: &str) -> String {
         told = told.replace(dump, "");
     }
     let help = if told.contains("UnknownIssuer") {
-        "behind a company proxy, name the file with its authority's certificate in SSL_CERT_FILE"
+        help_for_unknown_authority()
     } else if told.contains("expired") || told.contains("not valid yet") {
         "check this machine's clock; if it is right, the server's certificate must be renewed"
     } else if told.contains("not valid for") {
