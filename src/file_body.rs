@@ -17,7 +17,7 @@ use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 /// The encoding of a text file is judged by this many bytes at its beginning. Few texts are longer,
 /// and reading them takes some 5 ms.
 const JUDGED_BYTES: u64 = 4 << 20;
-/// A text is judged in pieces of this length, so that memory stays flat.
+/// A file is looked through in pieces of this length, so that memory stays flat.
 const PIECE_BYTES: u64 = 64 << 10;
 
 /// An open file, which is read up to the length that it had when it was opened.
@@ -56,11 +56,6 @@ impl FileBody<'_> {
         })
     }
 
-    /// Returns what the system told about the file when it was opened.
-    pub fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
     /// Returns the number of bytes to read in all.
     pub fn size(&self) -> u64 {
         self.metadata.len()
@@ -69,6 +64,14 @@ impl FileBody<'_> {
     /// Returns the CRC-64/XZ of the bytes read so far. COS calls it crc64ecma.
     pub fn crc64(&self) -> u64 {
         self.crc.sum64()
+    }
+
+    /// Returns what was read, once all bytes are.
+    pub fn content(&self) -> Content {
+        Content {
+            metadata: self.metadata.clone(),
+            crc64: self.crc64(),
+        }
     }
 
     /// Returns why reading failed, if it did. If so, it is also why the request failed.
@@ -120,6 +123,33 @@ impl FileBody<'_> {
             return Err(io::Error::other("it became shorter while it was read"));
         }
         Ok(count)
+    }
+}
+
+/// The content of a file at one moment.
+pub struct Content {
+    /// What the system told about the file when it was opened.
+    pub metadata: Metadata,
+    /// CRC-64/XZ
+    pub crc64: u64,
+}
+
+impl Content {
+    /// Reads the file at `path`, up to the length that it had when it was opened.
+    pub fn of(path: &Path) -> io::Result<Content> {
+        let file = disk::open_regular(path)?;
+        let metadata = file.metadata()?;
+        let mut bytes = file.take(metadata.len());
+        let mut crc = crc64fast::Digest::new();
+        let mut piece = Vec::new();
+        while bytes.by_ref().take(PIECE_BYTES).read_to_end(&mut piece)? > 0 {
+            crc.write(&piece);
+            piece.clear();
+        }
+        Ok(Content {
+            metadata,
+            crc64: crc.sum64(),
+        })
     }
 }
 

@@ -481,11 +481,8 @@ fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
         body.take_back_progress();
         return Err(failure);
     }
-    if let Err(error) = run.manifest.record(&file.key, &body, &info.file_id) {
-        run.console.warn(&format!(
-            "the manifest cannot be written: {error}: the next run uploads again"
-        ));
-    }
+    run.manifest
+        .record(&file.key, &body.content(), &info.file_id);
     Ok(Stored {
         file_id: info.file_id,
         size: body.size(),

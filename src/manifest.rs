@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use crate::cloud_rules::is_file_id;
 use crate::console::Console;
 use crate::disk::{lock_file, open_regular_with};
-use crate::file_body::FileBody;
+use crate::file_body::Content;
 use crate::listing::LocalFile;
-use crate::options::Settings;
+use crate::options::{Settings, text_in};
 
 /// A line has some 300 bytes. A file with a longer line than this is not a manifest.
 const MAX_LINE: u64 = 64 << 10;
@@ -47,6 +47,8 @@ struct Records {
 struct Upload {
     size: u64,
     mtime: i64,
+    /// CRC-64/XZ in decimal.
+    crc64: String,
     file_id: String,
 }
 
@@ -151,35 +153,54 @@ impl Manifest<'_> {
             && let Some(file_id) = entry["file_id"].as_str()
             && is_file_id(file_id)
         {
-            let file_id = file_id.to_owned();
             let upload = Upload {
                 size,
                 mtime,
-                file_id,
+                crc64: text_in(entry, "crc64").unwrap_or_default().to_owned(),
+                file_id: file_id.to_owned(),
             };
             self.known.insert(key.to_owned(), upload);
         }
     }
 
-    /// Returns the `file_id` of a file that has not changed since it was uploaded.
+    /// Returns the `file_id` of a file whose content has not changed since it was uploaded. If only
+    /// its time has changed, as in a fresh checkout, the file is read, and its new time is recorded.
     pub fn unchanged(&self, file: &LocalFile) -> Option<&str> {
         let upload = self.known.get(&file.key)?;
         let now = fs::metadata(&file.path).ok()?;
-        let same = now.len() == upload.size && modified(&now) == upload.mtime;
-        same.then_some(&upload.file_id)
+        if now.len() != upload.size {
+            return None;
+        }
+        if modified(&now) != upload.mtime {
+            let content = Content::of(&file.path).ok()?; // the error shows again at the upload
+            let is_same_size = content.metadata.len() == upload.size;
+            if !is_same_size || content.crc64.to_string() != upload.crc64 {
+                return None;
+            }
+            self.record(&file.key, &content, &upload.file_id);
+        }
+        Some(&upload.file_id)
     }
 
-    /// Appends an upload: `file`, as it was when it was opened.
-    pub fn record(&self, key: &str, file: &FileBody, file_id: &str) -> io::Result<()> {
+    /// Appends what is in the cloud under `key`.
+    pub fn record(&self, key: &str, content: &Content, file_id: &str) {
+        if let Err(error) = self.append(key, content, file_id) {
+            self.console.warn(&format!(
+                "the manifest cannot be written: {error}: the next run uploads again"
+            ));
+        }
+    }
+
+    fn append(&self, key: &str, content: &Content, file_id: &str) -> io::Result<()> {
         let Some(records) = &self.records else {
             return Ok(());
         };
         let entry = json!({
             "key": key,
             "env": self.env,
-            "size": file.size(),
-            "mtime": modified(file.metadata()),
-            "crc64": file.crc64().to_string(), // jq and JavaScript round numbers of this length
+            "size": content.metadata.len(),
+            "mtime": modified(&content.metadata),
+            "crc64": content.crc64.to_string(), // jq and JavaScript round numbers of this length
             "file_id": file_id,
         });
         let mut records = records.lock().unwrap();

@@ -291,12 +291,13 @@ fn only_files_with_another_size_or_time_are_sent_again() {
     world.file("files/001", "longer");
     set_mtime(&world, "files/001", mtime);
     assert_sends(&world, &["temp3/001"]);
-    // The same size at another time: a nanosecond later, and earlier.
-    for other in [
-        mtime + Duration::from_nanos(1),
-        UNIX_EPOCH,
-        UNIX_EPOCH - Duration::from_secs(1),
+    // The same size at another time, a nanosecond later and earlier, and with another content.
+    for (other, content) in [
+        (mtime + Duration::from_nanos(1), "one"),
+        (UNIX_EPOCH, "two"),
+        (UNIX_EPOCH - Duration::from_secs(1), "six"),
     ] {
+        world.file("files/002", content);
         set_mtime(&world, "files/002", other);
         assert_sends(&world, &["temp3/002"]);
         assert_sends(&world, &[]);
@@ -483,7 +484,7 @@ fn a_file_that_is_gone_even_after_a_second_upload_has_failed() {
     run(&world).assert_success();
     let gone = |reply: &mut Value| {
         for entry in reply["file_list"].as_array_mut().into_iter().flatten() {
-            entry["status"] = 1.into();
+            entry["errmsg"] = "STORAGE_FILE_NONEXIST".into();
         }
     };
     world
@@ -512,7 +513,7 @@ fn a_file_that_is_gone_from_the_cloud_and_from_the_disk_fails_alone() {
                 .as_str()
                 .is_some_and(|id| id.ends_with("/001"))
             {
-                entry["status"] = 1.into();
+                entry["errmsg"] = "STORAGE_FILE_NONEXIST".into();
             }
         }
     };
@@ -1055,6 +1056,7 @@ fn a_dry_run_lists_the_files_to_send_and_leaves_the_manifest_alone() {
         ])
         .assert_success();
     assert_eq!(dry_run(0), [""; 0]);
+    world.file("files/001", "new");
     set_mtime(&world, "files/001", UNIX_EPOCH);
     assert_eq!(dry_run(1), ["temp3/001"]);
     let mut torn: Vec<_> = manifest(&world)

@@ -1,14 +1,13 @@
-//! What users of the services reported: pasted white space, proxies that are not used, checkouts
-//! with new times, links for files that are in the cloud already.
+//! What users reported: pasted white space, proxies that are not used, checkouts with new times.
 
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use stand_in::{APPID, ENV, Fault, SECRET, Step, When, file_id_of};
+use stand_in::{APPID, ENV, SECRET, Step};
 
-use crate::harness::{Ran, World, file_id};
+use crate::harness::World;
 
 // ---- Pasted white space -------------------------------------------------------------------------
 
@@ -134,4 +133,131 @@ fn nothing_goes_around_a_proxy_that_the_storage_alone_needs() {
         assert!(!ran.stderr.contains("pa55w0rd"), "{}", ran.stderr);
         assert_eq!(world.count(Step::Upload), 0);
     }
+}
+
+// ---- Checkouts with new times -------------------------------------------------------------------
+
+const MANIFEST: [&str; 3] = ["--manifest", "sent.jsonl", "files"];
+
+/// Gives each file in `files` another time, as a checkout does.
+fn touch_all(world: &World, time: SystemTime) {
+    for entry in fs::read_dir(world.path("files")).unwrap() {
+        let file = fs::File::options()
+            .write(true)
+            .open(entry.unwrap().path())
+            .unwrap();
+        file.set_modified(time).unwrap();
+    }
+}
+
+fn time(days: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400)
+}
+
+#[test]
+fn a_fresh_checkout_sends_only_what_differs_and_records_the_new_times() {
+    let world = World::with_many(20);
+    touch_all(&world, time(20_000));
+    world.run(MANIFEST).assert_success();
+    for n in [3, 7] {
+        world.file(format!("files/{n:03}"), "y"); // of the same size
+    }
+    touch_all(&world, time(20_001));
+    let dry = world.run(["-n"].iter().chain(&MANIFEST));
+    assert_eq!(dry.lines(), ["003\ttemp3/003", "007\ttemp3/007"]);
+    let ran = world.run(MANIFEST);
+    assert_eq!(ran.assert_success().lines().len(), 20);
+    assert_eq!(
+        ran.counts(),
+        "2 uploaded (2 B), 0 failed, 18 skipped, 0 not attempted"
+    );
+    assert_eq!(world.count(Step::Upload), 22);
+    let manifest = fs::read_to_string(world.path("sent.jsonl")).unwrap();
+    let entries: Vec<Value> = manifest
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(entries.len(), 40);
+    let nanoseconds = 20_001 * 86_400 * 1_000_000_000_i64;
+    for (old, new) in entries[..20].iter().flat_map(|old| {
+        let new = entries[20..].iter().find(|new| new["key"] == old["key"]);
+        Some((old, new.expect("a line with the new time")))
+    }) {
+        assert_eq!(new["mtime"], nanoseconds);
+        assert_eq!(new["file_id"], old["file_id"]);
+        let keys =
+            |entry: &Value| -> Vec<String> { entry.as_object().unwrap().keys().cloned().collect() };
+        assert_eq!(keys(new), keys(old));
+    }
+    // The new times are known now: not even reading the files is needed.
+    let again = world.run(MANIFEST);
+    assert_eq!(
+        again.counts(),
+        "0 uploaded (0 B), 0 failed, 20 skipped, 0 not attempted"
+    );
+    let unchanged = fs::read_to_string(world.path("sent.jsonl")).unwrap();
+    assert_eq!(unchanged, manifest);
+}
+
+#[test]
+fn a_dry_run_over_a_fresh_checkout_records_nothing() {
+    let world = World::with_many(3);
+    world.run(MANIFEST).assert_success();
+    let manifest = fs::read_to_string(world.path("sent.jsonl")).unwrap();
+    touch_all(&world, time(20_000));
+    let dry = world.run(["-n"].iter().chain(&MANIFEST));
+    assert_eq!(
+        dry.summary(),
+        "0 would be uploaded (0 B), 0 failed, 3 skipped"
+    );
+    assert_eq!(
+        fs::read_to_string(world.path("sent.jsonl")).unwrap(),
+        manifest
+    );
+}
+
+#[test]
+fn a_manifest_without_a_usable_checksum_sends_a_touched_file_again() {
+    for crc64 in [json!(null), json!(""), json!("x"), json!(7), json!([])] {
+        let world = World::with_many(1);
+        world.run(MANIFEST).assert_success();
+        let manifest = fs::read_to_string(world.path("sent.jsonl")).unwrap();
+        let mut entry: Value = serde_json::from_str(&manifest).unwrap();
+        entry["crc64"] = crc64;
+        world.file("sent.jsonl", format!("{entry}\n"));
+        world.run(MANIFEST).assert_success();
+        assert_eq!(world.count(Step::Upload), 1);
+        touch_all(&world, time(20_000));
+        world.run(MANIFEST).assert_success();
+        assert_eq!(world.count(Step::Upload), 2);
+    }
+}
+
+#[test]
+fn a_touched_file_that_is_gone_from_the_cloud_is_uploaded_again() {
+    let world = World::with_many(2);
+    world.run(MANIFEST).assert_success();
+    touch_all(&world, time(20_000));
+    world.stand_in.remove_object("temp3/001");
+    let ran = world.run(MANIFEST);
+    assert_eq!(ran.assert_success().lines().len(), 2);
+    assert_eq!(
+        ran.counts(),
+        "1 uploaded (1 B), 0 failed, 1 skipped, 0 not attempted"
+    );
+    assert_eq!(world.keys(), ["temp3/000", "temp3/001"]);
+}
+
+#[test]
+fn a_large_touched_file_is_read_without_being_held_in_memory() {
+    let world = World::http();
+    world.file("files/large.bin", vec![7; 48 << 20]);
+    world.run(MANIFEST).assert_success();
+    touch_all(&world, time(20_000));
+    let ran = world.run(MANIFEST);
+    assert_eq!(
+        ran.counts(),
+        "0 uploaded (0 B), 0 failed, 1 skipped, 0 not attempted"
+    );
+    assert!(ran.peak_kib < 24 << 10, "{} KiB", ran.peak_kib);
 }
