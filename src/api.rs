@@ -407,6 +407,33 @@ fn help_for_refused_token(auth: Auth) -> &'static str {
     }
 }
 
+/// What the API says about one file in its reply to a call for links; `None` if it gives a link. Only
+/// the `status` 0 is documented; what happened is in the `errmsg`.
+pub fn link_failure(status: i64, errmsg: &str) -> Option<Failure> {
+    let says = |word: &str| errmsg.contains(word);
+    let wait = Cure::Wait(Duration::ZERO);
+    let (kind, cure, help) = if says("STORAGE_FILE_NONEXIST") {
+        (Kind::NotFound, wait, ": the API does not find the file")
+    } else if says("SYS_ERR") {
+        let help = ": the service is busy: try again later";
+        (Kind::OddReply, wait, help)
+    } else if says("STORAGE_EXCEED_AUTHORITY") {
+        let help = ": this account may not read the file: check the permissions of the storage in \
+                    the 云托管 console";
+        (Kind::OddReply, Cure::Nothing, help)
+    } else if says("INVALID_PARAM") {
+        let help = ": check `env`, and `max_age` if the config has it";
+        (Kind::OddReply, Cure::Nothing, help)
+    } else if status == 0 {
+        return None;
+    } else {
+        (Kind::OddReply, Cure::Nothing, "")
+    };
+    let colon = if errmsg.is_empty() { "" } else { ": " };
+    let detail = format!("status {status}{colon}{errmsg}{help}");
+    Some(Failure::new(Stage::Link, kind, cure, detail))
+}
+
 /// Returns the text that a reply must have under `name`.
 pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Failure> {
     match text_in(reply, name) {

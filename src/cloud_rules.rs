@@ -54,6 +54,27 @@ pub fn prefix(folder: &str) -> String {
     prefix
 }
 
+/// The parts of a `file_id`, which is `cloud://ENV.BUCKET/KEY`.
+pub struct FileId<'a> {
+    pub env: &'a str,
+    pub key: &'a str,
+    /// The part of the key after its last `/`.
+    pub name: &'a str,
+}
+
+impl FileId<'_> {
+    /// Reads a `file_id`. Returns `None` if the text is not one.
+    pub fn parse(text: &str) -> Option<FileId<'_>> {
+        if !is_file_id(text) {
+            return None;
+        }
+        let (place, key) = text.strip_prefix("cloud://")?.split_once('/')?;
+        let (env, _) = place.split_once('.')?;
+        let (_, name) = key.rsplit_once('/').unwrap_or(("", key));
+        (!name.is_empty()).then_some(FileId { env, key, name })
+    }
+}
+
 /// Whether a text looks like a `file_id`. A `file_id` is printed, so another field of a reply, which
 /// may be secret, must not pass for one. Its length is limited, so that no server fills the memory.
 pub fn is_file_id(text: &str) -> bool {

@@ -64,6 +64,8 @@ pub enum Kind {
     Status(u16),
     /// A reply that is not as the service documents it.
     OddReply,
+    /// The API does not find the object, though it should be in the cloud.
+    NotFound,
 }
 
 /// Why something failed.

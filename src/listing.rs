@@ -8,7 +8,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cloud_rules::{self, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
+use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
 use crate::disk::{identity_of, real_path};
 use crate::options::Settings;
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
@@ -26,6 +26,15 @@ pub struct LocalFile {
     pub size: u64,
     /// Why it cannot be uploaded.
     pub problem: Option<String>,
+    /// The user named a file in the cloud by its `file_id`. Only its link is wanted.
+    pub file_id: Option<String>,
+}
+
+impl LocalFile {
+    /// Returns what two different files must not have in common.
+    fn place(&self) -> &str {
+        self.file_id.as_deref().unwrap_or(&self.key)
+    }
 }
 
 /// The files to upload, in the order of the command line, and a note for each skipped one.
@@ -76,11 +85,13 @@ fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Lis
         if file.problem.is_some() {
             continue;
         }
-        let Some(first) = first_paths.get(&*file.key) else {
-            first_paths.insert(&file.key, &file.path);
+        let Some(first) = first_paths.get(file.place()) else {
+            first_paths.insert(file.place(), &file.path);
             continue;
         };
-        check_same_file(file, first)?;
+        if file.file_id.is_none() {
+            check_same_file(file, first)?;
+        }
         let (path, first) = (file.path.display(), first.display());
         notes.push(format!("{path}: skipped: the same file as {first}"));
         doubles.insert(index);
@@ -143,6 +154,11 @@ struct Directory {
 impl Lister<'_> {
     /// Adds a file, or the files in a directory, that the user named.
     fn add_typed(&mut self, path: &Path) -> io::Result<()> {
+        if let Some(text) = path.to_str()
+            && text.starts_with("cloud://")
+        {
+            return self.add_file_id(text).map_err(io::Error::other);
+        }
         let real = path.canonicalize()?;
         let metadata = fs::metadata(&real)?;
         if metadata.is_dir() {
@@ -151,6 +167,30 @@ impl Lister<'_> {
             return self.add_directory(&Directory { path, real, below });
         }
         self.add_file(path, &real, &metadata, "");
+        Ok(())
+    }
+
+    /// Adds a file in the cloud. The error says why its link cannot be had.
+    fn add_file_id(&mut self, text: &str) -> Result<(), String> {
+        let Some(file_id) = FileId::parse(text) else {
+            return Err("this is not a file_id, which is like cloud://ENV.BUCKET/PATH".into());
+        };
+        let FileId { env, key, name } = file_id;
+        if env != self.settings.env {
+            return Err(format!(
+                "this file is in the environment {env}, but `env` is {}: use a config with that \
+                 environment",
+                self.settings.env
+            ));
+        }
+        self.files.push(LocalFile {
+            path: text.into(),
+            name: name.to_owned(),
+            key: key.to_owned(),
+            size: 0,
+            problem: None,
+            file_id: Some(text.to_owned()),
+        });
         Ok(())
     }
 
@@ -275,6 +315,7 @@ impl Lister<'_> {
             name,
             size,
             problem: problem.map(str::to_owned),
+            file_id: None,
         });
     }
 

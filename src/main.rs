@@ -36,8 +36,10 @@ mod retry;
 mod tcp;
 mod url;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
+use std::mem;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,18 +48,18 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 use access_token::{AccessToken, SharedToken, unix_seconds};
-use api::{Call, call_api, text_field};
+use api::{Call, call_api, link_failure, text_field};
 use cloud_rules::is_file_id;
 use console::{Console, print, say};
 use cos::{content_type, post_object};
-use failure::{Cure, Failure, Stage, quote};
+use failure::{Cure, Failure, Kind, Stage, quote};
 use file_body::FileBody;
 use listing::{Listing, LocalFile, list_files};
 use manifest::Manifest;
 use network::http_agent;
 use options::{Auth, Command, Options, Settings, parse_options, text_in};
 use own_files::OwnFiles;
-use pipeline::{Outcome, Stored};
+use pipeline::{InCloud, Origin, Outcome, Stored};
 use report::{Report, dry_run};
 use retry::Course;
 
@@ -388,26 +390,26 @@ fn upload_file(
 
 // ---- Step 4: the links ------------------------------------------------------------------------
 
-/// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `file_ids`, in
+/// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `files`, in
 /// order. The error is that of the whole call.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/download.html>
 fn get_download_link(
     run: &Run,
-    file_ids: &[&str],
+    files: &[InCloud],
 ) -> Result<Vec<Result<String, Failure>>, Failure> {
     let mut file_list = Vec::new();
-    for file_id in file_ids {
+    for InCloud { stored, .. } in files {
+        let file_id = &stored.file_id;
         file_list.push(match run.settings.max_age {
             Some(max_age) => json!({ "fileid": file_id, "max_age": max_age }),
             None => json!({ "fileid": file_id }),
         });
     }
     let body = json!({ "env": run.settings.env, "file_list": file_list });
-    let attempt = || post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body);
-    let reply = run.course.with_retries(Stage::Link, attempt)?;
+    let reply = post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body)?;
     let mut links = Vec::new();
-    for file_id in file_ids {
-        links.push(link_in(run, &reply, file_id));
+    for file in files {
+        links.push(link_in(run, &reply, file));
     }
     Ok(links)
 }
@@ -416,40 +418,56 @@ fn get_download_link(
 const MAX_URL_BYTES: usize = 8 << 10;
 
 /// Returns the link of one file in the reply.
-fn link_in(run: &Run, reply: &Value, file_id: &str) -> Result<String, Failure> {
+fn link_in(run: &Run, reply: &Value, file: &InCloud) -> Result<String, Failure> {
+    let InCloud { file, stored } = file;
     let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, why));
     let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
-    let Some(entry) = entries.iter().find(|entry| entry["fileid"] == *file_id) else {
+    let Some(entry) = entries
+        .iter()
+        .find(|entry| entry["fileid"] == stored.file_id)
+    else {
         return odd("the reply has no link for it");
     };
     let Some(status) = entry.get("status").map_or(Some(0), Value::as_i64) else {
         return odd("the reply's `status` is not a whole number");
     };
-    match status {
-        0 => {
-            let url = text_field(Stage::Link, entry, "download_url")?;
-            if !url::is_link(&url) {
-                return odd("the reply's link is not an http or https address");
-            }
-            let key = file_id.splitn(4, '/').last().unwrap_or_default();
-            let url = url::encoded(&url, key);
-            if url.len() > MAX_URL_BYTES {
-                return odd("its link is longer than 8 KiB");
-            }
-            Ok(url)
-        }
-        1 => {
-            let why = "COS took the file, but the API does not find it (STORAGE_FILE_NONEXIST): \
-                       run again";
-            Err(Failure::odd_reply(Stage::Link, why).with_cure(Cure::UploadAgain))
-        }
-        _ => {
-            let token = run.token.text();
-            let secrets = [&token, run.settings.secret().unwrap_or_default()];
-            let words = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
-            odd(&format!("status {status}: {words}"))
-        }
+    let token = run.token.text();
+    let secrets = [&token, run.settings.secret().unwrap_or_default()];
+    let errmsg = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
+    match link_failure(status, &errmsg) {
+        Some(failure) if failure.kind == Kind::NotFound => return Err(not_found(stored.origin)),
+        Some(failure) => return Err(failure),
+        None => {}
     }
+    let url = text_field(Stage::Link, entry, "download_url")?;
+    if !url::is_link(&url) {
+        return odd("the reply's link is not an http or https address");
+    }
+    let url = url::encoded(&url, &file.key);
+    if url.len() > MAX_URL_BYTES {
+        return odd("its link is longer than 8 KiB");
+    }
+    Ok(url)
+}
+
+/// What it means that the API does not find an object. Right after an upload that may last a moment.
+fn not_found(origin: Origin) -> Failure {
+    let (cure, why) = match origin {
+        Origin::ThisRun => (
+            Cure::Wait(Duration::ZERO),
+            "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): ask for its \
+             link later, with its file_id as PATH",
+        ),
+        Origin::EarlierRun => (
+            Cure::UploadAgain,
+            "it is not in the cloud any more (STORAGE_FILE_NONEXIST)",
+        ),
+        Origin::Named => (
+            Cure::Nothing,
+            "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check its name",
+        ),
+    };
+    Failure::new(Stage::Link, Kind::NotFound, cure, why)
 }
 
 // ---- One file ---------------------------------------------------------------------------------
@@ -460,11 +478,20 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
     if let Some(problem) = &file.problem {
         return Err(Failure::local(Stage::Upload, problem));
     }
-    if !again && let Some(file_id) = run.manifest.unchanged(file) {
+    let known = if let Some(file_id) = &file.file_id {
+        Some((file_id.as_str(), Origin::Named))
+    } else if again {
+        None
+    } else {
+        run.manifest
+            .unchanged(file)
+            .map(|file_id| (file_id, Origin::EarlierRun))
+    };
+    if let Some((file_id, origin)) = known {
         return Ok(Stored {
             file_id: file_id.to_owned(),
             size: file.size,
-            unchanged: true,
+            origin,
         });
     }
     run.course
@@ -486,7 +513,7 @@ fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
     Ok(Stored {
         file_id: info.file_id,
         size: body.size(),
-        unchanged: false,
+        origin: Origin::ThisRun,
     })
 }
 
@@ -496,7 +523,7 @@ fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console);
     let upload = |file: &LocalFile, again| upload_and_count(run, file, again);
-    let get_links = |file_ids: &[&str]| get_links_and_count(run, file_ids);
+    let get_links = |files: &[InCloud]| get_links_and_count(run, files);
     let tell = |file: &LocalFile, outcome: Outcome| {
         if let Err(why) = report.file(file, &outcome) {
             run.course.stop(why);
@@ -515,10 +542,10 @@ fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, 
     }
     match wx_upload_file(run, file, again) {
         Ok(stored) => {
-            if stored.unchanged {
-                run.console.take_from_total(file.size);
-            } else {
+            if stored.is_new() {
                 run.course.count_success();
+            } else {
+                run.console.take_from_total(file.size);
             }
             Ok(stored)
         }
@@ -529,23 +556,39 @@ fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, 
     }
 }
 
-/// Asks for the links of many files, and counts the result for the course of the run.
-fn get_links_and_count(run: &Run, file_ids: &[&str]) -> Vec<Result<String, Failure>> {
-    match get_download_link(run, file_ids) {
-        Ok(links) => {
-            if links.iter().any(Result::is_ok) {
-                run.course.count_success();
+/// Asks for the links of many files, with all tries, and counts the results for the course of the
+/// run. A try asks only for the links that are still missing and may come.
+fn get_links_and_count(run: &Run, files: &[InCloud]) -> Vec<Result<String, Failure>> {
+    let mut links = BTreeMap::new();
+    let mut missing: Vec<usize> = (0..files.len()).collect();
+    let asked = run.course.with_retries(Stage::Link, || {
+        let asked_for: Vec<InCloud> = missing.iter().map(|&index| files[index]).collect();
+        let answers = get_download_link(run, &asked_for)?;
+        let mut reason = Ok(());
+        for (index, answer) in mem::take(&mut missing).into_iter().zip(answers) {
+            if let Err(failure) = &answer
+                && matches!(failure.cure, Cure::Wait(_))
+            {
+                missing.push(index);
+                reason = Err(failure.clone());
             }
-            links
+            links.insert(index, answer);
         }
-        Err(mut failure) => {
-            // The call has failed for each of its files. `count_failure` may stop the run for it.
-            for _ in file_ids {
-                failure = run.course.count_failure(failure);
+        reason
+    });
+    if links.values().any(Result::is_ok) {
+        run.course.count_success();
+    }
+    if let Err(failure) = asked {
+        for index in missing {
+            let failure = run.course.count_failure(failure.clone());
+            match links.get(&index) {
+                Some(Err(own)) if !own.is_like(&failure) => {} // another file's reason
+                _ => drop(links.insert(index, Err(failure))),
             }
-            vec![Err(failure); file_ids.len()]
         }
     }
+    links.into_values().collect()
 }
 
 // ---- Around the run ---------------------------------------------------------------------------

@@ -25,8 +25,32 @@ const MAX_UNREPORTED: usize = 1_000;
 pub struct Stored {
     pub file_id: String,
     pub size: u64,
+    pub origin: Origin,
+}
+
+/// How a file came into the cloud.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This run uploaded it.
+    ThisRun,
     /// An earlier run uploaded it, as the manifest knows.
-    pub unchanged: bool,
+    EarlierRun,
+    /// The user named its `file_id`.
+    Named,
+}
+
+impl Stored {
+    /// Whether this run uploaded it.
+    pub fn is_new(&self) -> bool {
+        self.origin == Origin::ThisRun
+    }
+}
+
+/// A file whose link is asked for.
+#[derive(Clone, Copy)]
+pub struct InCloud<'a> {
+    pub file: &'a LocalFile,
+    pub stored: &'a Stored,
 }
 
 /// How a file ended.
@@ -49,14 +73,14 @@ pub enum Outcome {
 /// done. A file that a stopped run did not attempt is not reported.
 ///
 /// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
-/// - `get_links` asks for the links of up to 50 `file_id`s, and returns a result for each, in order.
+/// - `get_links` asks for the links of up to 50 files, and returns a result for each, in order.
 /// - `report` tells the user how a file ended.
 pub fn run(
     files: &[LocalFile],
     jobs: usize,
     course: &Course,
     upload: impl Fn(&LocalFile, bool) -> Result<Stored, Failure> + Sync,
-    get_links: impl Fn(&[&str]) -> Vec<Result<String, Failure>>,
+    get_links: impl Fn(&[InCloud]) -> Vec<Result<String, Failure>>,
     mut report: impl FnMut(&LocalFile, Outcome),
 ) {
     let (queue, tasks) = mpsc::channel();
@@ -162,7 +186,7 @@ impl UnderWay<'_> {
     /// its link; a file that was in the cloud before can get it in the next run.
     fn close_queue(&mut self) {
         self.queue = None;
-        self.awaiting_link.retain(|_, stored| !stored.unchanged);
+        self.awaiting_link.retain(|_, stored| stored.is_new());
     }
 
     /// Gives the workers the next files.
@@ -211,7 +235,7 @@ impl UnderWay<'_> {
     }
 
     /// Asks for the links of as many files as one call can name.
-    fn ask_for_links(&mut self, get_links: impl Fn(&[&str]) -> Vec<Result<String, Failure>>) {
+    fn ask_for_links(&mut self, get_links: impl Fn(&[InCloud]) -> Vec<Result<String, Failure>>) {
         let mut batch = Vec::new();
         while batch.len() < LINKS_PER_CALL
             && let Some(next) = self.awaiting_link.pop_first()
@@ -221,10 +245,14 @@ impl UnderWay<'_> {
         if batch.is_empty() {
             return;
         }
-        let file_ids: Vec<&str> = batch.iter().map(|(_, stored)| &*stored.file_id).collect();
+        let mut files = Vec::new();
+        for (index, stored) in &batch {
+            let file = &self.files[*index];
+            files.push(InCloud { file, stored });
+        }
         let links = match &self.no_links {
             Some(why) => vec![Err(why.clone()); batch.len()],
-            None => get_links(&file_ids),
+            None => get_links(&files),
         };
         for ((index, stored), link) in batch.into_iter().zip(links) {
             self.take_link(index, stored, link);
@@ -239,7 +267,7 @@ impl UnderWay<'_> {
             }
             Err(why) => why,
         };
-        if why.cure == Cure::UploadAgain && stored.unchanged {
+        if why.cure == Cure::UploadAgain {
             if let Some(queue) = &self.queue {
                 let _ = queue.send(Task { index, again: true }); // an error: the run is stopped
             }
@@ -247,9 +275,13 @@ impl UnderWay<'_> {
         }
         if why.cure == Cure::StopRun {
             self.no_links = Some(why.clone());
-            if stored.unchanged {
+            if !stored.is_new() {
                 return; // it can get its link in the next run
             }
+        }
+        if stored.origin == Origin::Named {
+            self.done.insert(index, Outcome::Failed { why });
+            return;
         }
         let file_id = stored.file_id;
         self.done.insert(index, Outcome::NoLink { file_id, why });

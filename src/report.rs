@@ -9,11 +9,11 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use crate::console::{Console, escape, human_bytes, print, say};
-use crate::failure::{Cure, Failure, Stage};
+use crate::failure::{Failure, Kind, Stage};
 use crate::listing::{Listing, LocalFile};
 use crate::manifest::Manifest;
 use crate::options::{Format, Settings};
-use crate::pipeline::Outcome;
+use crate::pipeline::{Origin, Outcome, Stored};
 
 /// Tells how each file of a run ended, and counts.
 pub struct Report<'a> {
@@ -70,7 +70,7 @@ impl Report<'_> {
 
     fn count(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Linked { stored, .. } if stored.unchanged => self.unchanged += 1,
+            Outcome::Linked { stored, .. } if !stored.is_new() => self.unchanged += 1,
             Outcome::Linked { stored, .. } => {
                 self.uploaded += 1;
                 self.uploaded_bytes += stored.size;
@@ -93,8 +93,8 @@ impl Report<'_> {
             why.message.clone()
         };
         self.last_link_error = why.message.clone();
-        let named = match why.cure {
-            Cure::UploadAgain => "its file_id is", // perhaps it is not uploaded
+        let named = match why.kind {
+            Kind::NotFound => "its file_id is", // perhaps it is not uploaded
             _ => "the file is uploaded, as",
         };
         format!("{reason}; {named} {file_id}")
@@ -104,8 +104,7 @@ impl Report<'_> {
     fn result_line(&self, file: &LocalFile, outcome: &Outcome) -> Option<String> {
         let (why, file_id) = match outcome {
             Outcome::Linked { stored, url } => {
-                let line = linked_line(self.format, file, stored.size, &stored.file_id, url);
-                return Some(line);
+                return Some(linked_line(self.format, file, stored, url));
             }
             Outcome::NoLink { file_id, why } => (why, Some(file_id.as_str())),
             Outcome::Failed { why } => (why, None),
@@ -157,7 +156,7 @@ pub fn dry_run(
             let why = format!("{}: {problem}", Stage::Upload);
             say(&format!("error: {}: {why}", file.path.display()));
             failed_line(format, file, &why, None)
-        } else if manifest.unchanged(file).is_some() {
+        } else if file.file_id.is_some() || manifest.unchanged(file).is_some() {
             None
         } else {
             listed += 1;
@@ -182,15 +181,22 @@ pub fn dry_run(
 // ---- The lines on standard output -------------------------------------------------------------
 
 /// Returns the line of a file that is in the cloud and has a link.
-fn linked_line(format: Format, file: &LocalFile, size: u64, file_id: &str, url: &str) -> String {
+fn linked_line(format: Format, file: &LocalFile, stored: &Stored, url: &str) -> String {
+    let Stored { file_id, size, .. } = stored;
     match format {
         Format::Text => columns(&[&file.name, url, file_id]),
         Format::Url => escape(url),
         Format::Markdown => escape(&markdown(&file.name, url)),
-        Format::Json => json_line(
-            file,
-            json!({ "size": size, "file_id": file_id, "url": url }),
-        ),
+        Format::Json => {
+            let size = match stored.origin {
+                Origin::Named => Value::Null, // the API does not tell it
+                Origin::ThisRun | Origin::EarlierRun => (*size).into(),
+            };
+            json_line(
+                file,
+                json!({ "size": size, "file_id": file_id, "url": url }),
+            )
+        }
     }
 }
 

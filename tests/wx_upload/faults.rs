@@ -361,7 +361,7 @@ fn a_refused_connection_is_tried_again_at_each_step() {
 
 #[test]
 fn a_permanent_failure_is_not_tried_again() {
-    let statuses = [400, 401, 404, 405, 411, 413, 418, 451]
+    let statuses = [400, 401, 404, 405, 411, 413, 418, 431]
         .map(|code| (format!("HTTP {code}"), Fault::status(code, &[], "no")));
     let errcodes = [-2, 1, 40003, 40097, 40101, 43002, 44002, 47001, 99_999]
         .map(|code| (format!("errcode {code} "), Fault::Errcode(code)));
@@ -942,7 +942,7 @@ fn links_find_their_files_in_any_order() {
             "one that is not there",
             |links| {
                 for link in links.iter_mut().filter(|link| is_for(link, "3")) {
-                    link["status"] = 1.into();
+                    link["errmsg"] = "STORAGE_FILE_NONEXIST".into();
                     link["download_url"] = "".into();
                 }
             },

@@ -8,6 +8,7 @@ mod harness;
 mod hostile;
 #[cfg(unix)]
 mod limits;
+mod links;
 mod listing;
 #[cfg(unix)]
 mod machine;

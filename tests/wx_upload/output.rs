@@ -94,7 +94,9 @@ fn a_failed_file_is_a_line_in_json_and_none_in_the_other_formats() {
         world.stand_in.fault(
             Step::Link,
             When::Always,
-            edit_link("b.txt", |entry| entry["status"] = 1.into()),
+            edit_link("b.txt", |entry| {
+                entry["errmsg"] = "STORAGE_FILE_NONEXIST".into()
+            }),
         );
         let ran = world.run(["dir", "-f", format]);
         ran.assert_failure(
@@ -267,7 +269,7 @@ fn results_are_in_input_order_when_uploads_finish_in_reverse() {
 #[test]
 fn a_failed_file_is_named_with_its_stage_and_the_others_go_on() {
     let nonexistent = edit_link("b.txt", |entry| {
-        entry["status"] = 1.into();
+        entry["errmsg"] = "STORAGE_FILE_NONEXIST".into();
         entry["download_url"] = "".into();
     });
     let cases: Vec<(Step, When, Fault, &str, &str)> = vec![

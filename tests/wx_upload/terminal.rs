@@ -327,7 +327,8 @@ fn when_only_a_reply_is_missing_the_bytes_done_are_all_bytes() {
     let unchanged = |world: &World| drop(world.run(options.iter().chain(&["files/1"])));
     let gone = |world: &World| {
         unchanged(world);
-        let forget = |reply: &mut Value| reply["file_list"][0]["status"] = 1.into();
+        let forget =
+            |reply: &mut Value| reply["file_list"][0]["errmsg"] = "STORAGE_FILE_NONEXIST".into();
         world
             .stand_in
             .fault(Step::Link, When::Once, Fault::edit(forget));
