@@ -309,8 +309,8 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
                 return Ok(reply);
             }
             Err(failure) if failure.cure == Cure::NewToken => {
-                let may_help = run.token.refuse(&token);
-                if !may_help || tokens == TOKENS_PER_CALL {
+                // The last token stays the current one: other threads need not fetch another.
+                if tokens == TOKENS_PER_CALL || !run.token.refuse(&token) {
                     return Err(failure.with_cure(Cure::StopRun));
                 }
             }
