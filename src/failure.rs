@@ -108,6 +108,18 @@ impl Failure {
     pub fn is_like(&self, other: &Failure) -> bool {
         self.stage == other.stage && self.kind == other.kind
     }
+
+    /// Whether both tell the user the same, apart from the number of the request and of the tries.
+    pub fn says_same(&self, other: &Failure) -> bool {
+        self.is_like(other) && gist(&self.message) == gist(&other.message)
+    }
+}
+
+/// Returns a message up to the number of the request (`rid`) or of the tries.
+fn gist(message: &str) -> &str {
+    let (gist, _) = message.split_once(" rid: ").unwrap_or((message, ""));
+    let (gist, _) = gist.split_once(" (tried ").unwrap_or((gist, ""));
+    gist
 }
 
 /// Quotes a server: cuts its words to a readable length and hides the `secrets` that it may have

@@ -14,14 +14,15 @@ use crate::listing::{Listing, LocalFile};
 use crate::manifest::Manifest;
 use crate::options::{Format, Settings};
 use crate::pipeline::{Origin, Outcome, Stored};
+use crate::retry::Stop;
 
 /// Tells how each file of a run ended, and counts.
 pub struct Report<'a> {
     format: Format,
     console: &'a Console,
     began: Instant,
-    /// The last message about a missing link. It is not repeated for the next file.
-    last_link_error: String,
+    /// The last failure of a service. It is not told in full again for the next file.
+    last_failure: Option<Failure>,
     uploaded: usize,
     uploaded_bytes: u64,
     failed: usize,
@@ -34,7 +35,7 @@ impl Report<'_> {
             format: settings.options.format,
             console,
             began: Instant::now(),
-            last_link_error: String::new(),
+            last_failure: None,
             uploaded: 0,
             uploaded_bytes: 0,
             failed: 0,
@@ -58,8 +59,14 @@ impl Report<'_> {
                 ))
             }
             Outcome::Linked { .. } => None,
-            Outcome::NoLink { file_id, why } => Some(self.missing_link(file_id, why)),
-            Outcome::Failed { why } => Some(why.message.clone()),
+            Outcome::NoLink { file_id, why } => {
+                let named = match why.kind {
+                    Kind::NotFound => "its file_id is", // perhaps it is not uploaded
+                    _ => "the file is uploaded, as",
+                };
+                Some(format!("{}; {named} {file_id}", self.words(why)))
+            }
+            Outcome::Failed { why } => Some(self.words(why)),
         };
         if let Some(problem) = problem {
             let path = file.path.display();
@@ -84,20 +91,23 @@ impl Report<'_> {
         self.uploaded + self.failed + self.unchanged
     }
 
-    /// Returns the error of a file that is uploaded but has no link. If the last such file had the same
-    /// reason, the error does not repeat it.
-    fn missing_link(&mut self, file_id: &str, why: &Failure) -> String {
-        let reason = if self.last_link_error == why.message {
-            format!("{}: as above", Stage::Link)
-        } else {
-            why.message.clone()
-        };
-        self.last_link_error = why.message.clone();
-        let named = match why.kind {
-            Kind::NotFound => "its file_id is", // perhaps it is not uploaded
-            _ => "the file is uploaded, as",
-        };
-        format!("{reason}; {named} {file_id}")
+    /// Returns the words for a failure. If a service failed in the same way for the file before, they
+    /// are not repeated.
+    fn words(&mut self, why: &Failure) -> String {
+        if why.kind == Kind::Local {
+            return why.message.clone();
+        }
+        let before = self.last_failure.replace(why.clone());
+        match before {
+            Some(before) if before.says_same(why) => format!("{}: as above", why.stage),
+            _ => why.message.clone(),
+        }
+    }
+
+    /// Whether the last failure that was told is like `failure`.
+    fn has_told(&self, failure: &Failure) -> bool {
+        let last = self.last_failure.as_ref();
+        last.is_some_and(|last| last.is_like(failure))
     }
 
     /// Returns a file's line on standard output, if it has one.
@@ -114,9 +124,13 @@ impl Report<'_> {
 
     /// Prints the last lines of a run, and returns its exit status. `stopped` is the reason why the
     /// run was stopped, if it was.
-    pub fn end(&self, listing: &Listing, stopped: Option<&str>) -> ExitCode {
-        if let Some(why) = stopped {
-            say(&format!("error: {why}; the run was stopped"));
+    pub fn end(&self, listing: &Listing, stopped: Option<&Stop>) -> ExitCode {
+        if let Some(Stop { why, alike }) = stopped {
+            let words = match alike {
+                Some(failure) if !self.has_told(failure) => format!("{}; {why}", failure.message),
+                _ => why.clone(),
+            };
+            say(&format!("error: {words}; the run was stopped"));
         }
         self.console.note(&format!(
             "{} uploaded ({}), {} failed, {} skipped, {} not attempted in {:.1} s",

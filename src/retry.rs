@@ -24,7 +24,8 @@
 //! - Nothing has succeeded yet, and the first 8 files have all failed alike: the network is down, say,
 //!   or a firewall is in the way. The run stops. A run of 10,000 files then costs 4 s and not an hour.
 //!   8 is the default of `--jobs`, so the first files fail at the same time. With fewer, one moment of
-//!   trouble could stop a run.
+//!   trouble could stop a run. Those 8 files have failed; a file that fails alike after them counts as
+//!   not attempted.
 //!
 //! A run that is stopped takes no more files, and ends the waits of uploads. But it still asks for the
 //! links of all that it has uploaded, with all tries: an upload without its link is lost work.
@@ -58,7 +59,15 @@ pub struct Course<'a> {
     noted_slow_down: AtomicBool,
     proxy: Mutex<ProxyState>,
     first_results: Mutex<FirstResults>,
-    stopped: OnceLock<String>,
+    stopped: OnceLock<Stop>,
+}
+
+/// Why a run was stopped.
+pub struct Stop {
+    /// A sentence.
+    pub why: String,
+    /// The failure that is like those of all other files so far.
+    pub alike: Option<Failure>,
 }
 
 enum ProxyState {
@@ -103,12 +112,16 @@ impl Course<'_> {
 
     /// Stops the run: it takes no more files. The first reason is the one that is told.
     pub fn stop(&self, why: String) {
-        let _ = self.stopped.set(why); // an error means that there was a reason already
+        self.stop_for(Stop { why, alike: None });
+    }
+
+    fn stop_for(&self, stop: Stop) {
+        let _ = self.stopped.set(stop); // an error means that there was a reason already
     }
 
     /// Returns why the run was stopped, if it was.
-    pub fn stopped(&self) -> Option<&str> {
-        self.stopped.get().map(String::as_str)
+    pub fn stopped(&self) -> Option<&Stop> {
+        self.stopped.get()
     }
 
     /// Whether it is too late for a step. A run that is stopped uploads no more, but asks for the
@@ -174,7 +187,7 @@ impl Course<'_> {
         call: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let Some(begun) = self.pace.begin(stage, || self.is_over(stage)) else {
-            let why = self.stopped().unwrap_or_default();
+            let why = self.stopped().map_or("", |stop| &stop.why);
             return Err(Failure {
                 stage,
                 kind: Kind::Local,
@@ -246,53 +259,47 @@ impl Course<'_> {
     }
 
     /// Notes that a file has failed for good, and stops the run if the others would fail, too.
-    /// Returns the failure, which then has the cure `StopRun`.
+    /// Returns the failure. Its cure is `StopRun` if the file counts as not attempted: its failure
+    /// is the reason for the stop, or came after that.
     pub fn count_failure(&self, failure: Failure) -> Failure {
-        let failure = match self.count_alike(&failure) {
-            Some(files) => {
-                let message = format!(
-                    "{}; the first {files} files all failed alike",
-                    failure.message
-                );
-                Failure {
-                    cure: Cure::StopRun,
-                    message,
-                    ..failure
-                }
-            }
-            None => failure,
-        };
         if failure.cure == Cure::StopRun {
             self.stop(failure.message.clone());
+            return failure;
         }
-        failure
+        match self.count_alike(&failure) {
+            Some(ALIKE_TO_STOP) => {
+                self.stop_for(Stop {
+                    why: format!("the first {ALIKE_TO_STOP} files all failed alike"),
+                    alike: Some(failure.clone()),
+                });
+                failure
+            }
+            Some(ALIKE_TO_STOP..) => failure.with_cure(Cure::StopRun),
+            _ => failure,
+        }
     }
 
-    /// Counts a failure. Returns the number of files if all have failed alike, and are enough to stop.
+    /// Counts a failure. Returns the number of files that have failed, if all have failed alike.
     fn count_alike(&self, failure: &Failure) -> Option<usize> {
         if failure.kind == Kind::Local || failure.cure == Cure::StopRun {
             return None;
         }
         let mut first_results = self.first_results.lock().unwrap();
         match &mut *first_results {
-            FirstResults::Mixed => {}
-            FirstResults::Unknown => {
-                *first_results = FirstResults::Alike {
-                    files: 1,
-                    first: failure.clone(),
-                };
-            }
-            FirstResults::Alike { first, .. } if !failure.is_like(first) => {
-                *first_results = FirstResults::Mixed;
-            }
-            FirstResults::Alike { files, .. } => {
+            FirstResults::Alike { files, first } if failure.is_like(first) => {
                 *files += 1;
-                if *files >= ALIKE_TO_STOP {
-                    return Some(*files);
-                }
+                Some(*files)
+            }
+            FirstResults::Unknown => {
+                let first = failure.clone();
+                *first_results = FirstResults::Alike { files: 1, first };
+                Some(1)
+            }
+            FirstResults::Alike { .. } | FirstResults::Mixed => {
+                *first_results = FirstResults::Mixed;
+                None
             }
         }
-        None
     }
 }
 

@@ -19,6 +19,7 @@ mod pace;
 #[cfg(unix)]
 mod readme;
 mod recipes;
+mod refusals;
 mod reports;
 #[cfg(unix)]
 mod saving;
