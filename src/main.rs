@@ -36,10 +36,8 @@ mod retry;
 mod tcp;
 mod url;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::mem;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -478,21 +476,16 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
     if let Some(problem) = &file.problem {
         return Err(Failure::local(Stage::Upload, problem));
     }
-    let known = if let Some(file_id) = &file.file_id {
-        Some((file_id.as_str(), Origin::Named))
-    } else if again {
-        None
-    } else {
-        run.manifest
-            .unchanged(file)
-            .map(|file_id| (file_id, Origin::EarlierRun))
+    let in_cloud = |file_id: &str, origin| Stored {
+        file_id: file_id.to_owned(),
+        size: file.size,
+        origin,
     };
-    if let Some((file_id, origin)) = known {
-        return Ok(Stored {
-            file_id: file_id.to_owned(),
-            size: file.size,
-            origin,
-        });
+    if let Some(file_id) = &file.file_id {
+        return Ok(in_cloud(file_id, Origin::Named));
+    }
+    if !again && let Some(file_id) = run.manifest.unchanged(file) {
+        return Ok(in_cloud(file_id, Origin::EarlierRun));
     }
     run.course
         .with_retries(Stage::Upload, || upload_once(run, file))
@@ -523,7 +516,10 @@ fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console);
     let upload = |file: &LocalFile, again| upload_and_count(run, file, again);
-    let get_links = |files: &[InCloud]| get_links_and_count(run, files);
+    let get_links = |files: &[InCloud]| {
+        let ask = |missing: &[InCloud]| get_download_link(run, missing);
+        run.course.each_with_retries(Stage::Link, files, ask)
+    };
     let tell = |file: &LocalFile, outcome: Outcome| {
         if let Err(why) = report.file(file, &outcome) {
             run.course.stop(why);
@@ -554,41 +550,6 @@ fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, 
             Err(run.course.count_failure(failure))
         }
     }
-}
-
-/// Asks for the links of many files, with all tries, and counts the results for the course of the
-/// run. A try asks only for the links that are still missing and may come.
-fn get_links_and_count(run: &Run, files: &[InCloud]) -> Vec<Result<String, Failure>> {
-    let mut links = BTreeMap::new();
-    let mut missing: Vec<usize> = (0..files.len()).collect();
-    let asked = run.course.with_retries(Stage::Link, || {
-        let asked_for: Vec<InCloud> = missing.iter().map(|&index| files[index]).collect();
-        let answers = get_download_link(run, &asked_for)?;
-        let mut reason = Ok(());
-        for (index, answer) in mem::take(&mut missing).into_iter().zip(answers) {
-            if let Err(failure) = &answer
-                && matches!(failure.cure, Cure::Wait(_))
-            {
-                missing.push(index);
-                reason = Err(failure.clone());
-            }
-            links.insert(index, answer);
-        }
-        reason
-    });
-    if links.values().any(Result::is_ok) {
-        run.course.count_success();
-    }
-    if let Err(failure) = asked {
-        for index in missing {
-            let failure = run.course.count_failure(failure.clone());
-            match links.get(&index) {
-                Some(Err(own)) if !own.is_like(&failure) => {} // another file's reason
-                _ => drop(links.insert(index, Err(failure))),
-            }
-        }
-    }
-    links.into_values().collect()
 }
 
 // ---- Around the run ---------------------------------------------------------------------------

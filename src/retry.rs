@@ -36,7 +36,9 @@
 //!
 //! This room knows nothing about requests: it is given a function to call.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -169,6 +171,47 @@ impl Course<'_> {
             }
             return Err(failure);
         }
+    }
+
+    /// The retry loop for many items at once, such as files whose links are asked for. Each try is
+    /// for the items that have failed so far and can pass. Counts the results for the course of the
+    /// run. Returns a result for each item, in order.
+    pub fn each_with_retries<I: Copy, T>(
+        &self,
+        stage: Stage,
+        items: &[I],
+        attempt: impl Fn(&[I]) -> Result<Vec<Result<T, Failure>>, Failure>,
+    ) -> Vec<Result<T, Failure>> {
+        let mut results = BTreeMap::new();
+        let mut open: Vec<usize> = (0..items.len()).collect();
+        let tried = self.with_retries(stage, || {
+            let open_items: Vec<I> = open.iter().map(|&index| items[index]).collect();
+            let answers = attempt(&open_items)?;
+            let mut reason = Ok(());
+            for (index, answer) in mem::take(&mut open).into_iter().zip(answers) {
+                if let Err(failure) = &answer
+                    && matches!(failure.cure, Cure::Wait(_))
+                {
+                    open.push(index);
+                    reason = Err(failure.clone());
+                }
+                results.insert(index, answer);
+            }
+            reason
+        });
+        if results.values().any(Result::is_ok) {
+            self.count_success();
+        }
+        if let Err(failure) = tried {
+            for index in open {
+                let failure = self.count_failure(failure.clone());
+                match results.get(&index) {
+                    Some(Err(own)) if !own.is_like(&failure) => {} // it failed in its own way
+                    _ => drop(results.insert(index, Err(failure))),
+                }
+            }
+        }
+        results.into_values().collect()
     }
 
     fn wait(&self, time: Duration, stage: Stage) {
