@@ -130,10 +130,7 @@ fn values_begun(json: &[u8]) -> usize {
 fn bad_status(settings: &Settings, call: &Call, reply: &Response<Body>, json: &Value) -> Failure {
     let mut told = words_about_status(settings, call, json);
     if reply.status() == 502 && told.is_empty() && settings.auth == Auth::None {
-        told = format!(
-            ": most often, {} is not permitted: {PERMISSION_LIST}",
-            call.path
-        );
+        told = format!(" for {}: most often, {PERMISSION_LIST}", call.path);
     }
     let failure = status_failure(call.stage, reply, &told);
     match refused_by_sidecar(settings, call, json) {
@@ -273,8 +270,8 @@ fn help_for(refusal: &Refusal) -> &'static str {
         41001 if has_no_token => NO_TOKEN_YET,
         40001 | 40014 | 41001 | 42001 => help_for_refused_token(refusal.auth),
         48001 if has_no_token => {
-            "this account may not use the API, or the environment is shared by another account, \
-             which wx-upload does not support: check the account's permissions"
+            "this account may not use the API, or the environment is shared by another account \
+             (资源复用), which wx-upload does not support: check the account's permissions"
         }
         code => match HELP.iter().find(|help| help.0.contains(&code)) {
             Some((_, help)) => help,
@@ -284,13 +281,12 @@ fn help_for(refusal: &Refusal) -> &'static str {
     }
 }
 
-/// Where a container's permission list is. Most often a call that it does not let through is on
-/// neither of its lines.
-const PERMISSION_LIST: &str = "add /tcb/uploadfile and /tcb/batchdownloadfile to the permission list \
-    in the 云托管 console (cloud.weixin.qq.com/cloudrun/openapi): 云调用 → 云调用权限配置, called \
-    微信令牌权限配置 before; one path a line, then save";
+const PERMISSION_LIST: &str = "the container may not call this path: add /tcb/uploadfile and \
+    /tcb/batchdownloadfile, one a line, to the permission list in the 云托管 console \
+    (cloud.weixin.qq.com/cloudrun/openapi): 云调用 → 云调用权限配置 (called 微信令牌权限配置 before), and \
+    save it";
 const NO_TOKEN_YET: &str = "the platform has no token for this container yet: try again in some \
-    minutes, or, if 开放接口服务 was switched on after this version was published, publish a new version";
+    minutes; if 开放接口服务 was switched on after this version was published, publish a new version";
 
 /// What codes tell that mean the same at each step.
 const HELP: [(&[i64], &str); 27] = [
@@ -306,7 +302,8 @@ const HELP: [(&[i64], &str); 27] = [
     (&[-501004], "too many calls at once"),
     (
         &[45009],
-        "the daily quota of calls is used up: it is reset at midnight, Beijing time",
+        "the daily quota of calls is used up: it is reset at midnight, Beijing time (or at once, by the \
+         API \"clear quota\")",
     ),
     (
         &[-501003],
@@ -366,8 +363,8 @@ const HELP: [(&[i64], &str); 27] = [
     (&[85107], PERMISSION_LIST),
     (
         &[85112],
-        "something on the platform's own way is broken: open a ticket (工单) for 微信云托管 with the id \
-         of the environment, the AppID, the time, and this request_id",
+        "the platform itself has a problem: open a ticket (工单) for 微信云托管, with the id of the \
+         environment, the AppID, the time, and this request_id",
     ),
     (&[85113], NO_TOKEN_YET),
     (

@@ -191,13 +191,17 @@ fn proxy_failure(why: &str) -> HttpFailure {
 fn help_for_unknown_authority() -> &'static str {
     let has_own_file = env::var_os("SSL_CERT_FILE").is_some_and(|path| !path.is_empty());
     let is_container = env::var_os("CBR_ENV_ID").is_some();
-    match (has_own_file, is_container) {
-        (_, true) => {
-            "in a CloudRun container, set \"auth\": \"none\" in the config: then the API is asked \
-             over plain http, and no certificate is needed (SSL_CERT_FILE, where it is set, \
-             replaces the built-in authorities)"
-        }
+    match (is_container, has_own_file) {
         (true, false) => {
+            "in a CloudRun container, set \"auth\": \"none\" in the config: then the API is asked \
+             over plain http, and needs no certificate"
+        }
+        (true, true) => {
+            "in a CloudRun container, set \"auth\": \"none\" in the config: then the API is asked \
+             over plain http, and needs no certificate; and unset SSL_CERT_FILE, which replaces the \
+             built-in authorities"
+        }
+        (false, true) => {
             "the file in SSL_CERT_FILE replaces the built-in authorities, and the authority of this \
              server is not in it: add its certificate to the file, or unset SSL_CERT_FILE"
         }

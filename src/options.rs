@@ -19,6 +19,7 @@ Upload files to WeChat CloudRun (微信云托管) storage and print their links.
 Usage: wx-upload [OPTIONS] [PATH]...
 
 A PATH is a file, or a directory: the files in it. Default: config's upload_dir.
+A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
 
   -c, --config FILE      the config file [./config.json]
   -t, --to PREFIX        the cloud folder [config's upload_path, else temp3/]

@@ -104,10 +104,22 @@ impl Report<'_> {
         }
     }
 
-    /// Whether the last failure that was told is like `failure`.
-    fn has_told(&self, failure: &Failure) -> bool {
-        let last = self.last_failure.as_ref();
-        last.is_some_and(|last| last.is_like(failure))
+    /// Returns the words for the end of a run that was stopped. A failure that was told for a file
+    /// is not repeated.
+    fn stop_words(&self, stop: &Stop) -> String {
+        let mut words = Vec::new();
+        if let Some(failure) = &stop.failure {
+            let last = self.last_failure.as_ref();
+            if !last.is_some_and(|last| last.is_like(failure)) {
+                words.push(failure.message.clone());
+            } else if stop.words.is_empty() {
+                words.push(format!("{}: as above", failure.stage));
+            }
+        }
+        if !stop.words.is_empty() {
+            words.push(stop.words.clone());
+        }
+        words.join("; ")
     }
 
     /// Returns a file's line on standard output, if it has one.
@@ -125,11 +137,8 @@ impl Report<'_> {
     /// Prints the last lines of a run, and returns its exit status. `stopped` is the reason why the
     /// run was stopped, if it was.
     pub fn end(&self, listing: &Listing, stopped: Option<&Stop>) -> ExitCode {
-        if let Some(Stop { why, alike }) = stopped {
-            let words = match alike {
-                Some(failure) if !self.has_told(failure) => format!("{}; {why}", failure.message),
-                _ => why.clone(),
-            };
+        if let Some(stop) = stopped {
+            let words = self.stop_words(stop);
             say(&format!("error: {words}; the run was stopped"));
         }
         self.console.note(&format!(

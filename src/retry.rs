@@ -66,10 +66,10 @@ pub struct Course<'a> {
 
 /// Why a run was stopped.
 pub struct Stop {
-    /// A sentence.
-    pub why: String,
-    /// The failure that is like those of all other files so far.
-    pub alike: Option<Failure>,
+    /// The failure for which the run was stopped.
+    pub failure: Option<Failure>,
+    /// Another reason, or what else there is to tell. May be empty.
+    pub words: String,
 }
 
 enum ProxyState {
@@ -113,12 +113,12 @@ impl Course<'_> {
     }
 
     /// Stops the run: it takes no more files. The first reason is the one that is told.
-    pub fn stop(&self, why: String) {
-        self.stop_for(Stop { why, alike: None });
+    pub fn stop(&self, words: String) {
+        self.set_stopped(None, words);
     }
 
-    fn stop_for(&self, stop: Stop) {
-        let _ = self.stopped.set(stop); // an error means that there was a reason already
+    fn set_stopped(&self, failure: Option<Failure>, words: String) {
+        let _ = self.stopped.set(Stop { failure, words }); // an error: there was a reason already
     }
 
     /// Returns why the run was stopped, if it was.
@@ -230,13 +230,8 @@ impl Course<'_> {
         call: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let Some(begun) = self.pace.begin(stage, || self.is_over(stage)) else {
-            let why = self.stopped().map_or("", |stop| &stop.why);
-            return Err(Failure {
-                stage,
-                kind: Kind::Local,
-                cure: Cure::StopRun,
-                message: why.to_owned(),
-            });
+            let failure = Failure::local(stage, "the run is stopped");
+            return Err(failure.with_cure(Cure::StopRun));
         };
         let answer = self.through_proxy(call);
         if let Err(failure) = &answer
@@ -306,15 +301,13 @@ impl Course<'_> {
     /// is the reason for the stop, or came after that.
     pub fn count_failure(&self, failure: Failure) -> Failure {
         if failure.cure == Cure::StopRun {
-            self.stop(failure.message.clone());
+            self.set_stopped(Some(failure.clone()), String::new());
             return failure;
         }
         match self.count_alike(&failure) {
             Some(ALIKE_TO_STOP) => {
-                self.stop_for(Stop {
-                    why: format!("the first {ALIKE_TO_STOP} files all failed alike"),
-                    alike: Some(failure.clone()),
-                });
+                let words = format!("the first {ALIKE_TO_STOP} files all failed alike");
+                self.set_stopped(Some(failure.clone()), words);
                 failure
             }
             Some(ALIKE_TO_STOP..) => failure.with_cure(Cure::StopRun),

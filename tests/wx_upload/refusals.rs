@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use stand_in::{Certificate, ENV, Fault, Request, StandIn, Step, When};
 
-use crate::harness::{Ran, World, file_id, key, side_by_side};
+use crate::harness::{PATIENCE, Ran, World, file_id, key, side_by_side};
 
 const LISTS: [&str; 3] = ["云调用权限配置", "微信令牌权限配置", "cloud.weixin.qq.com"];
 
@@ -151,17 +151,23 @@ fn a_path_that_is_not_on_the_permission_list_stops_the_run_after_one_call() {
 
 #[test]
 fn a_container_that_may_not_ask_for_links_is_told_of_that_path_and_loses_no_upload() {
-    let world = container(1);
+    let world = container(2);
     world.stand_in.permit_paths(&["/tcb/uploadfile"]);
-    let ran = world.run(["files"]);
-    let words = [
-        "error: 获取下载链接失败: ",
-        "85107",
-        "/tcb/batchdownloadfile",
-    ];
+    world.stand_in.fault(Step::Link, When::Nth(1), Fault::Hold);
+    let child = world.start(["files"]);
+    assert!(world.stand_in.wait_for(Step::Upload, 2, PATIENCE));
+    world.stand_in.open_gate();
+    let ran = world.wait(child);
+    let words = [": 获取下载链接失败: /tcb/batchdownloadfile (", "85107"];
     ran.assert_failure(1, &words);
     ran.assert_failure(1, &LISTS);
-    ran.assert_failure(1, &[&file_id("000"), "1 failed", "the run was stopped"]);
+    let stopped = "\nerror: 获取下载链接失败: as above; the run was stopped\n";
+    ran.assert_failure(1, &[stopped, &file_id("000"), &file_id("001")]);
+    assert_eq!(ran.stderr.matches("85107").count(), 1, "{}", ran.stderr);
+    assert_eq!(
+        ran.counts(),
+        "0 uploaded (0 B), 2 failed, 0 skipped, 0 not attempted"
+    );
     assert_eq!(world.count(Step::Link), 1);
 }
 

@@ -586,7 +586,7 @@ fn a_run_that_the_links_stop_loses_no_upload() {
             assert!(world.stand_in.wait_for(Step::Link, 1, PATIENCE));
             world.stand_in.open_gate();
             let ran = world.wait(child);
-            let stopped = format!("error: 获取下载链接失败: errcode {code} ");
+            let stopped = format!("获取下载链接失败: errcode {code} ");
             assert_eq!(ran.stderr.matches(&stopped).count(), 1, "{}", ran.stderr);
             ran.assert_failure(1, &[]);
             let uploaded = world.keys();
