@@ -43,7 +43,7 @@ pub enum Cure {
     NewSignature,
     /// The API refused the access token: use another one (see `post_json`).
     NewToken,
-    /// The object is not in the cloud. If only the manifest said that it was, upload the file.
+    /// The manifest says that the object is in the cloud, but it is not: upload the file again.
     UploadAgain,
     /// Every other file would fail, too.
     StopRun,

@@ -36,7 +36,6 @@
 //!
 //! This room knows nothing about requests: it is given a function to call.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,7 +181,7 @@ impl Course<'_> {
         items: &[I],
         attempt: impl Fn(&[I]) -> Result<Vec<Result<T, Failure>>, Failure>,
     ) -> Vec<Result<T, Failure>> {
-        let mut results = BTreeMap::new();
+        let mut results: Vec<Option<Result<T, Failure>>> = items.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..items.len()).collect();
         let tried = self.with_retries(stage, || {
             let open_items: Vec<I> = open.iter().map(|&index| items[index]).collect();
@@ -195,23 +194,23 @@ impl Course<'_> {
                     open.push(index);
                     reason = Err(failure.clone());
                 }
-                results.insert(index, answer);
+                results[index] = Some(answer);
             }
             reason
         });
-        if results.values().any(Result::is_ok) {
+        if results.iter().flatten().any(Result::is_ok) {
             self.count_success();
         }
         if let Err(failure) = tried {
             for index in open {
                 let failure = self.count_failure(failure.clone());
-                match results.get(&index) {
+                match &results[index] {
                     Some(Err(own)) if !own.is_like(&failure) => {} // it failed in its own way
-                    _ => drop(results.insert(index, Err(failure))),
+                    _ => results[index] = Some(Err(failure)),
                 }
             }
         }
-        results.into_values().collect()
+        results.into_iter().flatten().collect()
     }
 
     fn wait(&self, time: Duration, stage: Stage) {
