@@ -10,6 +10,7 @@ use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, Timeout};
 
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
+use crate::tcp::NOT_THIS_MACHINE;
 
 /// A whole reply may take this many times `--timeout`. Without a limit, a reply that comes byte by
 /// byte would never end.
@@ -144,6 +145,13 @@ fn connection_failure(error: &io::Error) -> HttpFailure {
         return HttpFailure::temporary(ErrorKind::UnexpectedEof, what);
     }
     let told = error.to_string();
+    if told == NOT_THIS_MACHINE {
+        return HttpFailure {
+            kind: Kind::Network(ErrorKind::AddrNotAvailable),
+            cure: Cure::StopRun,
+            what: told,
+        };
+    }
     if told.contains("certificate") {
         return HttpFailure::permanent(ErrorKind::InvalidData, certificate_words(&told));
     }

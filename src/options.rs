@@ -350,7 +350,7 @@ impl Base {
         }
         let is_from_environment =
             from_environment.is_some_and(|named| named.trim_end_matches('/') == url);
-        let is_trusted = url == official || is_from_environment || is_here;
+        let is_trusted = url == official || is_from_environment;
         Ok(Base { url, is_trusted })
     }
 }
@@ -365,7 +365,8 @@ fn base_uri(url: &str) -> Option<Uri> {
     (is_http && is_host && is_bare).then_some(uri)
 }
 
-/// Whether the host of a URL is this machine itself.
+/// Whether the host of a URL is this machine itself. What `localhost` leads to is for the system to
+/// say: a connection over plain http checks that it stays on this machine.
 pub fn is_this_machine(host: &str) -> bool {
     let bracketed = host
         .strip_prefix('[')

@@ -22,7 +22,11 @@
 //! Two more limits protect against a hostile peer: a reply of over 2 MiB, and a proxy that sends its
 //! reply byte by byte.
 //!
-//! This room knows nothing about TLS or HTTP, apart from those numbers.
+//! **Plain http to this machine stays on it.** It may carry the AppSecret, as nobody is on the way. But
+//! `localhost` can lead to another machine where nobody but the network's name server answers for it,
+//! as in a container without `/etc/hosts`. So only loopback addresses are used for such a URL.
+//!
+//! This room knows nothing about TLS or HTTP, apart from that and those numbers.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -33,10 +37,17 @@ use std::time::{Duration, Instant};
 use ureq::Timeout;
 use ureq::config::Config;
 use ureq::http::Uri;
+use ureq::http::uri::Scheme;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
+
+use crate::options::is_this_machine;
+
+/// Why nothing is sent to a `localhost` that is another machine.
+pub const NOT_THIS_MACHINE: &str = "this name leads to another machine, where plain http is not \
+                                    sent: check /etc/hosts, or use https";
 
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for an address, if there are others.
@@ -124,9 +135,15 @@ fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
         },
         Err(_) => host_and_port.to_socket_addrs()?,
     };
-    let addresses: Vec<SocketAddr> = addresses.collect();
+    let mut addresses: Vec<SocketAddr> = addresses.collect();
     if addresses.is_empty() {
         return Err(ureq::Error::HostNotFound);
+    }
+    if *scheme == Scheme::HTTP && is_this_machine(authority.host()) {
+        addresses.retain(|address| address.ip().is_loopback());
+        if addresses.is_empty() {
+            return Err(io::Error::other(NOT_THIS_MACHINE).into());
+        }
     }
     Ok(addresses)
 }

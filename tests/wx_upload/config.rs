@@ -358,9 +358,15 @@ fn plain_http_is_refused_however_https_is_spelled() {
 
 #[test]
 fn the_environment_gives_the_values_that_the_config_lacks_and_they_are_never_saved() {
-    let variables = [("WX_APPID", APPID), ("WX_SECRET", SECRET), ("WX_ENV", ENV)];
     for value in [Some(Value::Null), Some(json!("")), None] {
         let world = world();
+        let base = world.stand_in.base();
+        let variables = [
+            ("WX_APPID", APPID),
+            ("WX_SECRET", SECRET),
+            ("WX_ENV", ENV),
+            ("WX_API_BASE", &base),
+        ];
         world.configure(json!({ "appid": value, "secret": value, "env": value }));
         if value.is_none() {
             ["appid", "secret", "env"]

@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 use stand_in::{SECRET, Step};
 
-use crate::harness::World;
-use crate::unix::set_mode;
+use crate::harness::{Ran, World};
+use crate::unix::{is_root, set_mode, through};
 
 // ---- Where the secret is sent ---------------------------------------------------------------------------------
 
@@ -65,9 +65,10 @@ fn requests_to_this_machine_use_no_proxy() {
         for proxy in ["ALL_PROXY", "HTTPS_PROXY"] {
             let world = World::with_files(&["a.txt"]);
             let port = world.stand_in.base().rsplit(':').next().unwrap().to_owned();
-            world.configure(json!({ "secret": null, "api_base": format!("http://{host}:{port}") }));
+            let base = format!("http://{host}:{port}");
+            world.configure(json!({ "secret": null, "api_base": base }));
             let mut command = world.command(["--retries", "0", "a.txt"]);
-            command.env("WX_SECRET", SECRET);
+            command.envs([("WX_SECRET", SECRET), ("WX_API_BASE", &base)]);
             command.env(proxy, "http://127.0.0.1:1"); // nobody is there
             world.finish(command);
             assert_eq!((world.count(Step::Token), world.count(Step::Info)), (1, 1));
@@ -93,6 +94,55 @@ fn a_refusal_to_send_a_secret_shows_no_secret_and_comes_before_any_token() {
     world.assert_refused(&world.finish(command), &words);
 }
 
+#[test]
+fn a_secret_of_the_environment_is_not_sent_to_the_configs_own_base_on_this_machine() {
+    // Any program may listen there.
+    let world = World::with_files(&["a.txt"]);
+    let port = world.stand_in.base().rsplit(':').next().unwrap().to_owned();
+    for host in ["127.0.0.1", "localhost", "[::1]", "127.1.2.3"] {
+        for scheme in ["http", "https"] {
+            let base = format!("{scheme}://{host}:{port}");
+            for auth in ["token", "stable_token"] {
+                world.configure(json!({ "secret": null, "api_base": base, "auth": auth }));
+                let mut command = world.command(["a.txt"]);
+                command.env("WX_SECRET", SECRET);
+                let words = [base.as_str(), "WX_SECRET", "WX_API_BASE"];
+                world.assert_refused(&world.finish(command), &words);
+            }
+        }
+    }
+}
+
+/// A run on a machine whose `/etc/hosts` has these lines, with an API at `localhost` over http.
+#[cfg(target_os = "linux")]
+fn run_with_hosts(world: &World, lines: &str) -> Ran {
+    let by_name = world.stand_in.base().replace("127.0.0.1", "localhost");
+    world.configure(json!({ "api_base": by_name }));
+    world.file("hosts", lines);
+    let own_hosts = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";
+    let command = world.command(["a.txt"]);
+    world.finish(through(&["unshare", "-m", "sh", "-c", own_hosts], &command))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_localhost_that_is_another_machine_is_sent_nothing_over_http() {
+    if !is_root() {
+        return; // it needs an /etc/hosts of its own
+    }
+    let world = World::with_files(&["a.txt"]);
+    // Linux connects 0.0.0.0 to the stand-in. So a run that is not careful sends it the secret.
+    for lines in ["0.0.0.0 localhost\n", "192.0.2.1 localhost\n"] {
+        let ran = run_with_hosts(&world, lines);
+        ran.assert_failure(1, &["获取access token失败: localhost: ", "another machine"]);
+        assert!(!ran.stderr.contains("tried"), "{}", ran.stderr);
+        assert_eq!(world.stand_in.connections(), 0);
+    }
+    // Of several addresses, those of this machine are used.
+    let both = "192.0.2.1 localhost\n0.0.0.0 localhost\n127.0.0.1 localhost\n";
+    run_with_hosts(&world, both).assert_success();
+}
+
 // ---- Who can read the secret ----------------------------------------------------------------------------
 
 #[test]
@@ -102,7 +152,8 @@ fn only_a_secret_that_everybody_may_read_is_noted() {
         world.configure(json!({ "secret": secret }));
         set_mode(&world.path("config.json"), mode);
         let mut command = world.command(arguments);
-        command.env("WX_SECRET", SECRET);
+        let base = world.stand_in.base();
+        command.envs([("WX_SECRET", SECRET), ("WX_API_BASE", &base)]);
         let ran = world.finish(command);
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
         ran.stderr.contains("chmod")
