@@ -33,8 +33,14 @@ impl AccessToken {
         }
     }
 
-    /// Returns the token in `config`. `None` if it has expired, or its times are not whole numbers.
-    pub fn saved_in(config: &Value) -> Option<AccessToken> {
+    /// Returns the token in `config`. `None` if it has expired, its times are not whole numbers, or it
+    /// was fetched for another account than `appid`.
+    pub fn saved_in(config: &Value, appid: Option<&str>) -> Option<AccessToken> {
+        if let (Some(fetched_for), Some(appid)) = (text_in(config, "token_appid"), appid)
+            && fetched_for != appid
+        {
+            return None;
+        }
         let created = config["create_time"].as_i64()?;
         let life = config["expires_in"].as_i64()?;
         let use_until = created.saturating_add(life).saturating_sub(MARGIN);

@@ -55,7 +55,7 @@ use file_body::FileBody;
 use listing::{Listing, LocalFile, list_files};
 use manifest::Manifest;
 use network::http_agent;
-use options::{Auth, Command, Options, Settings, parse_options, text_in};
+use options::{Auth, Command, Options, Settings, appid, parse_options, text_in};
 use own_files::OwnFiles;
 use pipeline::{InCloud, Origin, Outcome, Stored};
 use report::{Report, dry_run};
@@ -79,7 +79,7 @@ fn try_main() -> Result<ExitCode, String> {
         Command::Upload(options) => options,
     };
     let config = load_config(&options.config)?;
-    let token = AccessToken::saved_in(&config);
+    let token = AccessToken::saved_in(&config, appid(&config).as_deref());
     let settings = Settings::new(options, &config, token.is_none())?;
     let own = OwnFiles::of(&settings);
     let listing = list_files(&settings, &own)?;
@@ -206,7 +206,7 @@ fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
     let waiting = "note: waiting for another run, which is fetching a token";
     let _lock = disk::lock(path, || run.console.note(waiting));
     if let Ok(config) = load_config(path)
-        && let Some(saved) = AccessToken::saved_in(&config)
+        && let Some(saved) = AccessToken::saved_in(&config, run.settings.appid())
         && !run.token.has_refused(&saved)
     {
         return Ok(saved);
@@ -228,7 +228,8 @@ fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
 const SAVE_TRIES: usize = 100;
 
 /// Saves a new token in the config. The config is read again, because it may have been edited since
-/// the run began, and only the three keys of the token change. The error is a sentence.
+/// the run began, and only the four keys of the token change: the script's three, and the account that
+/// the token belongs to. The error is a sentence.
 fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
     for _ in 0..SAVE_TRIES {
         let old = read_config(path)?;
@@ -236,6 +237,7 @@ fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
         config["create_time"] = unix_seconds().into();
         config["expires_in"] = token.expires_in.into();
         config["access_token"] = token.text.as_str().into();
+        config["token_appid"] = token.appid.as_str().into();
         if save_config(&config, path, &old).map_err(|error| error.to_string())? {
             return Ok(());
         }
@@ -245,6 +247,7 @@ fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
 
 /// The API's answer to `appid` and `secret`.
 struct NewToken {
+    appid: String,
     text: String,
     /// Seconds.
     expires_in: i64,
@@ -275,7 +278,11 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
-        Some(expires_in @ 1..) => Ok(NewToken { text, expires_in }),
+        Some(expires_in @ 1..) => Ok(NewToken {
+            appid: account.appid.to_owned(),
+            text,
+            expires_in,
+        }),
         _ => Err(Failure::odd_reply(
             stage,
             "the reply has no usable `expires_in`",

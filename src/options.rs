@@ -210,7 +210,7 @@ impl Settings {
         let base = Base::of(&options.config, config, auth)?;
         let settings = Settings {
             upload_dir: text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR).into(),
-            appid: text_or_variable(config, "appid", "WX_APPID"),
+            appid: appid(config),
             secret: text_or_variable(config, "secret", "WX_SECRET"),
             secret_may_be_sent: trimmed_in(config, "secret").is_some() || base.is_trusted,
             env: text_or_variable(config, "env", "WX_ENV").unwrap_or_default(),
@@ -274,6 +274,11 @@ impl Settings {
         Ok(Account { appid, secret })
     }
 
+    /// Returns the account's `appid`, if it is known.
+    pub fn appid(&self) -> Option<&str> {
+        self.appid.as_deref()
+    }
+
     /// Returns the AppSecret, which no output may show.
     pub fn secret(&self) -> Option<&str> {
         self.secret.as_deref()
@@ -284,6 +289,11 @@ impl Settings {
         let base: Uri = self.api_base.parse().unwrap_or_default();
         base.scheme_str() != Some("http")
     }
+}
+
+/// Returns the account's `appid`, from the config or the environment.
+pub fn appid(config: &Value) -> Option<String> {
+    text_or_variable(config, "appid", "WX_APPID")
 }
 
 fn auth(config: &Value) -> Result<Auth, String> {

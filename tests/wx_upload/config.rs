@@ -594,7 +594,8 @@ fn a_save_keeps_keys_order_chinese_and_four_spaces() {
     "appid": "{APPID}",
     "create_time": {},
     "": "empty key",
-    "last": "最后"
+    "last": "最后",
+    "token_appid": "{APPID}"
 }}"#,
         world.stand_in.tokens_issued()[0],
         world.stand_in.base(),
@@ -626,7 +627,8 @@ fn keys_of_the_token_that_were_missing_are_added_at_the_end() {
             "api_base",
             "create_time",
             "expires_in",
-            "access_token"
+            "access_token",
+            "token_appid",
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! Black-box tests: each runs the real binary against a stand-in of the services, and asserts what
 //! reached the stand-in or what the user saw.
 
+mod accounts;
 mod config;
 mod elsewhere;
 mod faults;

@@ -1,0 +1,132 @@
+//! Whose token it is: one that was fetched for another account is not used.
+
+use std::fs::File;
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Value, json};
+use stand_in::{APPID, SECRET, Step};
+
+use crate::harness::World;
+
+const OTHER: &str = "wxfedcba9876543210";
+
+/// A world whose config has a token as good as new with these other keys. The stand-in takes the
+/// token.
+fn world_with_token(changes: Value) -> World {
+    let world = World::with_files(&["a.txt"]);
+    configure(&world, changes);
+    world.stand_in.accept_token("saved-token");
+    world
+}
+
+fn configure(world: &World, changes: Value) {
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let mut config = json!({
+        "create_time": now, "expires_in": 7200, "access_token": "saved-token",
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    world.configure(config);
+}
+
+/// Whether a run with these variables uses the saved token. If not, it must have fetched one for its
+/// own account, and have saved that.
+fn uses_saved_token(world: &World, variables: &[(&str, &str)]) -> bool {
+    let mut command = world.command(["a.txt"]);
+    command.envs(variables.iter().copied());
+    world.finish(command).assert_success();
+    world.assert_proper();
+    let sent = &world.stand_in.requests(Step::Info)[0].target;
+    if sent.ends_with("=saved-token") {
+        assert_eq!(world.count(Step::Token), 0);
+        return true;
+    }
+    let issued = world.stand_in.tokens_issued();
+    assert!(sent.ends_with(&issued[0]), "{sent}");
+    let config = world.config();
+    assert_eq!(config["access_token"], issued[0]);
+    assert_eq!(config["token_appid"], APPID);
+    false
+}
+
+#[test]
+fn a_token_of_another_account_is_not_used() {
+    let cases: [(Value, &[(&str, &str)], bool); 8] = [
+        (json!({ "token_appid": APPID }), &[], true),
+        (json!({ "token_appid": OTHER }), &[], false),
+        // The script saves no `token_appid`.
+        (json!({}), &[], true),
+        (json!({ "token_appid": null }), &[], true),
+        (json!({ "token_appid": "" }), &[], true),
+        // The account is the environment's.
+        (
+            json!({ "token_appid": OTHER, "appid": null }),
+            &[("WX_APPID", APPID)],
+            false,
+        ),
+        (
+            json!({ "token_appid": APPID, "appid": "" }),
+            &[("WX_APPID", APPID)],
+            true,
+        ),
+        // No account is needed for a token that is good, so the run may not know its own.
+        (
+            json!({ "token_appid": APPID, "appid": null, "secret": null }),
+            &[],
+            true,
+        ),
+    ];
+    for (changes, variables, is_used) in cases {
+        let world = world_with_token(changes.clone());
+        let used = uses_saved_token(&world, variables);
+        assert_eq!(used, is_used, "{changes} {variables:?}");
+    }
+}
+
+#[test]
+fn without_a_secret_a_token_of_another_account_is_as_good_as_none() {
+    let world = world_with_token(json!({ "token_appid": OTHER, "secret": null }));
+    world.assert_refused(&world.run(["a.txt"]), &["`secret` is missing"]);
+}
+
+#[test]
+fn two_accounts_that_share_a_config_each_use_their_own_token() {
+    let world = World::with_files(&["a.txt"]);
+    let base = world.stand_in.base();
+    world.configure(json!({ "appid": null, "secret": null }));
+    let run_for = |appid: &str| {
+        let mut command = world.command(["--retries", "0", "a.txt"]);
+        command.envs([
+            ("WX_APPID", appid),
+            ("WX_SECRET", SECRET),
+            ("WX_API_BASE", &base),
+        ]);
+        world.finish(command)
+    };
+    run_for(APPID).assert_success();
+    assert_eq!(world.config()["token_appid"], APPID);
+    // The stand-in does not know the other account: it must be asked, not be sent the first token.
+    run_for(OTHER).assert_failure(1, &["获取access token失败: errcode 40013 "]);
+    assert_eq!((world.count(Step::Token), world.count(Step::Info)), (2, 1));
+    run_for(APPID).assert_success();
+    assert_eq!((world.count(Step::Token), world.count(Step::Info)), (2, 2));
+}
+
+#[test]
+fn a_token_that_a_run_for_another_account_saves_meanwhile_is_not_used() {
+    let world = World::with_files(&["a.txt"]);
+    let lock = File::open(world.path("config.json")).unwrap();
+    lock.lock().unwrap();
+    let mut child = world.start(["a.txt"]);
+    // It says that it waits for the lock.
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut stderr, &mut String::new()).unwrap();
+    configure(&world, json!({ "token_appid": OTHER }));
+    drop(lock);
+    child.stderr = Some(stderr.into_inner());
+    world.wait(child).assert_success();
+    assert_eq!(world.count(Step::Token), 1);
+    assert_eq!(world.config()["token_appid"], APPID);
+    world.assert_proper();
+}
