@@ -168,13 +168,16 @@ pub fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::Result<F
     }
 }
 
-/// Whether everybody on this machine may read the file. (Only Unix tells.)
-pub fn is_public(path: &Path) -> bool {
+/// Returns the permissions of a file that everybody on this machine may read. (Only Unix tells.)
+pub fn public_mode(path: &Path) -> Option<u32> {
     #[cfg(unix)]
-    let may_all_read = |metadata: Metadata| metadata.mode() & 0o004 != 0;
+    let mode = fs::metadata(path).ok()?.mode();
     #[cfg(not(unix))]
-    let may_all_read = |_: Metadata| false;
-    fs::metadata(path).is_ok_and(may_all_read)
+    let mode = {
+        let _ = path;
+        0
+    };
+    (mode & 0o004 != 0).then_some(mode)
 }
 
 /// Locks the file at `path` until the returned file is dropped. Calls `tell` once if another run

@@ -146,24 +146,64 @@ fn a_localhost_that_is_another_machine_is_sent_nothing_over_http() {
 // ---- Who can read the secret ----------------------------------------------------------------------------
 
 #[test]
-fn only_a_secret_that_everybody_may_read_is_noted() {
-    let noted = |mode: u32, secret: Value, arguments: &[&str]| {
+fn only_a_secret_or_a_token_that_everybody_may_read_is_noted() {
+    let noted = |mode: u32, changes: Value, arguments: &[&str]| {
         let world = World::with_files(&["a.txt"]);
-        world.configure(json!({ "secret": secret }));
+        world.configure(changes);
         set_mode(&world.path("config.json"), mode);
         let mut command = world.command(arguments);
         let base = world.stand_in.base();
         command.envs([("WX_SECRET", SECRET), ("WX_API_BASE", &base)]);
         let ran = world.finish(command);
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
-        ran.stderr.contains("chmod")
+        let words = [
+            " can read its `secret`: chmod",
+            " can read the access token",
+        ];
+        words.map(|words| ran.stderr.contains(words))
     };
-    assert!(noted(0o604, json!(SECRET), &["a.txt"]));
-    assert!(noted(0o666, json!(SECRET), &["-n", "a.txt"]));
-    assert!(!noted(0o604, json!(SECRET), &["-q", "a.txt"]));
-    assert!(!noted(0o660, json!(SECRET), &["a.txt"]));
-    assert!(!noted(0o604, Value::Null, &["a.txt"]));
-    assert!(!noted(0o604, json!(""), &["a.txt"]));
+    let secret = || json!({});
+    let secret_elsewhere = || json!({ "secret": null });
+    let token = || json!({ "secret": "", "access_token": "old-token" });
+    assert_eq!(noted(0o604, secret(), &["a.txt"]), [true, false]);
+    assert_eq!(noted(0o666, secret(), &["-n", "a.txt"]), [true, false]);
+    assert_eq!(noted(0o604, secret(), &["-q", "a.txt"]), [false, false]);
+    assert_eq!(noted(0o660, secret(), &["a.txt"]), [false, false]);
+    // The token that the run fetches is saved in the config, and is there for two hours.
+    assert_eq!(noted(0o644, secret_elsewhere(), &["a.txt"]), [false, true]);
+    assert_eq!(noted(0o604, token(), &["-n", "a.txt"]), [false, true]);
+    assert_eq!(noted(0o604, token(), &["-q", "a.txt"]), [false, false]);
+    assert_eq!(noted(0o640, token(), &["a.txt"]), [false, false]);
+    // A dry run fetches none.
+    let dry_run = noted(0o644, secret_elsewhere(), &["-n", "a.txt"]);
+    assert_eq!(dry_run, [false, false]);
+}
+
+#[test]
+fn where_no_token_is_used_a_config_may_be_read_by_everybody() {
+    let world = World::with_files(&["a.txt"]);
+    world.stand_in.auth_none(true);
+    world.configure(json!({ "appid": null, "secret": null, "auth": "none" }));
+    set_mode(&world.path("config.json"), 0o644);
+    world.run(["a.txt"]).assert_success();
+}
+
+#[test]
+fn a_command_is_not_shown_where_the_file_system_has_no_permissions() {
+    // There every file looks like this, and chmod does nothing.
+    for mode in [0o777, 0o755, 0o555] {
+        for secret in [json!(SECRET), Value::Null] {
+            let world = World::with_files(&["a.txt"]);
+            world.configure(json!({ "secret": secret, "access_token": "old-token" }));
+            set_mode(&world.path("config.json"), mode);
+            let ran = world.run(["-n", "a.txt"]);
+            ran.assert_failure(
+                0,
+                &["note: ./config.json: everybody on this machine can read "],
+            );
+            assert!(!ran.stderr.contains("chmod"), "{}", ran.stderr);
+        }
+    }
 }
 
 // ---- The config itself --------------------------------------------------------------------------
