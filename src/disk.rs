@@ -6,6 +6,8 @@
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 #[cfg(unix)]
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -54,6 +56,17 @@ pub fn identity_of(path: &Path) -> Option<Identity> {
 /// Returns the path with all links followed, or `path` itself where that fails.
 pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Returns the real path of the file that was opened at `path`. Linux knows it; elsewhere another file
+/// may have come to `path` since.
+pub fn real_path_of(file: &File, path: &Path) -> io::Result<PathBuf> {
+    #[cfg(target_os = "linux")]
+    if let Ok(real) = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+        return Ok(real);
+    }
+    let _ = file;
+    path.canonicalize()
 }
 
 /// Replaces the file at `path`, which held the bytes `old`, with one that holds `new`. At any moment

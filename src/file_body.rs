@@ -5,13 +5,13 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
-use std::path::Path;
 use std::time::Duration;
 
 use crate::cloud_rules::{MAX_FILE_BYTES, TOO_LARGE};
 use crate::console::Console;
 use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
+use crate::listing::LocalFile;
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 
 /// The encoding of a text file is judged by this many bytes at its beginning. Few texts are longer,
@@ -34,13 +34,20 @@ impl FileBody<'_> {
     /// Opens a regular file that is not one of the program's `own`. Each byte that is read counts in
     /// the progress on `console`.
     pub fn open<'a>(
-        path: &Path,
+        listed: &LocalFile,
         own: &OwnFiles,
         console: &'a Console,
     ) -> Result<FileBody<'a>, Failure> {
+        let path = &listed.path;
         let file = disk::open_regular(path).map_err(unreadable)?;
         if own.is_own_opened(path, &file).map_err(unreadable)? {
             return Err(unusable(NEVER_UPLOADED));
+        }
+        if listed.has_root() {
+            let real = disk::real_path_of(&file, path).map_err(unreadable)?;
+            if let Some(why) = listed.leads_out(&real) {
+                return Err(unusable(why));
+            }
         }
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.len() > MAX_FILE_BYTES {

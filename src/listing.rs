@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
 use crate::disk::{identity_of, real_path};
@@ -14,6 +15,9 @@ use crate::options::Settings;
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
 
 const HIDDEN: &str = "its name begins with a dot (give its path to upload it)";
+const LINK_TO_HIDDEN: &str = "a link to what is hidden (give its path to upload it)";
+const LINK_ELSEWHERE: &str =
+    "a link that leads out of the directory (give its path to upload what it leads to)";
 const NOT_UTF8: &str = "its name is not UTF-8: rename it";
 
 /// A file to upload, as it was when it was listed.
@@ -24,6 +28,8 @@ pub struct LocalFile {
     /// Its name in the cloud: the prefix and `name`.
     pub key: String,
     pub size: u64,
+    /// The directory that the user named with `-r`, its path with all links followed.
+    root: Option<Arc<Path>>,
     /// Why it cannot be uploaded.
     pub problem: Option<String>,
     /// The user named a file in the cloud by its `file_id`. Only its link is wanted.
@@ -34,6 +40,17 @@ impl LocalFile {
     /// Returns what two different files must not have in common.
     fn place(&self) -> &str {
         self.file_id.as_deref().unwrap_or(&self.key)
+    }
+
+    /// Whether the file must lie in a certain directory.
+    pub fn has_root(&self) -> bool {
+        self.root.is_some()
+    }
+
+    /// Returns why the file at the real path `real` must not be uploaded as this one. It may be
+    /// another file than the one that was listed.
+    pub fn leads_out(&self, real: &Path) -> Option<&'static str> {
+        leads_out(self.root.as_deref()?, real)
     }
 }
 
@@ -57,6 +74,7 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     let mut lister = Lister {
         settings,
         own,
+        root: None,
         files: Vec::new(),
         notes: Vec::new(),
     };
@@ -134,10 +152,22 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
+/// With `-r`, all that lies below a directory becomes public. Returns why the file at the real path
+/// `real` must not, if a link leads to it: it lies elsewhere, or below a name that begins with a dot.
+fn leads_out(root: &Path, real: &Path) -> Option<&'static str> {
+    match real.strip_prefix(root) {
+        Err(_) => Some(LINK_ELSEWHERE),
+        Ok(below) if below.iter().any(is_hidden) => Some(LINK_TO_HIDDEN),
+        Ok(_) => None,
+    }
+}
+
 /// The state of a walk through what the user named.
 struct Lister<'a> {
     settings: &'a Settings,
     own: &'a OwnFiles,
+    /// With `-r`: the directory that the user named, its path with all links followed.
+    root: Option<Arc<Path>>,
     files: Vec<LocalFile>,
     notes: Vec<String>,
 }
@@ -162,10 +192,14 @@ impl Lister<'_> {
         let real = path.canonicalize()?;
         let metadata = fs::metadata(&real)?;
         if metadata.is_dir() {
+            if self.settings.options.recursive {
+                self.root = Some(real.as_path().into());
+            }
             let path = path.to_owned();
             let below = String::new();
             return self.add_directory(&Directory { path, real, below });
         }
+        self.root = None;
         self.add_file(path, &real, &metadata, "");
         Ok(())
     }
@@ -188,6 +222,7 @@ impl Lister<'_> {
             name: name.to_owned(),
             key: key.to_owned(),
             size: 0,
+            root: None,
             problem: None,
             file_id: Some(text.to_owned()),
         });
@@ -241,8 +276,11 @@ impl Lister<'_> {
         if metadata.is_dir() {
             return Ok(self.subdirectory(directory, path, real, is_link));
         }
-        if recursive && is_link && real.file_name().is_some_and(is_hidden) {
-            self.skip(path, HIDDEN);
+        if is_link
+            && let Some(root) = &self.root
+            && let Some(why) = leads_out(root, &real)
+        {
+            self.skip(path, why);
         } else {
             self.add_file(path, &real, &metadata, &directory.below);
         }
@@ -314,6 +352,7 @@ impl Lister<'_> {
             key: format!("{}{name}", self.settings.prefix),
             name,
             size,
+            root: self.root.clone(),
             problem: problem.map(str::to_owned),
             file_id: None,
         });

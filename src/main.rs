@@ -501,7 +501,7 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
 /// One try: steps 1 to 3. Step 1 is a part of step 2, in `post_json`: a token may be refused and
 /// replaced in the middle of a step.
 fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
-    let mut body = FileBody::open(&file.path, run.own, run.console)?;
+    let mut body = FileBody::open(file, run.own, run.console)?;
     let info = get_upload_file_info(run, &file.key)?;
     let upload = || upload_file(run, &info, &file.key, &mut body);
     if let Err(failure) = run.course.paced(Stage::Upload, upload) {

@@ -18,6 +18,8 @@ mod options;
 mod output;
 mod pace;
 #[cfg(unix)]
+mod private;
+#[cfg(unix)]
 mod readme;
 mod recipes;
 mod refusals;
