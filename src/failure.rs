@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A server's own words are cut to this length in an error line.
 const MAX_QUOTE_CHARS: usize = 300;
 /// Shorter strings are not hidden: they would match ordinary words.
-const MIN_SECRET_BYTES: usize = 8;
+pub const MIN_SECRET_BYTES: usize = 8;
 
 /// Where something failed. Each stage is shown as the script's own phrase.
 #[derive(Clone, Copy, PartialEq, Eq)]

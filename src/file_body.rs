@@ -13,6 +13,7 @@ use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
 use crate::listing::LocalFile;
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
+use crate::secrets;
 
 /// The encoding of a text file is judged by this many bytes at its beginning. Few texts are longer,
 /// and reading them takes some 5 ms.
@@ -31,18 +32,16 @@ pub struct FileBody<'a> {
 }
 
 impl FileBody<'_> {
-    /// Opens a regular file that is not one of the program's `own`. Each byte that is read counts in
-    /// the progress on `console`.
+    /// Opens a regular file that is not one of the program's `own`, and that holds none of `secrets`.
+    /// Each byte that is read counts in the progress on `console`.
     pub fn open<'a>(
         listed: &LocalFile,
         own: &OwnFiles,
+        secrets: &[String],
         console: &'a Console,
     ) -> Result<FileBody<'a>, Failure> {
         let path = &listed.path;
-        let file = disk::open_regular(path).map_err(unreadable)?;
-        if own.is_own_opened(path, &file).map_err(unreadable)? {
-            return Err(unusable(NEVER_UPLOADED));
-        }
+        let mut file = disk::open_regular(path).map_err(unreadable)?;
         if listed.has_root() {
             let real = disk::real_path_of(&file, path).map_err(unreadable)?;
             if let Some(why) = listed.leads_out(&real) {
@@ -50,8 +49,15 @@ impl FileBody<'_> {
             }
         }
         let metadata = file.metadata().map_err(unreadable)?;
+        if own.is_own_opened(path, &metadata) {
+            return Err(unusable(NEVER_UPLOADED));
+        }
         if metadata.len() > MAX_FILE_BYTES {
             return Err(unusable(TOO_LARGE));
+        }
+        let found = secrets::found_in(&mut file, metadata.len(), secrets);
+        if let Some(why) = found.map_err(unreadable)? {
+            return Err(unusable(why));
         }
         Ok(FileBody {
             file,

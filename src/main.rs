@@ -33,6 +33,7 @@ mod pace;
 mod pipeline;
 mod report;
 mod retry;
+mod secrets;
 mod tcp;
 mod url;
 
@@ -124,6 +125,12 @@ impl Run<'_> {
     fn call(&self, call: Call) -> Result<Value, Failure> {
         let send = || call_api(&self.agent, &self.settings, &call);
         self.course.paced(call.stage, send)
+    }
+
+    /// Returns the AppSecret and the access token in use; each is empty where there is none.
+    fn secrets(&self) -> [String; 2] {
+        let secret = self.settings.secret().unwrap_or_default();
+        [secret.to_owned(), self.token.text()]
     }
 }
 
@@ -436,8 +443,8 @@ fn link_in(run: &Run, reply: &Value, file: &InCloud) -> Result<String, Failure> 
     let Some(status) = entry.get("status").map_or(Some(0), Value::as_i64) else {
         return odd("the reply's `status` is not a whole number");
     };
-    let token = run.token.text();
-    let secrets = [&token, run.settings.secret().unwrap_or_default()];
+    let [secret, token] = run.secrets();
+    let secrets = [secret.as_str(), &token];
     let errmsg = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
     match link_failure(status, &errmsg) {
         Some(failure) if failure.kind == Kind::NotFound => return Err(not_found(stored.origin)),
@@ -498,10 +505,11 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
         .with_retries(Stage::Upload, || upload_once(run, file))
 }
 
-/// One try: steps 1 to 3. Step 1 is a part of step 2, in `post_json`: a token may be refused and
-/// replaced in the middle of a step.
+/// One try: steps 1 to 3. Step 1 comes first, so that a file that holds the token is not sent. It is
+/// also a part of step 2, in `post_json`: a token may be refused and replaced in the middle of a step.
 fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
-    let mut body = FileBody::open(file, run.own, run.console)?;
+    get_access_token(run)?;
+    let mut body = FileBody::open(file, run.own, &run.secrets(), run.console)?;
     let info = get_upload_file_info(run, &file.key)?;
     let upload = || upload_file(run, &info, &file.key, &mut body);
     if let Err(failure) = run.course.paced(Stage::Upload, upload) {

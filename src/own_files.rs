@@ -1,11 +1,10 @@
-//! The program's own files, which are never uploaded, under whatever name they are found: the config
-//! holds secrets.
+//! The program's own files: the config, whatever lies beside it and is named like it, and the manifest.
+//! They are skipped, whichever path leads to them.
 //!
-//! Does not know where files are looked for.
+//! Does not know what a file holds: `secrets.rs` looks into files of any name.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
-use std::io;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Identity, identity, identity_of, real_path};
@@ -17,12 +16,11 @@ pub const NEVER_UPLOADED: &str = "the config, its backups and the manifest are n
 pub struct OwnFiles {
     /// The config, and the manifest.
     paths: Vec<PathBuf>,
+    /// Their paths with all links followed, and their identities, when the run began.
+    real_paths: Vec<PathBuf>,
+    identities: Vec<Identity>,
     /// The config as it was named, and its real path. Backups are beside both.
     configs: [PathBuf; 2],
-    /// The identities of config and manifest when the run began.
-    identities: Vec<Identity>,
-    /// The identities of the config's backups.
-    backups: Vec<Identity>,
 }
 
 impl OwnFiles {
@@ -30,37 +28,17 @@ impl OwnFiles {
         let config = &settings.options.config;
         let mut paths = vec![config.clone()];
         paths.extend(settings.options.manifest.clone());
-        let named = real_path(directory_of(config)).join(config.file_name().unwrap_or_default());
-        let mut own = OwnFiles {
-            paths,
-            configs: [named, real_path(config)],
-            identities: Vec::new(),
-            backups: Vec::new(),
+        let directory = match config.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
         };
-        own.identities = own.identities_now();
-        own.backups = own.find_backups();
-        own
-    }
-
-    fn identities_now(&self) -> Vec<Identity> {
-        let known = self.paths.iter().map(|path| identity_of(path));
-        known.flatten().collect()
-    }
-
-    fn find_backups(&self) -> Vec<Identity> {
-        let mut backups = Vec::new();
-        for config in &self.configs {
-            let Ok(entries) = fs::read_dir(directory_of(config)) else {
-                continue; // then the listing finds no files there either
-            };
-            for entry in entries.flatten() {
-                let path = entry.path();
-                if self.has_config_name(&path) {
-                    backups.extend(identity_of(&path));
-                }
-            }
+        let as_named = real_path(directory).join(config.file_name().unwrap_or_default());
+        OwnFiles {
+            real_paths: paths.iter().map(|path| real_path(path)).collect(),
+            identities: paths.iter().filter_map(|path| identity_of(path)).collect(),
+            paths,
+            configs: [as_named, real_path(config)],
         }
-        backups
     }
 
     /// Whether the file at the real path `real` is beside the config and has its name, or the name
@@ -75,30 +53,17 @@ impl OwnFiles {
 
     /// Whether the file at the real path `real` is one of the program's own.
     pub fn is_own(&self, real: &Path, metadata: &Metadata) -> bool {
-        let identity = identity(real, metadata);
         self.has_config_name(real)
-            || self.identities.contains(&identity)
-            || self.backups.contains(&identity)
+            || self.real_paths.iter().any(|own| own == real)
+            || self.identities.contains(&identity(real, metadata))
     }
 
-    /// Whether the `file` that was opened at `path` is one of the program's own now. It may have
-    /// taken the place of the file that was listed, or have become the config since.
-    pub fn is_own_opened(&self, path: &Path, file: &File) -> io::Result<bool> {
-        let real = path.canonicalize()?;
-        let opened = identity(&real, &file.metadata()?);
-        if identity_of(&real).as_ref() != Some(&opened) {
-            return Err(io::Error::other("it was replaced while it was opened"));
-        }
-        Ok(self.has_config_name(&real)
-            || self.identities_now().contains(&opened)
-            || self.backups.contains(&opened))
-    }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
+    /// Whether the file that was opened at `path` is the config or the manifest. It may have taken
+    /// the place of the file that was listed.
+    pub fn is_own_opened(&self, path: &Path, metadata: &Metadata) -> bool {
+        let opened = identity(path, metadata);
+        let is_opened = |own: &PathBuf| identity_of(own).as_ref() == Some(&opened);
+        self.paths.iter().any(is_opened)
     }
 }
 

@@ -1,40 +1,26 @@
 //! Whose token it is: one that was fetched for another account is not used.
 
 use std::fs::File;
-use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 use stand_in::{APPID, SECRET, Step};
 
-use crate::harness::World;
+use crate::harness::{World, read_line};
 
 const OTHER: &str = "wxfedcba9876543210";
 
-/// A world whose config has a token as good as new with these other keys. The stand-in takes the
-/// token.
-fn world_with_token(changes: Value) -> World {
+/// A world whose config has a token that the stand-in takes, and these other keys.
+fn world_with_token(other_keys: Value) -> World {
     let world = World::with_files(&["a.txt"]);
-    configure(&world, changes);
-    world.stand_in.accept_token("saved-token");
+    world.save_token("saved-token", other_keys);
     world
 }
 
-fn configure(world: &World, changes: Value) {
-    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let mut config = json!({
-        "create_time": now, "expires_in": 7200, "access_token": "saved-token",
-    });
-    for (key, value) in changes.as_object().unwrap() {
-        config[key] = value.clone();
-    }
-    world.configure(config);
-}
-
-/// Whether a run with these variables uses the saved token. If not, it must have fetched one for its
-/// own account, and have saved that.
-fn uses_saved_token(world: &World, variables: &[(&str, &str)]) -> bool {
+/// Whether a run uses the saved token, with this `WX_APPID`. If not, it must fetch one for its own
+/// account and save that.
+fn uses_saved_token(world: &World, appid: &str) -> bool {
     let mut command = world.command(["a.txt"]);
-    command.envs(variables.iter().copied());
+    command.env("WX_APPID", appid);
     world.finish(command).assert_success();
     world.assert_proper();
     let sent = &world.stand_in.requests(Step::Info)[0].target;
@@ -52,35 +38,26 @@ fn uses_saved_token(world: &World, variables: &[(&str, &str)]) -> bool {
 
 #[test]
 fn a_token_of_another_account_is_not_used() {
-    let cases: [(Value, &[(&str, &str)], bool); 8] = [
-        (json!({ "token_appid": APPID }), &[], true),
-        (json!({ "token_appid": OTHER }), &[], false),
+    let cases = [
+        (json!({ "token_appid": APPID }), "", true),
+        (json!({ "token_appid": OTHER }), "", false),
         // The script saves no `token_appid`.
-        (json!({}), &[], true),
-        (json!({ "token_appid": null }), &[], true),
-        (json!({ "token_appid": "" }), &[], true),
-        // The account is the environment's.
-        (
-            json!({ "token_appid": OTHER, "appid": null }),
-            &[("WX_APPID", APPID)],
-            false,
-        ),
-        (
-            json!({ "token_appid": APPID, "appid": "" }),
-            &[("WX_APPID", APPID)],
-            true,
-        ),
-        // No account is needed for a token that is good, so the run may not know its own.
+        (json!({}), "", true),
+        (json!({ "token_appid": null }), "", true),
+        (json!({ "token_appid": "" }), "", true),
+        // The account is that of the environment.
+        (json!({ "token_appid": OTHER, "appid": null }), APPID, false),
+        (json!({ "token_appid": APPID, "appid": "" }), APPID, true),
+        // A good token needs no account, so the run may not know its own.
         (
             json!({ "token_appid": APPID, "appid": null, "secret": null }),
-            &[],
+            "",
             true,
         ),
     ];
-    for (changes, variables, is_used) in cases {
-        let world = world_with_token(changes.clone());
-        let used = uses_saved_token(&world, variables);
-        assert_eq!(used, is_used, "{changes} {variables:?}");
+    for (keys, appid, is_used) in cases {
+        let world = world_with_token(keys.clone());
+        assert_eq!(uses_saved_token(&world, appid), is_used, "{keys} {appid}");
     }
 }
 
@@ -119,12 +96,10 @@ fn a_token_that_a_run_for_another_account_saves_meanwhile_is_not_used() {
     let lock = File::open(world.path("config.json")).unwrap();
     lock.lock().unwrap();
     let mut child = world.start(["a.txt"]);
-    // It says that it waits for the lock.
-    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-    std::io::BufRead::read_line(&mut stderr, &mut String::new()).unwrap();
-    configure(&world, json!({ "token_appid": OTHER }));
+    let note = read_line(child.stderr.as_mut().unwrap());
+    assert!(note.starts_with("note: waiting for another run"), "{note}");
+    world.save_token("saved-token", json!({ "token_appid": OTHER }));
     drop(lock);
-    child.stderr = Some(stderr.into_inner());
     world.wait(child).assert_success();
     assert_eq!(world.count(Step::Token), 1);
     assert_eq!(world.config()["token_appid"], APPID);

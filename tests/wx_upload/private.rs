@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use stand_in::{Fault, Step};
+use serde_json::{Value, json};
+use stand_in::{APPID, Fault, SECRET, Step};
 
-use crate::harness::{PATIENCE, Ran, World, key};
+use crate::harness::{MOST_KIB, PATIENCE, Ran, World, key};
 
 /// Makes links, and the directories that they are in.
 fn links(world: &World, links: &[(&str, &str)]) {
@@ -150,4 +151,325 @@ fn what_becomes_a_link_that_stays_inside_is_uploaded() {
     ran.assert_success();
     let object = &world.stand_in.objects()["temp3/b"];
     assert_eq!(object.bytes.as_deref(), Some(&b"pub/sub/c"[..]));
+}
+
+// ---- What holds a secret ------------------------------------------------------------------------
+
+const MIB: usize = 1 << 20;
+const PIECE: usize = 64 << 10;
+const TOKEN: &str = "92_a-token-that-is-in-use_0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ";
+
+/// A file of `size` bytes that holds `text` at the position `at`.
+fn with_text_at(at: usize, text: &str, size: usize) -> Vec<u8> {
+    let mut bytes = vec![b'5'; size]; // the first byte of the secret, to be found again and again
+    bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+/// JSON of 1 MiB with an account at its end, after many small values.
+fn large_json() -> Vec<u8> {
+    let mut json = format!("{{\"x\":[{}", "[],".repeat(MIB / 3 - 40)).into_bytes();
+    json.extend(b"0],\"appid\":\"wx1\",\"secret\":\"s\"}");
+    json
+}
+
+/// Files that must not leave this machine, and a word of the reason.
+fn private_files(world: &World) -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let config = fs::read(world.path("config.prod.json")).unwrap();
+    let of_other = json!({ "appid": "wx1", "secret": "another account's" });
+    let of_other_with =
+        |before: &str, after: &str| format!("{before}{of_other}{after}").into_bytes();
+    let utf16 = |text: &str, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        let mark = ['\u{feff}' as u16];
+        mark.into_iter()
+            .chain(text.encode_utf16())
+            .flat_map(order)
+            .collect()
+    };
+    let log = format!("GET /cgi-bin/token?appid={APPID}&secret={SECRET}&grant_type=x\n");
+    let token = format!("https://api.weixin.qq.com/tcb/uploadfile?access_token={TOKEN}&x=1");
+    let (secret, is_config) = (
+        "the AppSecret or the access token",
+        "`appid` and a `secret`",
+    );
+    let cut = SECRET.len() / 2;
+    vec![
+        (
+            "config.json",
+            [b"\xef\xbb\xbf", &of_other_with("", "")[..]].concat(),
+            is_config,
+        ),
+        (
+            "config - 副本.json",
+            of_other_with(" \n\t", "\n"),
+            is_config,
+        ),
+        ("config copy.json", config.clone(), secret),
+        (
+            "old.json",
+            of_other.to_string().replace("appid", "app\\u0069d").into(),
+            is_config,
+        ),
+        ("large.json", large_json(), is_config),
+        (
+            "padded.json",
+            of_other_with(&" ".repeat(PIECE + 1), ""),
+            is_config,
+        ),
+        ("app.log", log.repeat(100).into(), secret),
+        (".env", format!("export WX_SECRET={SECRET}").into(), secret),
+        (
+            "图.png",
+            [b"\x89PNG\0\xff", SECRET.as_bytes(), b"\0"].concat(),
+            secret,
+        ),
+        ("only", SECRET.into(), secret),
+        ("token.txt", token.into(), secret),
+        ("powershell.txt", utf16(&log, u16::to_le_bytes), secret),
+        ("big-endian.txt", utf16(TOKEN, u16::to_be_bytes), secret),
+        ("first", with_text_at(0, SECRET, 3 * PIECE), secret),
+        (
+            "across",
+            with_text_at(PIECE - cut, SECRET, 3 * PIECE),
+            secret,
+        ),
+        (
+            "across-2",
+            with_text_at(2 * PIECE - TOKEN.len() + 1, TOKEN, 3 * PIECE),
+            secret,
+        ),
+        (
+            "last",
+            with_text_at(MIB - SECRET.len(), SECRET, MIB),
+            secret,
+        ),
+    ]
+}
+
+/// Files that look like those, but are not.
+fn other_files() -> Vec<(&'static str, Vec<u8>)> {
+    let nearly = format!("{}x{}", &SECRET[..31], &TOKEN[1..]);
+    vec![
+        (
+            "config.example.json",
+            include_bytes!("../../config.example.json").to_vec(),
+        ),
+        (
+            "appid.json",
+            json!({ "appid": "wx1", "secret": "" }).to_string().into(),
+        ),
+        (
+            "number.json",
+            json!({ "appid": "wx1", "secret": 5 }).to_string().into(),
+        ),
+        (
+            "list.json",
+            json!([{ "appid": "wx1", "secret": "s" }])
+                .to_string()
+                .into(),
+        ),
+        (
+            "nested.json",
+            json!({ "a": { "appid": "wx1", "secret": "s" } })
+                .to_string()
+                .into(),
+        ),
+        ("no.json", "{\"appid\": \"wx1\", \"secret\": \"s\"".into()),
+        ("readme.md", "fill in `appid` and `secret`".into()),
+        ("nearly", nearly.into()),
+        ("empty", Vec::new()),
+        (
+            "large",
+            with_text_at(MIB - SECRET.len() + 1, SECRET, MIB + 1),
+        ),
+    ]
+}
+
+/// A world with a token in use, and with the secret in the config or in the environment.
+fn world_with_secret(in_environment: bool) -> World {
+    let world = World::http();
+    let secret = if in_environment {
+        Value::Null
+    } else {
+        json!(SECRET)
+    };
+    world.save_token(TOKEN, json!({ "secret": secret }));
+    fs::rename(world.path("config.json"), world.path("config.prod.json")).unwrap();
+    world
+}
+
+fn run_with_secret(world: &World, in_environment: bool, arguments: &[&str]) -> Ran {
+    let base = world.stand_in.base();
+    let mut command = world.command(["-c", "config.prod.json"].iter().chain(arguments));
+    if in_environment {
+        command.envs([("WX_SECRET", SECRET), ("WX_API_BASE", &base)]);
+    }
+    world.finish(command)
+}
+
+/// Each file failed for its reason, and nothing of it was sent.
+fn assert_private(world: &World, ran: &Ran, files: &[(&str, Vec<u8>, &str)]) {
+    for (name, _, reason) in files {
+        let line = ran
+            .stderr
+            .lines()
+            .find(|line| line.contains(&format!("/{name}: ")));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in {}", ran.stderr));
+        assert!(
+            line.starts_with("error: ") && line.contains("上传文件失败: it "),
+            "{line}"
+        );
+        assert!(
+            line.contains(reason) && line.ends_with("never uploaded"),
+            "{line}"
+        );
+        let key = format!("temp3/{name}");
+        for step in [Step::Info, Step::Upload] {
+            let requests = world.stand_in.requests(step);
+            let sent = requests
+                .iter()
+                .any(|request| request.key.as_ref() == Some(&key));
+            assert!(!sent, "{name}: {step:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_holds_a_secret_is_not_sent_whatever_its_name() {
+    for in_environment in [false, true] {
+        let world = world_with_secret(in_environment);
+        let private = private_files(&world);
+        let other = other_files();
+        for (name, bytes, _) in &private {
+            world.file(format!("dir/{name}"), bytes);
+        }
+        for (name, bytes) in &other {
+            world.file(format!("dir/{name}"), bytes);
+        }
+        for arguments in [&["-j", "64", "dir"][..], &["-j", "1", "dir"]] {
+            let ran = run_with_secret(&world, in_environment, arguments);
+            assert_eq!(ran.status, Some(1));
+            assert_private(&world, &ran, &private);
+            assert_eq!(ran.count("failed"), private.len(), "{}", ran.stderr);
+            assert_eq!(ran.count("uploaded"), other.len(), "{}", ran.stderr);
+            assert!(ran.peak_kib <= MOST_KIB, "{} KiB", ran.peak_kib);
+        }
+        assert_eq!(world.count(Step::Token), 0);
+    }
+}
+
+#[test]
+fn beside_another_config_the_usual_one_is_not_uploaded() {
+    let world = World::with_files(&["good.txt"]);
+    fs::copy(world.path("config.json"), world.path("config.prod.json")).unwrap();
+    for recursive in [&[][..], &["-r"]] {
+        let ran = run_with_secret(&world, false, &[recursive, &["."]].concat());
+        ran.assert_failure(
+            1,
+            &["error: ./config.json: 上传文件失败: it ", "1 uploaded"],
+        );
+        assert_eq!(world.keys(), ["temp3/good.txt"]);
+    }
+}
+
+#[test]
+fn a_file_that_holds_a_secret_is_not_sent_through_a_link() {
+    let world = World::with_files(&["dir/good.txt"]);
+    world.file("dir/app.log", SECRET);
+    links(
+        &world,
+        &[("link", "dir/app.log"), ("chain", "link"), ("way", "dir")],
+    );
+    fs::hard_link(world.path("dir/app.log"), world.path("hard.txt")).unwrap();
+    let paths = [
+        "link",
+        "chain",
+        "hard.txt",
+        "way/app.log",
+        "dir/../dir/app.log",
+    ];
+    for path in paths {
+        let ran = world.run(["dir/good.txt", path]);
+        let line = format!("error: {path}: 上传文件失败: it holds the AppSecret");
+        ran.assert_failure(1, &[&line, "1 uploaded"]);
+        let ran = world.run(["-r", "dir/good.txt", path]);
+        ran.assert_failure(1, &[&line, "1 uploaded"]);
+    }
+    assert_eq!(world.keys(), ["temp3/good.txt"]);
+}
+
+#[test]
+fn a_file_that_gets_a_secret_after_it_was_listed_is_not_sent() {
+    let swaps: [fn(&Path, &Path); 5] = [
+        |log, b| assert!(fs::copy(log, b).is_ok()),
+        |log, b| fs::rename(log, b).unwrap(),
+        |log, b| {
+            fs::remove_file(b).unwrap();
+            symlink(log, b).unwrap();
+        },
+        |log, b| {
+            fs::remove_file(b).unwrap();
+            fs::hard_link(log, b).unwrap();
+        },
+        |_, b| fs::write(b, r#"{"appid":"x","secret":"y"}"#).unwrap(),
+    ];
+    for swap in swaps {
+        let world = World::with_files(&["pub/b"]);
+        world.file("app.log", SECRET);
+        let log = world.path("app.log");
+        let ran = swap_while_a_is_sent(&world, &[], |dir| swap(&log, &dir.join("pub/b")));
+        ran.assert_failure(
+            1,
+            &[
+                "error: pub/b: 上传文件失败: it ",
+                "never uploaded",
+                "1 failed",
+            ],
+        );
+        assert_eq!(world.keys(), ["temp3/a"]);
+    }
+}
+
+#[test]
+fn a_file_with_the_token_that_the_run_itself_fetches_is_not_sent() {
+    // Another program may use the same token: `stable_token` gives it to both.
+    let world = World::with_files(&["a.txt"]);
+    world.configure(json!({ "auth": "stable_token" }));
+    world.run(["a.txt"]).assert_success();
+    let token = &world.stand_in.tokens_issued()[0];
+    for n in 0..8 {
+        world.file(format!("dir/{n}"), format!("token = {token}"));
+    }
+    world.configure(json!({ "auth": "stable_token" })); // without the token
+    let ran = world.run(["dir"]);
+    ran.assert_failure(
+        1,
+        &["it holds the AppSecret or the access token", "8 failed"],
+    );
+    assert_eq!(world.keys(), ["temp3/a.txt"]);
+    assert_eq!(world.stand_in.tokens_issued().len(), 1);
+}
+
+#[test]
+fn a_dry_run_lists_what_a_run_would_not_send() {
+    let world = World::http();
+    world.file("app.log", SECRET);
+    let ran = world.run(["-n", "app.log"]);
+    assert_eq!(ran.assert_success().stdout, "app.log\ttemp3/app.log\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_look_into_many_files_at_once_takes_little_memory() {
+    let world = World::http();
+    for n in 0..64 {
+        world.file(format!("dir/{n}"), large_json());
+    }
+    let ran = world.run(["-j", "64", "dir"]);
+    ran.assert_failure(1, &["64 failed"]);
+    assert!(
+        (1..=MOST_KIB).contains(&ran.peak_kib),
+        "{} KiB",
+        ran.peak_kib
+    );
 }

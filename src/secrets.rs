@@ -1,0 +1,125 @@
+//! Looks for secrets in a small file before it is sent. A copy of the config can have any name, and a
+//! log or a note can hold the AppSecret, too. Files of that kind are small.
+//!
+//! Does not know where the secrets come from.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::sync::Mutex;
+
+use serde_json::value::RawValue;
+
+use crate::failure::MIN_SECRET_BYTES;
+
+/// A larger file is not looked into.
+const MAX_BYTES: u64 = 1 << 20;
+/// A file is read in pieces of this length: 64 threads may look into files at once.
+const PIECE_BYTES: u64 = 64 << 10;
+
+const HOLDS_SECRET: &str = "it holds the AppSecret or the access token, so it is never uploaded";
+const IS_LIKE_CONFIG: &str =
+    "it is JSON with an `appid` and a `secret`, like a config, so it is never uploaded";
+
+/// Held while a file is read whole, so that only one is in memory.
+static WHOLE_FILE: Mutex<()> = Mutex::new(());
+
+/// Returns why `file`, which has `size` bytes, must not be sent: it holds one of `secrets`, or it is a
+/// JSON object with `appid` and `secret`. The file is read from its beginning next.
+pub fn found_in(
+    file: &mut File,
+    size: u64,
+    secrets: &[String],
+) -> io::Result<Option<&'static str>> {
+    if size > MAX_BYTES {
+        return Ok(None);
+    }
+    let needles = needles(secrets);
+    let longest = needles.iter().map(Vec::len).max().unwrap_or_default();
+    let mut bytes = file.by_ref().take(size);
+    let mut piece = Vec::new();
+    let mut count = read_piece(&mut bytes, &mut piece)?;
+    let may_be_config = begins_object(&piece);
+    while count > 0 {
+        if needles.iter().any(|needle| contains(&piece, needle)) {
+            return Ok(Some(HOLDS_SECRET));
+        }
+        // A secret may begin in this piece and end in the next one.
+        piece.drain(..piece.len().saturating_sub(longest));
+        count = read_piece(&mut bytes, &mut piece)?;
+    }
+    file.rewind()?;
+    if may_be_config {
+        let _only_this_one = WHOLE_FILE.lock().unwrap();
+        let mut json = Vec::new();
+        file.take(size).read_to_end(&mut json)?;
+        if is_like_config(&json) {
+            return Ok(Some(IS_LIKE_CONFIG));
+        }
+        file.rewind()?;
+    }
+    Ok(None)
+}
+
+/// Appends the next piece of a file to `piece`. Returns its length.
+fn read_piece(bytes: &mut impl Read, piece: &mut Vec<u8>) -> io::Result<usize> {
+    bytes.take(PIECE_BYTES).read_to_end(piece)
+}
+
+/// Returns the secrets as bytes to look for: in UTF-8 and in UTF-16, as PowerShell writes texts.
+fn needles(secrets: &[String]) -> Vec<Vec<u8>> {
+    let mut needles = Vec::new();
+    for secret in secrets {
+        if secret.len() < MIN_SECRET_BYTES {
+            continue; // it would be found in ordinary files, and an empty one in all
+        }
+        needles.push(secret.clone().into_bytes());
+        let mut utf16: Vec<u8> = secret.bytes().flat_map(|byte| [byte, 0]).collect();
+        utf16.pop(); // then the bytes are those of either order
+        needles.push(utf16);
+    }
+    needles
+}
+
+/// Whether `needle` is in `bytes`. The way of Horspool: looks at the last byte of each window, and
+/// moves on by as many bytes as that byte allows, for most bytes by the length of the needle.
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    let last = needle.len() - 1;
+    let mut steps = [needle.len(); 256];
+    for (index, byte) in needle[..last].iter().enumerate() {
+        steps[usize::from(*byte)] = last - index;
+    }
+    let mut at = 0;
+    while let Some(window) = bytes.get(at..at + needle.len()) {
+        if window[last] == needle[last] && window == needle {
+            return true;
+        }
+        at += steps[usize::from(window[last])];
+    }
+    false
+}
+
+/// Whether a file that begins with `piece` may be a JSON object.
+fn begins_object(piece: &[u8]) -> bool {
+    let json = without_bom(piece).trim_ascii_start();
+    matches!(json.first(), None | Some(b'{'))
+}
+
+/// Whether `bytes` are a JSON object with texts under `appid` and `secret` that are not empty.
+fn is_like_config(bytes: &[u8]) -> bool {
+    let json = without_bom(bytes);
+    // The values stay text: values of serde_json take up to 60 times the memory.
+    let Ok(object) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(json) else {
+        return false;
+    };
+    let has_text = |key| match object.get(key) {
+        Some(value) => value.get().starts_with('"') && value.get() != "\"\"",
+        None => false,
+    };
+    has_text("appid") && has_text("secret")
+}
+
+/// Windows Notepad puts a byte-order mark first.
+fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
