@@ -6,8 +6,6 @@
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
-#[cfg(target_os = "linux")]
-use std::os::fd::AsRawFd;
 #[cfg(unix)]
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -58,17 +56,6 @@ pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Returns the real path of the file that was opened at `path`. Linux knows it; elsewhere another file
-/// may have come to `path` since.
-pub fn real_path_of(file: &File, path: &Path) -> io::Result<PathBuf> {
-    #[cfg(target_os = "linux")]
-    if let Ok(real) = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
-        return Ok(real);
-    }
-    let _ = file;
-    path.canonicalize()
-}
-
 /// Replaces the file at `path`, which held the bytes `old`, with one that holds `new`. At any moment
 /// the old file is there or the new one, whole. Owner and permissions stay, or else the file is left
 /// alone. A link to the file stays a link. Returns false where the file does not hold `old` any
@@ -82,10 +69,9 @@ pub fn replace_file(path: &Path, old: &[u8], new: &[u8]) -> io::Result<bool> {
         return Err(io::Error::other(why));
     }
     let new_path = random_name_beside(&path);
-    let file = create_private(&new_path)?;
-    let written = write_like(file, new, &metadata);
-    let replaced = match written {
-        Ok(()) => rename_if_unchanged(&new_path, &path, old),
+    let mut file = create_private(&new_path)?;
+    let replaced = match write_owned(&mut file, new, &metadata) {
+        Ok(()) => put_in_place(file, &new_path, &path, old),
         Err(error) => Err(error),
     };
     if !matches!(replaced, Ok(true)) {
@@ -100,13 +86,13 @@ fn random_name_beside(path: &Path) -> PathBuf {
     path.with_added_extension(format!("{random:016x}"))
 }
 
-/// Writes `bytes` to the disk, into a file that gets the owner and the permissions of the `old` one.
-fn write_like(mut file: File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
+/// Writes `bytes` to the disk, into a file that gets the owner of the `old` one.
+fn write_owned(file: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         let new = file.metadata()?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid())).map_err(|_| {
+            std::os::unix::fs::fchown(&*file, Some(old.uid()), Some(old.gid())).map_err(|_| {
                 io::Error::other(
                     "its owner and group could not be kept: run wx-upload as its owner",
                 )
@@ -114,16 +100,18 @@ fn write_like(mut file: File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
         }
     }
     file.write_all(bytes)?;
-    file.set_permissions(old.permissions())?;
     file.sync_all()
 }
 
-/// Renames `new_path` to `path` if the file at `path` still holds the bytes `old`. Returns whether it
-/// does.
-fn rename_if_unchanged(new_path: &Path, path: &Path, old: &[u8]) -> io::Result<bool> {
+/// Renames the `file` at `new_path` to `path`, if the file there still holds the bytes `old`. Returns
+/// whether it does. The new file gets the permissions of the old one at the last moment: if the run is
+/// killed before, it leaves a file that only its owner can read.
+fn put_in_place(file: File, new_path: &Path, path: &Path, old: &[u8]) -> io::Result<bool> {
     if read_regular(path)? != old {
         return Ok(false);
     }
+    file.set_permissions(fs::metadata(path)?.permissions())?;
+    drop(file); // Windows renames no open file
     rename(new_path, path)?;
     Ok(true)
 }
@@ -228,12 +216,27 @@ fn open_for_locking(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether the open `file` is the one at `path`, as far as the system tells.
+/// Whether the open `file` is the one at `path`, as far as the system tells. Some file systems (FUSE)
+/// have other inode numbers at each look: there it is the file with the same size and times.
 fn is_at(path: &Path, file: &File) -> bool {
-    match (file.metadata(), identity_of(path)) {
-        (Ok(metadata), Some(now)) => identity(path, &metadata) == now,
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(opened), Ok(now)) => {
+            identity(path, &opened) == identity(path, &now) || is_unchanged(&opened, &now)
+        }
         _ => true,
     }
+}
+
+/// Whether a file has not changed between two looks, as far as its size and its times tell. On Unix
+/// the time of change tells also what was written by a program that sets the time of modification
+/// back. But it changes with the number of hard links, too, as where another file takes the place.
+pub fn is_unchanged(then: &Metadata, now: &Metadata) -> bool {
+    #[cfg(unix)]
+    let is_touched = then.nlink() == now.nlink()
+        && (then.ctime(), then.ctime_nsec()) != (now.ctime(), now.ctime_nsec());
+    #[cfg(not(unix))]
+    let is_touched = false;
+    then.len() == now.len() && then.modified().ok() == now.modified().ok() && !is_touched
 }
 
 /// Locks an open file. Returns whether it is locked: gives up after two minutes. Calls `tell` once

@@ -1,11 +1,19 @@
 //! The bytes of a file on their way into a form: read from disk piece by piece, counted, and summed
 //! up in a CRC-64.
 //!
+//! All bytes are of one moment. A file may be written to while it is read, and then the bytes are half
+//! of the old file and half of the new one. So the file is looked at again before the last bytes are
+//! handed over: if it has changed, reading fails, and COS never gets a complete form.
+//!
 //! Does not know where the bytes go.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek};
-use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use crate::cloud_rules::{MAX_FILE_BYTES, TOO_LARGE};
 use crate::console::Console;
@@ -28,7 +36,7 @@ pub struct FileBody<'a> {
     left: u64,
     crc: crc64fast::Digest,
     console: &'a Console,
-    failed: Option<String>,
+    failed: Option<Failure>,
 }
 
 impl FileBody<'_> {
@@ -43,12 +51,12 @@ impl FileBody<'_> {
         let path = &listed.path;
         let mut file = disk::open_regular(path).map_err(unreadable)?;
         if listed.has_root() {
-            let real = disk::real_path_of(&file, path).map_err(unreadable)?;
+            let real = real_path_of(&file, path).map_err(unreadable)?;
             if let Some(why) = listed.leads_out(&real) {
                 return Err(unusable(why));
             }
         }
-        let metadata = file.metadata().map_err(unreadable)?;
+        let metadata = settled(&file).map_err(unreadable)?;
         if own.is_own_opened(path, &metadata) {
             return Err(unusable(NEVER_UPLOADED));
         }
@@ -89,7 +97,23 @@ impl FileBody<'_> {
 
     /// Returns why reading failed, if it did. If so, it is also why the request failed.
     pub fn read_failure(&self) -> Option<Failure> {
-        self.failed.as_deref().map(unusable)
+        self.failed.clone()
+    }
+
+    /// Whether another file is at `path` now, or this one has changed since it was opened.
+    pub fn is_outdated(&self, path: &Path) -> bool {
+        // If no file is there any more, this one is still as good as it was.
+        fs::metadata(path).is_ok_and(|now| !disk::is_unchanged(&self.metadata, &now))
+    }
+
+    /// Checks that the file has not changed since it was opened.
+    pub fn check_unchanged(&self) -> Result<(), Failure> {
+        let now = self.file.metadata().map_err(cannot_be_read)?;
+        if disk::is_unchanged(&self.metadata, &now) {
+            return Ok(());
+        }
+        let why = "it changed while it was read: upload it when no program writes to it";
+        Err(unusable(why).with_cure(Cure::Wait(Duration::ZERO)))
     }
 
     /// Whether the file is known to be UTF-8. A file of at most 4 MiB is judged by all of its bytes. A
@@ -122,21 +146,73 @@ impl FileBody<'_> {
         self.console.take_back_bytes(self.size() - self.left);
     }
 
-    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads the next bytes. Before it returns the last ones, it checks that all are of one moment.
+    fn read_checked(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(most);
-        let count = loop {
-            match self.file.read(&mut buffer[..wanted]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // Ctrl-Z and fg
-                read => break read?,
-            }
-        };
+        let count = self.read_some(&mut buffer[..wanted])?;
         if count == 0 && wanted > 0 {
             // Not `Ok(0)`: then ureq would ask for the rest of the promised length for ever.
-            return Err(io::Error::other("it became shorter while it was read"));
+            self.check_unchanged()?;
+            return Err(unusable("it is shorter than the system says"));
         }
+        if count as u64 == self.left {
+            self.check_end()?;
+        }
+        self.crc.write(&buffer[..count]);
+        self.left -= count as u64;
         Ok(count)
     }
+
+    /// Checks that the file ends here and has not changed.
+    fn check_end(&mut self) -> Result<(), Failure> {
+        let more = self.read_some(&mut [0])?;
+        self.check_unchanged()?;
+        if more > 0 {
+            let help = "copy it, and upload the copy";
+            let why = format!("it is longer than the system says, as files in /proc are: {help}");
+            return Err(unusable(&why));
+        }
+        Ok(())
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        loop {
+            match self.file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                read => return read.map_err(cannot_be_read),
+            }
+        }
+    }
+}
+
+/// The clocks of file systems tick every 1 to 10 ms. If a file changes twice in a tick, the second
+/// change does not show in its times.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Returns what the system tells about a file that was just opened. Waits until every later change
+/// shows in it.
+fn settled(file: &File) -> io::Result<Metadata> {
+    let metadata = file.metadata()?;
+    let age = SystemTime::now().duration_since(metadata.modified()?);
+    match age {
+        Ok(age) if age < TICK => {
+            thread::sleep(TICK);
+            file.metadata()
+        }
+        _ => Ok(metadata), // a time in the future is that of another clock
+    }
+}
+
+/// Returns the real path of the file that was opened at `path`. Linux knows it; elsewhere another file
+/// may have come to `path` since.
+fn real_path_of(file: &File, path: &Path) -> io::Result<PathBuf> {
+    #[cfg(target_os = "linux")]
+    if let Ok(real) = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+        return Ok(real);
+    }
+    let _ = file;
+    path.canonicalize()
 }
 
 /// The content of a file at one moment.
@@ -197,6 +273,10 @@ fn unusable(why: &str) -> Failure {
     Failure::local(Stage::Upload, why)
 }
 
+fn cannot_be_read(error: io::Error) -> Failure {
+    unusable(&format!("cannot be read: {error}"))
+}
+
 fn unreadable(error: io::Error) -> Failure {
     let failure = unusable(&format!("cannot be opened: {error}"));
     if is_out_of_descriptors(&error) {
@@ -214,15 +294,14 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 impl Read for FileBody<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.read_some(buffer) {
+        match self.read_checked(buffer) {
             Ok(count) => {
-                self.crc.write(&buffer[..count]);
-                self.left -= count as u64;
                 self.console.count_bytes(count as u64);
                 Ok(count)
             }
-            Err(error) => {
-                self.failed = Some(format!("cannot be read: {error}"));
+            Err(failure) => {
+                let error = io::Error::other(failure.message.clone());
+                self.failed = Some(failure);
                 Err(error)
             }
         }

@@ -396,7 +396,7 @@ fn upload_file(
             let failure = Failure::odd_reply(Stage::Upload, why);
             Err(failure.with_cure(Cure::Wait(Duration::ZERO)))
         }
-        _ => Ok(()),
+        _ => file.check_unchanged(), // a program that writes to the file may have begun before
     }
 }
 
@@ -509,9 +509,15 @@ fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Fa
 /// also a part of step 2, in `post_json`: a token may be refused and replaced in the middle of a step.
 fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
     get_access_token(run)?;
-    let mut body = FileBody::open(file, run.own, &run.secrets(), run.console)?;
+    let open = || FileBody::open(file, run.own, &run.secrets(), run.console);
+    let mut body = open()?;
     let info = get_upload_file_info(run, &file.key)?;
-    let upload = || upload_file(run, &info, &file.key, &mut body);
+    let upload = || {
+        if body.is_outdated(&file.path) {
+            body = open()?; // while the run held back, the file may have waited for minutes
+        }
+        upload_file(run, &info, &file.key, &mut body)
+    };
     if let Err(failure) = run.course.paced(Stage::Upload, upload) {
         body.take_back_progress();
         return Err(failure);

@@ -1,7 +1,7 @@
 //! Failures of the network, of COS and of the API: a run tries again after temporary failures and
 //! reports the others.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -756,81 +756,6 @@ fn connecting_has_its_own_limit() {
 }
 
 // ---- Files that change --------------------------------------------------------------------------
-
-/// Changes a file when the head of its upload has arrived. The file is so large that the program
-/// cannot have read all of it then.
-fn change_while_it_is_sent(
-    change: impl Fn(&std::path::Path) + Send + Sync + 'static,
-) -> (World, Ran) {
-    let world = World::http();
-    let large = world.file("a-large.bin", vec![7; 48 * MIB]);
-    world.file("b.txt", "after it");
-    let fault = Fault::custom(move |_| {
-        change(&large);
-        None
-    });
-    world
-        .stand_in
-        .fault(Step::Upload, When::Key("temp3/a-large.bin".into()), fault);
-    let ran = world.run(["-j", "1", "a-large.bin", "b.txt"]);
-    assert_eq!(
-        world.stand_in.objects()["temp3/b.txt"].bytes.as_deref(),
-        Some(&b"after it"[..])
-    );
-    (world, ran)
-}
-
-#[test]
-fn a_file_that_shrinks_while_it_is_sent_fails_alone() {
-    let (world, ran) = change_while_it_is_sent(|path| {
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .unwrap()
-            .set_len(100)
-            .unwrap()
-    });
-    ran.assert_failure(1, &["error: a-large.bin: 上传文件失败: ", "shorter"]);
-    assert!(
-        ran.summary().starts_with("1 uploaded (8 B), 1 failed"),
-        "{}",
-        ran.stderr
-    );
-    assert_eq!(
-        (world.keys(), world.count(Step::Upload)),
-        (vec!["temp3/b.txt".to_owned()], 2)
-    );
-}
-
-#[test]
-fn a_file_that_grows_while_it_is_sent_is_uploaded_with_its_old_length() {
-    let (world, ran) = change_while_it_is_sent(|path| {
-        OpenOptions::new()
-            .append(true)
-            .open(path)
-            .unwrap()
-            .write_all(&[8; MIB])
-            .unwrap();
-    });
-    ran.assert_success();
-    let stored = &world.stand_in.objects()["temp3/a-large.bin"];
-    assert_eq!(
-        (stored.size, stored.crc64),
-        (
-            48 << 20,
-            crc::Crc::<u64>::new(&crc::CRC_64_XZ).checksum(&vec![7; 48 * MIB])
-        )
-    );
-    world.assert_proper();
-}
-
-#[test]
-fn a_file_that_vanishes_while_it_is_sent_is_uploaded_whole() {
-    let (world, ran) = change_while_it_is_sent(|path| fs::remove_file(path).unwrap());
-    ran.assert_success();
-    assert_eq!(world.stand_in.objects()["temp3/a-large.bin"].size, 48 << 20);
-    world.assert_proper();
-}
 
 #[test]
 fn files_that_change_before_they_are_sent_do_not_harm_others() {

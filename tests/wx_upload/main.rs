@@ -14,6 +14,8 @@ mod listing;
 #[cfg(unix)]
 mod machine;
 mod manifest;
+#[cfg(target_os = "linux")]
+mod moments;
 mod options;
 mod output;
 mod pace;

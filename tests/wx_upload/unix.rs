@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use tempfile::TempDir;
+
 /// Whether the test runs as root. Only root can make files of another user, and run as
 /// another user.
 pub fn is_root() -> bool {
@@ -62,4 +64,38 @@ pub fn through(prefix: &[&str], command: &Command) -> Command {
 pub fn after(script: &str, command: &Command) -> Command {
     let script = format!("{script}; exec \"$0\" \"$@\"");
     through(&["sh", "-c", &script], command)
+}
+
+/// A system that tells other facts about regular files. (A static binary does not notice.)
+pub struct OtherFacts(TempDir);
+
+impl OtherFacts {
+    /// `edit` is C that changes the facts in the `struct statx *stat`. `None` if there is no C
+    /// compiler.
+    pub fn new(edit: &str) -> Option<OtherFacts> {
+        if !is_installed("cc") {
+            return None;
+        }
+        let dir = TempDir::new().unwrap();
+        let code = [
+            "#define _GNU_SOURCE",
+            "#include <sys/stat.h>",
+            "#include <sys/syscall.h>",
+            "#include <unistd.h>",
+            "int statx(int dir, const char *path, int flags, unsigned mask, struct statx *stat) {",
+            "int result = syscall(SYS_statx, dir, path, flags, mask, stat);",
+            &format!("if (result == 0 && S_ISREG(stat->stx_mode)) {{ {edit} }}"),
+            "return result; }\n",
+        ];
+        fs::write(dir.path().join("statx.c"), code.join("\n")).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o", "statx.so", "statx.c"]);
+        assert!(compiler.current_dir(&dir).status().unwrap().success());
+        Some(OtherFacts(dir))
+    }
+
+    /// Makes the program see them.
+    pub fn show_to(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", self.0.path().join("statx.so"));
+    }
 }

@@ -257,7 +257,7 @@ impl Connection {
         fault: Option<&Fault>,
     ) -> io::Result<Answer> {
         self.expect_body(request)?;
-        if let Some(Fault::Slow { .. } | Fault::StopReading) = fault {
+        if let Some(Fault::Slow { .. } | Fault::StopReading | Fault::At(..)) = fault {
             shrink_receive_buffer(SockRef::from(&self.control));
         }
         let mut body = Body::new(&mut self.io, length);
@@ -265,6 +265,9 @@ impl Connection {
             Some(Fault::ResetAt(bytes)) => body.stop_at = (*bytes).min(length),
             Some(Fault::StopReading) => body.stop_at = length / 2,
             Some(Fault::Slow { chunk, pause }) => body.pace = Some((*chunk, *pause)),
+            Some(Fault::At(bytes, call)) => {
+                body.call_at = Some(((*bytes).min(length), Arc::clone(call)));
+            }
             _ => {}
         }
         let keep = {

@@ -29,6 +29,7 @@ pub enum When {
 
 type EditJson = dyn Fn(&mut Value) + Send + Sync;
 type EditBytes = dyn Fn(&mut Vec<u8>) + Send + Sync;
+pub(crate) type Call = dyn Fn() + Send + Sync;
 type ChooseFault = dyn Fn(&Request) -> Option<Fault> + Send + Sync;
 
 /// A way to fail. The request has no effect, unless the description says "Serves the request".
@@ -85,6 +86,9 @@ pub enum Fault {
     /// Serves the request slowly. Reads the body of an upload at this pace; for any other step,
     /// writes the reply at this pace.
     Slow { chunk: usize, pause: Duration },
+    /// Serves the request, and calls the function after this number of bytes of the body, or at its
+    /// end. Meanwhile it reads nothing, so the client is not far ahead.
+    At(u64, Arc<Call>),
     /// Serves the request, but sends the reply this much later.
     Delay(Duration),
     /// Serves the request, but holds the reply back until [`StandIn::open_gate`].
@@ -133,6 +137,10 @@ impl Fault {
                 .map(|(name, value)| (name.to_string(), value.map(Into::into)))
                 .collect(),
         )
+    }
+
+    pub fn at(bytes: u64, call: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::At(bytes, Arc::new(call))
     }
 
     pub fn custom(choose: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Self {

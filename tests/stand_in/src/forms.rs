@@ -3,6 +3,7 @@
 //! This file does not know which fields COS wants, and not what COS answers.
 
 use std::io::{self, BufReader, Read};
+use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use futures_util::stream;
 use multer::{Field, Multipart};
 
+use crate::faults::Call;
 use crate::io::Io;
 use crate::request::Request;
 
@@ -29,6 +31,8 @@ pub(crate) struct Body<'a> {
     /// Reading beyond this byte is an error. It is `length`, unless a fault stops in the middle.
     pub(crate) stop_at: u64,
     pub(crate) pace: Option<(usize, Duration)>,
+    /// Is called once this number of bytes has been read.
+    pub(crate) call_at: Option<(u64, Arc<Call>)>,
     /// The last bytes read, enough of them for a closing boundary.
     pub(crate) tail: Vec<u8>,
 }
@@ -43,6 +47,7 @@ impl<'a> Body<'a> {
             length,
             stop_at: length,
             pace: None,
+            call_at: None,
             tail: Vec::new(),
         }
     }
@@ -50,7 +55,10 @@ impl<'a> Body<'a> {
     /// Reads `most` bytes, or one chunk of `pace`. Reads fewer only at the end of the body.
     pub(crate) fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
         let most = self.pace.map_or(most, |(chunk, _)| chunk) as u64;
-        let wanted = most.min(self.stop_at - self.done);
+        let mut wanted = most.min(self.stop_at - self.done);
+        if let Some((at, _)) = &self.call_at {
+            wanted = wanted.min(at - self.done);
+        }
         if wanted == 0 && self.done < self.length {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -60,6 +68,9 @@ impl<'a> Body<'a> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.done += wanted;
+        if let Some((_, call)) = self.call_at.take_if(|(at, _)| *at == self.done) {
+            call();
+        }
         self.tail
             .extend_from_slice(&chunk[chunk.len().saturating_sub(Self::TAIL)..]);
         self.tail

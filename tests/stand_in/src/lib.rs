@@ -186,7 +186,10 @@ impl StandIn {
     /// the next two requests. To strike one key a few times, use [`Fault::Custom`] with
     /// [`When::Times`].
     pub fn fault(&self, step: Step, when: When, fault: Fault) {
-        if matches!(fault, Fault::Slow { .. } | Fault::StopReading) {
+        if matches!(
+            fault,
+            Fault::Slow { .. } | Fault::StopReading | Fault::At(..)
+        ) {
             // Connections inherit the small buffer. It must be set before TCP announces its first
             // window.
             shrink_receive_buffer(SockRef::from(self.listener.as_ref()));
