@@ -5,6 +5,8 @@ mod accounts;
 mod config;
 mod elsewhere;
 mod faults;
+#[cfg(target_os = "linux")]
+mod filesystems;
 mod harness;
 mod hostile;
 #[cfg(unix)]

@@ -1,0 +1,59 @@
+//! File systems as they are: inode numbers that change, and what a killed save leaves.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use serde_json::json;
+
+use crate::harness::World;
+use crate::unix::{OtherFacts, is_installed, set_mode, through};
+
+#[test]
+fn inode_numbers_that_change_at_each_look_are_no_obstacle() {
+    let changing = "static unsigned long long looks;
+                    stat->stx_ino = 1000 + __atomic_add_fetch(&looks, 1, __ATOMIC_SEQ_CST);";
+    let Some(changing) = OtherFacts::new(changing) else {
+        return;
+    };
+    let world = World::with_files(&["a.txt", "sub/b.txt"]);
+    symlink("a.txt", world.path("link")).unwrap();
+    let arguments = ["--manifest", "sent.jsonl", "-r", ".", "a.txt", "link"];
+    for skipped in [3, 6] {
+        let mut command = world.command(arguments);
+        changing.show_to(&mut command);
+        let ran = world.finish(command);
+        let words = [
+            "note: ./config.json: skipped: the config, its backups",
+            "note: ./link: skipped: the same file as ./a.txt",
+            "note: a.txt: skipped: the same file as ./a.txt",
+        ];
+        ran.assert_failure(0, &words);
+        assert_eq!(world.keys(), ["temp3/a.txt", "temp3/sub/b.txt"]);
+        assert_eq!(ran.count("skipped"), skipped + 1, "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_save_that_is_killed_leaves_what_only_its_owner_can_read() {
+    if !is_installed("strace") {
+        return;
+    }
+    for mode in [0o600, 0o640, 0o644, 0o666] {
+        let world = World::with_files(&["a.txt"]);
+        world.configure(json!({}));
+        set_mode(&world.path("config.json"), mode);
+        let kill = "strace -f -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL";
+        let kill: Vec<&str> = kill.split(' ').collect();
+        world.finish(through(&kill, &world.command(["a.txt"])));
+        let names = fs::read_dir(world.dir.path()).unwrap();
+        let mut left = names.filter_map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            name.starts_with("config.json.")
+                .then(|| entry.metadata().unwrap())
+        });
+        let mode = left.next().expect("a leftover").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(left.next().is_none());
+    }
+}
