@@ -39,6 +39,30 @@ pub fn is_too_long(key: &str) -> bool {
     key.len() > MAX_BYTES
 }
 
+/// Returns `key` with the CRC-64 of the content before its extension: `img/图 2.tar.gz` becomes
+/// `img/图 2.tar-995dc9bbdf1939fa.gz`.
+pub fn with_crc64(key: &str, crc64: u64) -> String {
+    let (stem, extension) = key.split_at(extension_at(key));
+    format!("{stem}-{crc64:016x}{extension}")
+}
+
+/// Returns the cloud name from which `with_crc64` made `key`, if it did.
+pub fn without_crc64(key: &str) -> Option<String> {
+    let (stem, extension) = key.split_at(extension_at(key));
+    let (stem, crc64) = stem.rsplit_once('-')?;
+    let is_crc64 = crc64.len() == 16 && crc64.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_crc64.then(|| format!("{stem}{extension}"))
+}
+
+/// Returns where the extension of the last name in `key` begins, with its dot. A first dot begins none.
+fn extension_at(key: &str) -> usize {
+    let name_at = key.rfind('/').map_or(0, |slash| slash + 1);
+    match key[name_at..].rfind('.') {
+        Some(dot) if dot > 0 => name_at + dot,
+        _ => key.len(),
+    }
+}
+
 /// Returns the prefix of the cloud names of files in the cloud folder `folder`: without a first `/`,
 /// with a last one, and empty for the root. On Windows a `\` counts as a `/`.
 pub fn prefix(folder: &str) -> String {

@@ -36,6 +36,8 @@ pub struct FileBody<'a> {
     left: u64,
     crc: crc64fast::Digest,
     console: &'a Console,
+    /// What the CRC-64 of all bytes must be, if that is known.
+    expected_crc64: Option<u64>,
     failed: Option<Failure>,
 }
 
@@ -73,8 +75,24 @@ impl FileBody<'_> {
             metadata,
             crc: crc64fast::Digest::new(),
             console,
+            expected_crc64: None,
             failed: None,
         })
+    }
+
+    /// The same file, which cannot be read to its end unless its CRC-64 is the one that is `expected`.
+    pub fn expecting(self, expected: Option<u64>) -> Self {
+        FileBody {
+            expected_crc64: expected,
+            ..self
+        }
+    }
+
+    /// Reads the file to its end. Returns its CRC-64.
+    pub fn read_to_end(mut self) -> Result<u64, Failure> {
+        let mut piece = vec![0; PIECE_BYTES as usize];
+        while self.read_checked(&mut piece)? > 0 {}
+        Ok(self.crc64())
     }
 
     /// Returns the number of bytes to read in all.
@@ -110,10 +128,10 @@ impl FileBody<'_> {
     pub fn check_unchanged(&self) -> Result<(), Failure> {
         let now = self.file.metadata().map_err(cannot_be_read)?;
         if disk::is_unchanged(&self.metadata, &now) {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(changed())
         }
-        let why = "it changed while it was read: upload it when no program writes to it";
-        Err(unusable(why).with_cure(Cure::Wait(Duration::ZERO)))
     }
 
     /// Whether the file is known to be UTF-8. A file of at most 4 MiB is judged by all of its bytes. A
@@ -156,10 +174,10 @@ impl FileBody<'_> {
             self.check_unchanged()?;
             return Err(unusable("it is shorter than the system says"));
         }
+        self.crc.write(&buffer[..count]);
         if count as u64 == self.left {
             self.check_end()?;
         }
-        self.crc.write(&buffer[..count]);
         self.left -= count as u64;
         Ok(count)
     }
@@ -173,7 +191,10 @@ impl FileBody<'_> {
             let why = format!("it is longer than the system says, as files in /proc are: {help}");
             return Err(unusable(&why));
         }
-        Ok(())
+        match self.expected_crc64 {
+            Some(expected) if expected != self.crc64() => Err(changed()),
+            _ => Ok(()),
+        }
     }
 
     fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
@@ -271,6 +292,12 @@ fn judge_text(mut text: impl Read) -> io::Result<Option<Utf8>> {
 
 fn unusable(why: &str) -> Failure {
     Failure::local(Stage::Upload, why)
+}
+
+/// The next try opens the file anew.
+fn changed() -> Failure {
+    let why = "it changed while it was read: upload it when no program writes to it";
+    unusable(why).with_cure(Cure::Wait(Duration::ZERO))
 }
 
 fn cannot_be_read(error: io::Error) -> Failure {

@@ -91,23 +91,37 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
         })?;
     }
     let Lister { files, notes, .. } = lister;
-    without_doubles(files, notes)
+    without_doubles(files, notes, settings.options.unique)
 }
 
 /// Leaves out a file that is listed for the second time. Two different files with one cloud name are
-/// an error.
-fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Listing, String> {
+/// an error, unless their names will be `unique`.
+fn without_doubles(
+    listed: Vec<LocalFile>,
+    mut notes: Vec<String>,
+    unique: bool,
+) -> Result<Listing, String> {
     let mut first_paths: HashMap<&str, &Path> = HashMap::new();
+    let mut unique_paths: HashMap<(&str, PathBuf), &Path> = HashMap::new();
     let mut doubles = HashSet::new();
     for (index, file) in listed.iter().enumerate() {
         if file.problem.is_some() {
             continue;
         }
-        let Some(first) = first_paths.get(file.place()) else {
+        let Some(mut first) = first_paths.get(file.place()) else {
             first_paths.insert(file.place(), &file.path);
             continue;
         };
-        if file.file_id.is_none() {
+        if unique {
+            // More than two files can have this name.
+            let real = |path: &Path| (file.place(), real_path(path));
+            unique_paths.insert(real(first), first);
+            let Some(same) = unique_paths.get(&real(&file.path)) else {
+                unique_paths.insert(real(&file.path), &file.path);
+                continue;
+            };
+            first = same;
+        } else if file.file_id.is_none() {
             check_same_file(file, first)?;
         }
         let (path, first) = (file.path.display(), first.display());
@@ -136,8 +150,8 @@ fn check_same_file(file: &LocalFile, other: &Path) -> Result<(), String> {
     }
     let (one, two, key) = (one.display(), two.display(), &file.key);
     Err(format!(
-        "{one} and {two} would both become {key} in the cloud: rename one of them, or upload them \
-         one after the other with different -t"
+        "{one} and {two} would both become {key} in the cloud: rename one of them, upload them one \
+         after the other with different -t, or use --unique"
     ))
 }
 
@@ -314,7 +328,7 @@ impl Lister<'_> {
             return None;
         };
         let below = format!("{}{name}/", directory.below);
-        if cloud_rules::is_too_long(&format!("{}{below}x", self.settings.prefix)) {
+        if cloud_rules::is_too_long(&self.longest_key(&format!("{below}x"))) {
             self.add_problem(directory, path, TOO_LONG); // so is the name of every file below it
             return None;
         }
@@ -337,9 +351,18 @@ impl Lister<'_> {
         } else if metadata.len() > MAX_FILE_BYTES {
             Some(TOO_LARGE)
         } else {
-            cloud_rules::broken_rule(&format!("{}{name}", self.settings.prefix))
+            cloud_rules::broken_rule(&self.longest_key(&name))
         };
         self.push(path, name, metadata.len(), problem);
+    }
+
+    /// Returns the cloud name of a file, or one that is as long. With `--unique` it is not known yet.
+    fn longest_key(&self, name: &str) -> String {
+        let key = format!("{}{name}", self.settings.prefix);
+        if self.settings.options.unique {
+            return cloud_rules::with_crc64(&key, 0);
+        }
+        key
     }
 
     /// Adds an entry of a directory that cannot be uploaded.

@@ -27,6 +27,7 @@ mod http_failure;
 mod listing;
 mod manifest;
 mod network;
+mod notes;
 mod options;
 mod own_files;
 mod pace;
@@ -35,6 +36,7 @@ mod report;
 mod retry;
 mod secrets;
 mod tcp;
+mod unique;
 mod url;
 
 use std::fs;
@@ -56,11 +58,13 @@ use file_body::FileBody;
 use listing::{Listing, LocalFile, list_files};
 use manifest::Manifest;
 use network::http_agent;
+use notes::print_notes;
 use options::{Auth, Command, Options, Settings, appid, parse_options, text_in};
 use own_files::OwnFiles;
-use pipeline::{InCloud, Origin, Outcome, Stored};
+use pipeline::{Origin, Outcome, Stored};
 use report::{Report, dry_run};
 use retry::Course;
+use unique::{CloudName, CloudNames};
 
 const EXAMPLE_CONFIG: &str = include_str!("../config.example.json");
 
@@ -92,9 +96,13 @@ fn try_main() -> Result<ExitCode, String> {
     };
     let console = Console::new(quiet, !dry_run_only, listing.files.len(), listing.bytes());
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
+    let names = CloudNames::new(settings.options.unique, &own, &console);
+    let token = SharedToken::new(token);
     print_notes(&settings, &config, &console, &listing);
     let Some(agent) = agent else {
-        return Ok(dry_run(&settings, &listing, &manifest, &console));
+        let secrets = secrets(&settings, &token);
+        let name = |file: &LocalFile| names.to_send(file, &secrets, &manifest);
+        return Ok(dry_run(settings.options.format, &listing, &console, name));
     };
     let has_proxy = agent.config().proxy().is_some();
     let run = Run {
@@ -102,7 +110,8 @@ fn try_main() -> Result<ExitCode, String> {
         course: Course::new(settings.options.retries, has_proxy, &console),
         console: &console,
         own: &own,
-        token: SharedToken::new(token),
+        names,
+        token,
         settings,
         manifest,
     };
@@ -115,6 +124,7 @@ struct Run<'a> {
     agent: Agent,
     console: &'a Console,
     own: &'a OwnFiles,
+    names: CloudNames<'a>,
     course: Course<'a>,
     manifest: Manifest<'a>,
     token: SharedToken,
@@ -126,12 +136,12 @@ impl Run<'_> {
         let send = || call_api(&self.agent, &self.settings, &call);
         self.course.paced(call.stage, send)
     }
+}
 
-    /// Returns the AppSecret and the access token in use; each is empty where there is none.
-    fn secrets(&self) -> [String; 2] {
-        let secret = self.settings.secret().unwrap_or_default();
-        [secret.to_owned(), self.token.text()]
-    }
+/// Returns the AppSecret and the access token in use; each is empty where there is none.
+fn secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
+    let secret = settings.secret().unwrap_or_default();
+    [secret.to_owned(), token.text()]
 }
 
 // ---- The config -------------------------------------------------------------------------------
@@ -407,11 +417,10 @@ fn upload_file(
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/download.html>
 fn get_download_link(
     run: &Run,
-    files: &[InCloud],
+    files: &[&Stored],
 ) -> Result<Vec<Result<String, Failure>>, Failure> {
     let mut file_list = Vec::new();
-    for InCloud { stored, .. } in files {
-        let file_id = &stored.file_id;
+    for Stored { file_id, .. } in files {
         file_list.push(match run.settings.max_age {
             Some(max_age) => json!({ "fileid": file_id, "max_age": max_age }),
             None => json!({ "fileid": file_id }),
@@ -430,8 +439,7 @@ fn get_download_link(
 const MAX_URL_BYTES: usize = 8 << 10;
 
 /// Returns the link of one file in the reply.
-fn link_in(run: &Run, reply: &Value, file: &InCloud) -> Result<String, Failure> {
-    let InCloud { file, stored } = file;
+fn link_in(run: &Run, reply: &Value, stored: &Stored) -> Result<String, Failure> {
     let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, why));
     let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
     let Some(entry) = entries
@@ -443,7 +451,7 @@ fn link_in(run: &Run, reply: &Value, file: &InCloud) -> Result<String, Failure> 
     let Some(status) = entry.get("status").map_or(Some(0), Value::as_i64) else {
         return odd("the reply's `status` is not a whole number");
     };
-    let [secret, token] = run.secrets();
+    let [secret, token] = secrets(&run.settings, &run.token);
     let secrets = [secret.as_str(), &token];
     let errmsg = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
     match link_failure(status, &errmsg) {
@@ -455,7 +463,7 @@ fn link_in(run: &Run, reply: &Value, file: &InCloud) -> Result<String, Failure> 
     if !url::is_link(&url) {
         return odd("the reply's link is not an http or https address");
     }
-    let url = url::encoded(&url, &file.key);
+    let url = url::encoded(&url, &stored.key);
     if url.len() > MAX_URL_BYTES {
         return odd("its link is longer than 8 KiB");
     }
@@ -465,7 +473,7 @@ fn link_in(run: &Run, reply: &Value, file: &InCloud) -> Result<String, Failure> 
 /// What it means that the API does not find an object. Right after an upload that may last a moment.
 fn not_found(origin: Origin) -> Failure {
     let (cure, why) = match origin {
-        Origin::ThisRun => (
+        Origin::ThisRun | Origin::OtherFile => (
             Cure::Wait(Duration::ZERO),
             "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): ask for its \
              link later, with its file_id as PATH",
@@ -485,46 +493,59 @@ fn not_found(origin: Origin) -> Failure {
 // ---- One file ---------------------------------------------------------------------------------
 
 /// Uploads one file, with all its tries. Its link is asked for later, together with others. A file
-/// that the manifest knows is not sent, unless `again`.
+/// that is in the cloud already is not sent, unless `again`.
 fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
     if let Some(problem) = &file.problem {
         return Err(Failure::local(Stage::Upload, problem));
     }
-    let in_cloud = |file_id: &str, origin| Stored {
-        file_id: file_id.to_owned(),
-        size: file.size,
-        origin,
-    };
     if let Some(file_id) = &file.file_id {
-        return Ok(in_cloud(file_id, Origin::Named));
-    }
-    if !again && let Some(file_id) = run.manifest.unchanged(file) {
-        return Ok(in_cloud(file_id, Origin::EarlierRun));
+        return Ok(Stored::before(file, &file.key, file_id, Origin::Named));
     }
     run.course
-        .with_retries(Stage::Upload, || upload_once(run, file))
+        .with_retries(Stage::Upload, || upload_once(run, file, again))
 }
 
-/// One try: steps 1 to 3. Step 1 comes first, so that a file that holds the token is not sent. It is
-/// also a part of step 2, in `post_json`: a token may be refused and replaced in the middle of a step.
-fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
+/// One try.
+fn upload_once(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
+    let name = run.names.of(file, &secrets(&run.settings, &run.token))?;
+    let upload = run.names.upload_of(&name);
+    let mut uploaded = upload.lock().unwrap();
+    if !again && let Some(file_id) = &*uploaded {
+        return Ok(Stored::before(file, &name.key, file_id, Origin::OtherFile));
+    }
+    if !again && let Some(file_id) = run.manifest.unchanged(&name.key, &file.path) {
+        return Ok(Stored::before(file, &name.key, file_id, Origin::EarlierRun));
+    }
+    let stored = send_file(run, file, &name)?;
+    *uploaded = Some(stored.file_id.clone());
+    Ok(stored)
+}
+
+/// Steps 1 to 3. Step 1 comes first, so that a file that holds the token is not sent. It is also a part
+/// of step 2, in `post_json`: a token may be refused and replaced in the middle of a step.
+fn send_file(run: &Run, file: &LocalFile, name: &CloudName) -> Result<Stored, Failure> {
     get_access_token(run)?;
-    let open = || FileBody::open(file, run.own, &run.secrets(), run.console);
+    let open = || {
+        let secrets = secrets(&run.settings, &run.token);
+        let body = FileBody::open(file, run.own, &secrets, run.console)?;
+        Ok(body.expecting(name.crc64))
+    };
     let mut body = open()?;
-    let info = get_upload_file_info(run, &file.key)?;
+    let info = get_upload_file_info(run, &name.key)?;
     let upload = || {
         if body.is_outdated(&file.path) {
             body = open()?; // while the run held back, the file may have waited for minutes
         }
-        upload_file(run, &info, &file.key, &mut body)
+        upload_file(run, &info, &name.key, &mut body)
     };
     if let Err(failure) = run.course.paced(Stage::Upload, upload) {
         body.take_back_progress();
         return Err(failure);
     }
     run.manifest
-        .record(&file.key, &body.content(), &info.file_id);
+        .record(&name.key, &body.content(), &info.file_id);
     Ok(Stored {
+        key: name.key.clone(),
         file_id: info.file_id,
         size: body.size(),
         origin: Origin::ThisRun,
@@ -537,8 +558,8 @@ fn upload_once(run: &Run, file: &LocalFile) -> Result<Stored, Failure> {
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console);
     let upload = |file: &LocalFile, again| upload_and_count(run, file, again);
-    let get_links = |files: &[InCloud]| {
-        let ask = |missing: &[InCloud]| get_download_link(run, missing);
+    let get_links = |files: &[&Stored]| {
+        let ask = |missing: &[&Stored]| get_download_link(run, missing);
         run.course.each_with_retries(Stage::Link, files, ask)
     };
     let tell = |file: &LocalFile, outcome: Outcome| {
@@ -584,50 +605,6 @@ fn show(text: &str) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Prints the notes that a user should read before anything is sent.
-fn print_notes(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
-    if let Some(secret) = secret_in_config(settings, config)
-        && let Some(mode) = disk::public_mode(&settings.options.config)
-    {
-        let path = settings.options.config.display();
-        console.note(&format!(
-            "note: {path}: everybody on this machine can read {secret}{}",
-            chmod_command(&path.to_string(), mode)
-        ));
-    }
-    for note in &listing.notes {
-        console.note(&format!("note: {note}"));
-    }
-    if listing.files.is_empty() {
-        console.note("note: there are no files to upload");
-    }
-}
-
-/// Returns the words for the secret that is in the config, or that the run will save there.
-fn secret_in_config(settings: &Settings, config: &Value) -> Option<&'static str> {
-    let has_token = text_in(config, "access_token").is_some() || !settings.options.dry_run;
-    if text_in(config, "secret").is_some() {
-        Some("its `secret`")
-    } else if settings.auth != Auth::None && has_token {
-        Some("the access token that is kept in it")
-    } else {
-        None
-    }
-}
-
-/// Returns the command that makes the config private, with a colon before it. Returns an empty text
-/// if the path has characters that are special in a shell, because users paste the command. Also if
-/// the config is executable: file systems without permissions, such as WSL's `/mnt/c`, show all files
-/// that way, and there the command does nothing.
-fn chmod_command(path: &str, mode: u32) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || " /._-".contains(c);
-    let has_permissions = mode & 0o111 == 0;
-    if path.starts_with('-') || !path.chars().all(is_plain) || !has_permissions {
-        return String::new();
-    }
-    format!(": chmod o-r '{path}'")
 }
 
 /// Writes a config to fill in, for `--init`.

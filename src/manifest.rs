@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::cloud_rules::is_file_id;
+use crate::cloud_rules::{is_file_id, without_crc64};
 use crate::console::Console;
 use crate::disk::{lock_file, open_regular_with};
 use crate::file_body::Content;
@@ -41,6 +41,22 @@ struct Records {
     shown: String,
     /// The file could not be locked. Then locking is not tried again.
     cannot_lock: bool,
+}
+
+/// The cloud names of a run.
+struct Wanted<'a> {
+    keys: HashSet<&'a str>,
+    /// With `--unique`, more will be put into each of them.
+    unique: bool,
+}
+
+impl Wanted<'_> {
+    fn has(&self, key: &str) -> bool {
+        if self.unique {
+            return without_crc64(key).is_some_and(|key| self.keys.contains(&*key));
+        }
+        self.keys.contains(key)
+    }
 }
 
 /// An upload of an earlier run.
@@ -73,18 +89,21 @@ impl Manifest<'_> {
         if settings.options.dry_run && !path.exists() {
             return Ok(manifest);
         }
-        let keys = files.iter().map(|file| &*file.key).collect();
-        let read = manifest.read(path, settings.options.dry_run, &keys);
+        let wanted = Wanted {
+            keys: files.iter().map(|file| &*file.key).collect(),
+            unique: settings.options.unique,
+        };
+        let read = manifest.read(path, settings.options.dry_run, &wanted);
         read.map_err(|error| format!("--manifest {}: {error}", path.display()))?;
         Ok(manifest)
     }
 
-    fn read(&mut self, path: &Path, dry_run: bool, keys: &HashSet<&str>) -> io::Result<()> {
+    fn read(&mut self, path: &Path, dry_run: bool, wanted: &Wanted) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.read(true);
         if dry_run {
             let file = open_regular_with(&mut options, path)?;
-            self.read_lines(&file, file.metadata()?.len(), keys)?;
+            self.read_lines(&file, file.metadata()?.len(), wanted)?;
             return Ok(());
         }
         if cfg!(windows) {
@@ -100,7 +119,7 @@ impl Manifest<'_> {
         };
         records.lock_out_other_runs(self.console);
         let size = records.file.metadata()?.len();
-        let whole = self.read_lines(&records.file, size, keys)?;
+        let whole = self.read_lines(&records.file, size, wanted)?;
         if whole < size {
             records.file.set_len(whole)?;
         }
@@ -111,7 +130,7 @@ impl Manifest<'_> {
 
     /// Reads the lines of a file of `size` bytes. Returns the length of all complete lines. A file
     /// without a line of a manifest is an error.
-    fn read_lines(&mut self, file: &File, size: u64, keys: &HashSet<&str>) -> io::Result<u64> {
+    fn read_lines(&mut self, file: &File, size: u64, wanted: &Wanted) -> io::Result<u64> {
         let mut lines = BufReader::new(file);
         let mut line = Vec::new();
         let mut whole = 0;
@@ -131,7 +150,7 @@ impl Manifest<'_> {
             }
             whole += line.len() as u64;
             line.clear();
-            self.learn(&entry, keys);
+            self.learn(&entry, wanted);
         }
         if has_upload || size == 0 {
             Ok(whole)
@@ -141,11 +160,11 @@ impl Manifest<'_> {
     }
 
     /// Keeps an entry, if it concerns this run.
-    fn learn(&mut self, entry: &Value, keys: &HashSet<&str>) {
+    fn learn(&mut self, entry: &Value, wanted: &Wanted) {
         let Some(key) = entry["key"].as_str() else {
             return;
         };
-        if entry["env"] != *self.env || !keys.contains(key) {
+        if entry["env"] != *self.env || !wanted.has(key) {
             return;
         }
         if let Some(size) = entry["size"].as_u64()
@@ -163,21 +182,22 @@ impl Manifest<'_> {
         }
     }
 
-    /// Returns the `file_id` of a file whose content has not changed since it was uploaded. If only
+    /// Returns the `file_id` of the file at `path`, if its content has not changed since it was
+    /// uploaded as `key`. If only
     /// its time has changed, as in a fresh checkout, the file is read, and its new time is recorded.
-    pub fn unchanged(&self, file: &LocalFile) -> Option<&str> {
-        let upload = self.known.get(&file.key)?;
-        let now = fs::metadata(&file.path).ok()?;
+    pub fn unchanged(&self, key: &str, path: &Path) -> Option<&str> {
+        let upload = self.known.get(key)?;
+        let now = fs::metadata(path).ok()?;
         if now.len() != upload.size {
             return None;
         }
         if modified(&now) != upload.mtime {
-            let content = Content::of(&file.path).ok()?; // the error shows again at the upload
+            let content = Content::of(path).ok()?; // the error shows again at the upload
             let is_same_size = content.metadata.len() == upload.size;
             if !is_same_size || content.crc64.to_string() != upload.crc64 {
                 return None;
             }
-            self.record(&file.key, &content, &upload.file_id);
+            self.record(key, &content, &upload.file_id);
         }
         Some(&upload.file_id)
     }

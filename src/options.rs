@@ -26,6 +26,7 @@ A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
   -r, --recursive        also files in subdirectories
   -j, --jobs N           files uploaded at once, 1 to 64 [8]
   -f, --format FORMAT    text, url, markdown or json [text]
+  -u, --unique           put a checksum of the content into each cloud name
       --manifest FILE    remember uploads there, skip what has not changed since
       --retries N        tries after the first, 0 to 10 [3]
       --timeout SECONDS  give up on a silent connection, 1 to 3600 [60]
@@ -69,6 +70,8 @@ pub struct Options {
     pub recursive: bool,
     pub jobs: usize,
     pub format: Format,
+    /// Put the CRC-64 of the content into each cloud name.
+    pub unique: bool,
     pub manifest: Option<PathBuf>,
     pub retries: u32,
     /// Seconds. A connection on which no byte moves for this time is given up.
@@ -92,6 +95,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         recursive: false,
         jobs: 8,
         format: Format::Text,
+        unique: false,
         manifest: None,
         retries: 3,
         timeout: 60,
@@ -109,6 +113,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize;
             }
             Short('f') | Long("format") => options.format = format_named(arguments.value()?)?,
+            Short('u') | Long("unique") => options.unique = true,
             Long("manifest") => {
                 options.manifest = Some(file_named("--manifest", arguments.value()?)?);
             }

@@ -23,6 +23,8 @@ const MAX_UNREPORTED: usize = 1_000;
 
 /// A file that is in the cloud.
 pub struct Stored {
+    /// Its cloud name.
+    pub key: String,
     pub file_id: String,
     pub size: u64,
     pub origin: Origin,
@@ -33,6 +35,8 @@ pub struct Stored {
 pub enum Origin {
     /// This run uploaded it.
     ThisRun,
+    /// This run uploaded it for another file, which has the same name and content (`--unique`).
+    OtherFile,
     /// An earlier run uploaded it, as the manifest knows.
     EarlierRun,
     /// The user named its `file_id`.
@@ -40,17 +44,20 @@ pub enum Origin {
 }
 
 impl Stored {
-    /// Whether this run uploaded it.
+    /// A file that need not be uploaded, as it is in the cloud already.
+    pub fn before(file: &LocalFile, key: &str, file_id: &str, origin: Origin) -> Stored {
+        Stored {
+            key: key.to_owned(),
+            file_id: file_id.to_owned(),
+            size: file.size,
+            origin,
+        }
+    }
+
+    /// Whether this run uploaded this file.
     pub fn is_new(&self) -> bool {
         self.origin == Origin::ThisRun
     }
-}
-
-/// A file whose link is asked for.
-#[derive(Clone, Copy)]
-pub struct InCloud<'a> {
-    pub file: &'a LocalFile,
-    pub stored: &'a Stored,
 }
 
 /// How a file ended.
@@ -64,7 +71,7 @@ pub enum Outcome {
     },
     /// It is in the cloud, but the service gave no link.
     NoLink {
-        file_id: String,
+        stored: Stored,
         why: Failure,
     },
 }
@@ -80,7 +87,7 @@ pub fn run(
     jobs: usize,
     course: &Course,
     upload: impl Fn(&LocalFile, bool) -> Result<Stored, Failure> + Sync,
-    get_links: impl Fn(&[InCloud]) -> Vec<Result<String, Failure>>,
+    get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>,
     mut report: impl FnMut(&LocalFile, Outcome),
 ) {
     let (queue, tasks) = mpsc::channel();
@@ -235,7 +242,7 @@ impl UnderWay<'_> {
     }
 
     /// Asks for the links of as many files as one call can name.
-    fn ask_for_links(&mut self, get_links: impl Fn(&[InCloud]) -> Vec<Result<String, Failure>>) {
+    fn ask_for_links(&mut self, get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>) {
         let mut batch = Vec::new();
         while batch.len() < LINKS_PER_CALL
             && let Some(next) = self.awaiting_link.pop_first()
@@ -245,11 +252,7 @@ impl UnderWay<'_> {
         if batch.is_empty() {
             return;
         }
-        let mut files = Vec::new();
-        for (index, stored) in &batch {
-            let file = &self.files[*index];
-            files.push(InCloud { file, stored });
-        }
+        let files: Vec<&Stored> = batch.iter().map(|(_, stored)| stored).collect();
         let links = match &self.no_links {
             Some(why) => vec![Err(why.clone()); batch.len()],
             None => get_links(&files),
@@ -283,8 +286,7 @@ impl UnderWay<'_> {
             self.done.insert(index, Outcome::Failed { why });
             return;
         }
-        let file_id = stored.file_id;
-        self.done.insert(index, Outcome::NoLink { file_id, why });
+        self.done.insert(index, Outcome::NoLink { stored, why });
     }
 
     /// Reports the files that are done, up to the first that is not.

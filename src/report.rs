@@ -9,9 +9,8 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use crate::console::{Console, escape, human_bytes, print, say};
-use crate::failure::{Failure, Kind, Stage};
+use crate::failure::{Failure, Kind};
 use crate::listing::{Listing, LocalFile};
-use crate::manifest::Manifest;
 use crate::options::{Format, Settings};
 use crate::pipeline::{Origin, Outcome, Stored};
 use crate::retry::Stop;
@@ -59,7 +58,8 @@ impl Report<'_> {
                 ))
             }
             Outcome::Linked { .. } => None,
-            Outcome::NoLink { file_id, why } => {
+            Outcome::NoLink { stored, why } => {
+                let file_id = &stored.file_id;
                 let named = match why.kind {
                     Kind::NotFound => "its file_id is", // perhaps it is not uploaded
                     _ => "the file is uploaded, as",
@@ -127,14 +127,13 @@ impl Report<'_> {
 
     /// Returns a file's line on standard output, if it has one.
     fn result_line(&self, file: &LocalFile, outcome: &Outcome) -> Option<String> {
-        let (why, file_id) = match outcome {
-            Outcome::Linked { stored, url } => {
-                return Some(linked_line(self.format, file, stored, url));
+        match outcome {
+            Outcome::Linked { stored, url } => Some(linked_line(self.format, file, stored, url)),
+            Outcome::NoLink { stored, why } => {
+                failed_line(self.format, file, &why.message, Some(stored))
             }
-            Outcome::NoLink { file_id, why } => (why, Some(file_id.as_str())),
-            Outcome::Failed { why } => (why, None),
-        };
-        failed_line(self.format, file, &why.message, file_id)
+            Outcome::Failed { why } => failed_line(self.format, file, &why.message, None),
+        }
     }
 
     /// Prints the last lines of a run, and returns its exit status. `stopped` is the reason why the
@@ -165,29 +164,30 @@ fn exit_status(all_well: bool) -> ExitCode {
     }
 }
 
-/// Lists the files that a run would upload.
+/// Lists the files that a run would upload. `cloud_name` returns the cloud name of a file that would
+/// be sent, and `None` for one that would not.
 pub fn dry_run(
-    settings: &Settings,
+    format: Format,
     listing: &Listing,
-    manifest: &Manifest,
     console: &Console,
+    cloud_name: impl Fn(&LocalFile) -> Result<Option<String>, Failure>,
 ) -> ExitCode {
-    let format = settings.options.format;
     let mut listed = 0;
     let mut bytes = 0;
     let mut failed = 0;
     for file in &listing.files {
-        let line = if let Some(problem) = &file.problem {
-            failed += 1;
-            let why = format!("{}: {problem}", Stage::Upload);
-            say(&format!("error: {}: {why}", file.path.display()));
-            failed_line(format, file, &why, None)
-        } else if file.file_id.is_some() || manifest.unchanged(file).is_some() {
-            None
-        } else {
-            listed += 1;
-            bytes += file.size;
-            Some(listed_line(format, file))
+        let line = match cloud_name(file) {
+            Err(why) => {
+                failed += 1;
+                say(&format!("error: {}: {}", file.path.display(), why.message));
+                failed_line(format, file, &why.message, None)
+            }
+            Ok(None) => None,
+            Ok(Some(key)) => {
+                listed += 1;
+                bytes += file.size;
+                Some(listed_line(format, file, &key))
+            }
         };
         if let Some(line) = line
             && let Err(why) = print(&line)
@@ -208,7 +208,9 @@ pub fn dry_run(
 
 /// Returns the line of a file that is in the cloud and has a link.
 fn linked_line(format: Format, file: &LocalFile, stored: &Stored, url: &str) -> String {
-    let Stored { file_id, size, .. } = stored;
+    let Stored {
+        key, file_id, size, ..
+    } = stored;
     match format {
         Format::Text => columns(&[&file.name, url, file_id]),
         Format::Url => escape(url),
@@ -216,39 +218,43 @@ fn linked_line(format: Format, file: &LocalFile, stored: &Stored, url: &str) -> 
         Format::Json => {
             let size = match stored.origin {
                 Origin::Named => Value::Null, // the API does not tell it
-                Origin::ThisRun | Origin::EarlierRun => (*size).into(),
+                Origin::ThisRun | Origin::OtherFile | Origin::EarlierRun => (*size).into(),
             };
             json_line(
                 file,
+                key,
                 json!({ "size": size, "file_id": file_id, "url": url }),
             )
         }
     }
 }
 
-/// Returns the line of a file that failed, which only JSON has. `file_id` is known if the upload
-/// itself succeeded.
+/// Returns the line of a file that failed, which only JSON has. `stored` is known if the upload itself
+/// succeeded.
 fn failed_line(
     format: Format,
     file: &LocalFile,
     error: &str,
-    file_id: Option<&str>,
+    stored: Option<&Stored>,
 ) -> Option<String> {
-    let rest = match file_id {
-        Some(file_id) => json!({ "error": error, "file_id": file_id }),
-        None => json!({ "error": error }),
+    let (key, rest) = match stored {
+        Some(stored) => (
+            &stored.key,
+            json!({ "error": error, "file_id": stored.file_id }),
+        ),
+        None => (&file.key, json!({ "error": error })),
     };
     match format {
-        Format::Json => Some(json_line(file, rest)),
+        Format::Json => Some(json_line(file, key, rest)),
         Format::Text | Format::Url | Format::Markdown => None,
     }
 }
 
 /// Returns the line of a file that a dry run lists.
-fn listed_line(format: Format, file: &LocalFile) -> String {
+fn listed_line(format: Format, file: &LocalFile, key: &str) -> String {
     match format {
-        Format::Json => json_line(file, json!({ "size": file.size })),
-        Format::Text | Format::Url | Format::Markdown => columns(&[&file.name, &file.key]),
+        Format::Json => json_line(file, key, json!({ "size": file.size })),
+        Format::Text | Format::Url | Format::Markdown => columns(&[&file.name, key]),
     }
 }
 
@@ -257,11 +263,11 @@ fn columns(columns: &[&str]) -> String {
     escaped.join("\t")
 }
 
-fn json_line(file: &LocalFile, rest: Value) -> String {
+fn json_line(file: &LocalFile, key: &str, rest: Value) -> String {
     let mut line = Map::new();
     line.insert("name".into(), file.name.as_str().into());
     line.insert("path".into(), file.path.to_string_lossy().into());
-    line.insert("key".into(), file.key.as_str().into());
+    line.insert("key".into(), key.into());
     if let Value::Object(rest) = rest {
         line.extend(rest);
     }

@@ -39,6 +39,7 @@ mod stored;
 #[cfg(unix)]
 mod terminal;
 mod tokens;
+mod unique;
 #[cfg(unix)]
 mod unix;
 mod upload;
