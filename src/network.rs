@@ -16,8 +16,9 @@ use ureq::{Agent, Proxy, ProxyBuilder, ProxyProtocol};
 
 use crate::disk::open_regular;
 use crate::http_failure::REPLY_TIMEOUT_FACTOR;
-use crate::options::{Settings, is_this_machine, variable};
+use crate::options::{Settings, variable};
 use crate::tcp::{CONNECT_TIMEOUT, INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
+use crate::url::is_this_machine;
 
 /// A file with all of Mozilla's authorities has a few hundred KiB.
 const MAX_PEM_BYTES: u64 = 16 << 20;

@@ -5,13 +5,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use ureq::http::Uri;
 
 use crate::cloud_rules;
+use crate::url::is_this_machine;
 
 const HELP: &str = "\
 Upload files to WeChat CloudRun (微信云托管) storage and print their links.
@@ -378,23 +378,6 @@ fn base_uri(url: &str) -> Option<Uri> {
     let is_host = authority == authority.host() || authority.port().is_some();
     let is_bare = !url.contains(['?', '#', '@']);
     (is_http && is_host && is_bare).then_some(uri)
-}
-
-/// Whether the host of a URL is this machine itself. What `localhost` leads to is for the system to
-/// say: a connection over plain http checks that it stays on this machine.
-pub fn is_this_machine(host: &str) -> bool {
-    let bracketed = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    if let Some(address) = bracketed {
-        return address
-            .parse::<Ipv6Addr>()
-            .is_ok_and(|address| address.is_loopback());
-    }
-    match host.parse::<Ipv4Addr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 /// Returns the prefix of all cloud names: from `--to`, or else from the config.

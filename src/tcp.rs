@@ -43,7 +43,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
-use crate::options::is_this_machine;
+use crate::url::is_this_machine;
 
 /// Why nothing is sent to a `localhost` that is another machine.
 pub const NOT_THIS_MACHINE: &str = "this name leads to another machine, where plain http is not \

@@ -2,7 +2,7 @@
 //!
 //! Does not know where a URL leads.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
@@ -132,4 +132,21 @@ fn is_encoded(text: &str) -> bool {
         let digits = after.bytes().take_while(u8::is_ascii_hexdigit);
         digits.take(2).count() == 2
     })
+}
+
+/// Whether the host of a URL is this machine itself. What `localhost` leads to is for the system to
+/// say: a connection over plain http checks that it stays on this machine.
+pub fn is_this_machine(host: &str) -> bool {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    if let Some(address) = bracketed {
+        return address
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| address.is_loopback());
+    }
+    match host.parse::<Ipv4Addr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
 }
