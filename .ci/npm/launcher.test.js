@@ -104,8 +104,8 @@ test("a signal that ends the program ends the launcher", async (t) => {
   assert.deepEqual(await ran.ended, { status: null, signal: "SIGKILL" });
 });
 
-const english = /^error: the package @wx-upload\/\S+ is not there\. Install .*\n$/;
-const chinese = /^error: 缺少 @wx-upload\/\S+ 包。.*\n$/;
+const english = /^error: the package @wx-upload\/\S+ is missing: install .*\n$/;
+const chinese = /^error: 缺少 @wx-upload\/\S+ 包：请.*\n$/;
 for (const [variables, message] of [
   [{}, english],
   [{ LC_ALL: "zh_CN.UTF-8" }, chinese],
@@ -131,4 +131,13 @@ test("a program that can't be run: its path, and why", async (t) => {
   const ran = start(copyLauncher(directory), ["--version"], directory);
   assert.deepEqual(await ran.ended, { status: 2, signal: null });
   assert.match(ran.stderr, /^error: \/\S+\/wx-upload: .*EACCES\n$/);
+});
+
+test("on a system that has no package: its name", async (t) => {
+  const directory = makeDirectory(t, 9);
+  const elsewhere = path.join(directory, "elsewhere.js");
+  fs.writeFileSync(elsewhere, 'Object.defineProperty(process, "arch", { value: "riscv64" })');
+  const ran = start(launcher, ["--version"], directory, { NODE_OPTIONS: `--require=${elsewhere}` });
+  assert.deepEqual(await ran.ended, { status: 2, signal: null });
+  assert.equal(ran.stderr, `error: there is no wx-upload for ${process.platform}-riscv64\n`);
 });
