@@ -18,6 +18,7 @@
 mod access_token;
 mod api;
 mod cloud_rules;
+mod config_help;
 mod console;
 mod cos;
 mod disk;
@@ -48,6 +49,7 @@ use ureq::Agent;
 use access_token::{AccessToken, SharedToken, unix_seconds};
 use api::{Call, call_api, link_failure, text_field};
 use cloud_rules::is_file_id;
+use config_help::find_config;
 use console::{Console, print, say};
 use cos::{content_type, post_object};
 use failure::{Cure, Failure, Kind, Stage, quote};
@@ -73,11 +75,12 @@ fn main() -> ExitCode {
 /// Sets up the run and runs it. An error here is a sentence: `main` prints it and exits with 2, and
 /// nothing has been sent.
 fn try_main() -> Result<ExitCode, String> {
-    let options = match parse_options()? {
+    let mut options = match parse_options()? {
         Command::Show(text) => return Ok(show(text)),
         Command::Init(options) => return init_config(&options),
         Command::Upload(options) => options,
     };
+    options.config = find_config(&options)?;
     let config = load_config(&options.config)?;
     let token = AccessToken::saved_in(&config);
     let settings = Settings::new(options, &config, token.is_none())?;
@@ -137,12 +140,7 @@ fn load_config(path: &Path) -> Result<Value, String> {
 
 fn read_config(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    disk::read_regular(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!("{shown}: no such file: `wx-upload --init` writes a config to fill in")
-        }
-        _ => format!("{shown}: cannot be read: {error}"),
-    })
+    disk::read_regular(path).map_err(|error| format!("{shown}: cannot be read: {error}"))
 }
 
 fn parse_config(path: &Path, bytes: &[u8]) -> Result<Value, String> {

@@ -4,7 +4,7 @@
 //! Does not open files and does not send anything.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 use ureq::http::Uri;
 
 use crate::cloud_rules;
+use crate::disk;
 
 const HELP: &str = "\
 Upload files to WeChat CloudRun (微信云托管) storage and print their links.
@@ -21,7 +22,7 @@ Usage: wx-upload [OPTIONS] [PATH]...
 A PATH is a file, or a directory: the files in it. Default: config's upload_dir.
 A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
 
-  -c, --config FILE      the config file [./config.json]
+  -c, --config FILE      the config file [./config.json, or beside the program]
   -t, --to PREFIX        the cloud folder [config's upload_path, else temp3/]
   -r, --recursive        also files in subdirectories
   -j, --jobs N           files uploaded at once, 1 to 64 [8]
@@ -62,7 +63,10 @@ pub enum Command {
 
 /// The command line.
 pub struct Options {
+    /// The config that `-c` names, or `./config.json`.
     pub config: PathBuf,
+    /// `-c` names the config.
+    pub has_named_config: bool,
     /// The files and directories that were typed.
     pub paths: Vec<PathBuf>,
     to: Option<String>,
@@ -79,7 +83,33 @@ pub struct Options {
 
 /// Reads the command line. The error is a sentence about it.
 pub fn parse_options() -> Result<Command, String> {
-    parse(lexopt::Parser::from_env()).map_err(|error| format!("{error}; see `wx-upload --help`"))
+    parse(lexopt::Parser::from_env())
+        .map_err(|error| format!("{error}; see `{}`", command_to_type("--help")))
+}
+
+/// Returns the command that calls the program with these arguments, as it must be typed here. A
+/// program that was called by its path, such as `./wx-upload`, is perhaps not on the `PATH`.
+pub fn command_to_type(arguments: &str) -> String {
+    let called = env::args_os().next().and_then(|name| shell_word(&name));
+    match called {
+        Some(name) if name.contains(['/', '\\']) => format!("{name} {arguments}"),
+        _ => format!("wx-upload {arguments}"),
+    }
+}
+
+/// Returns `text` as a word of a command, with quotes if it needs them. Returns `None` if it has
+/// characters that are special in a shell, because users paste the command.
+pub fn shell_word(text: &OsStr) -> Option<String> {
+    let text = text.to_str()?;
+    let is_path = |c: char| "/._-".contains(c) || cfg!(windows) && "\\:".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || c == ' ' || is_path(c);
+    if text.starts_with('-') || !text.chars().all(is_plain) {
+        return None;
+    }
+    if text.contains(' ') {
+        return Some(format!("\"{text}\""));
+    }
+    Some(text.to_owned())
 }
 
 fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
@@ -87,6 +117,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut init = false;
     let mut options = Options {
         config: "./config.json".into(),
+        has_named_config: false,
         paths: Vec::new(),
         to: None,
         recursive: false,
@@ -102,6 +133,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         match argument {
             Short('c') | Long("config") => {
                 options.config = file_named("--config", arguments.value()?)?;
+                options.has_named_config = true;
             }
             Short('t') | Long("to") => options.to = Some(arguments.value()?.string()?),
             Short('r') | Long("recursive") => options.recursive = true,
@@ -126,7 +158,20 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     if init {
         return Ok(Command::Init(options));
     }
+    check_single_word(&options.paths)?;
     Ok(Command::Upload(options))
+}
+
+/// Checks that the only PATH, if it is a word such as `help`, is a file or a directory.
+fn check_single_word(paths: &[PathBuf]) -> Result<(), lexopt::Error> {
+    let [path] = paths else {
+        return Ok(());
+    };
+    let word = path.to_string_lossy();
+    if word.chars().all(char::is_alphabetic) && disk::is_missing(path) {
+        return Err(format!("there is no file, directory or command '{word}'").into());
+    }
+    Ok(())
 }
 
 fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {

@@ -4,6 +4,8 @@
 mod config;
 mod elsewhere;
 mod faults;
+#[cfg(unix)]
+mod found;
 mod harness;
 mod hostile;
 #[cfg(unix)]
