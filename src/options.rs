@@ -158,8 +158,27 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     if init {
         return Ok(Command::Init(options));
     }
+    leave_out_upload(&mut options.paths)?;
     check_single_word(&options.paths)?;
     Ok(Command::Upload(options))
+}
+
+/// Leaves out a first PATH `upload` or `u` that is no file: Obsidian's uploader puts this word before
+/// its paths. For a pasted picture it passes the word alone. This must not upload the fixed directory.
+fn leave_out_upload(paths: &mut Vec<PathBuf>) -> Result<(), lexopt::Error> {
+    let Some(first) = paths.first() else {
+        return Ok(());
+    };
+    let is_word = first == Path::new("upload") || first == Path::new("u");
+    if !is_word || !disk::is_missing(first) {
+        return Ok(());
+    }
+    let word = paths.remove(0);
+    if paths.is_empty() {
+        let word = word.display();
+        return Err(format!("after '{word}' there is no PATH, so nothing was uploaded").into());
+    }
+    Ok(())
 }
 
 /// Checks that the only PATH, if it is a word such as `help`, is a file or a directory.

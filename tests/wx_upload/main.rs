@@ -8,6 +8,7 @@ mod faults;
 mod found;
 mod harness;
 mod hostile;
+mod kindnesses;
 #[cfg(unix)]
 mod limits;
 mod links;
