@@ -2,7 +2,7 @@
 //!
 //! Looks at names, kinds and sizes; opens no file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
@@ -28,6 +28,11 @@ pub struct LocalFile {
     pub problem: Option<String>,
     /// The user named a file in the cloud by its `file_id`. Only its link is wanted.
     pub file_id: Option<String>,
+    /// The user typed its own path.
+    is_typed: bool,
+    /// The same file stands before it in the list, at this position. It is uploaded there, once. It is
+    /// reported here, too, as programs that pass paths count the lines.
+    pub same_as: Option<usize>,
 }
 
 impl LocalFile {
@@ -41,12 +46,19 @@ impl LocalFile {
 pub struct Listing {
     pub files: Vec<LocalFile>,
     pub notes: Vec<String>,
+    /// How many files were left out, or stand in the list again.
+    pub skipped: usize,
 }
 
 impl Listing {
+    /// Returns each file once, also if it stands in the list again.
+    pub fn each_once(&self) -> impl Iterator<Item = &LocalFile> {
+        self.files.iter().filter(|file| file.same_as.is_none())
+    }
+
     /// Returns the size of all files together.
     pub fn bytes(&self) -> u64 {
-        let sizes = self.files.iter().map(|file| file.size);
+        let sizes = self.each_once().map(|file| file.size);
         sizes.fold(0, u64::saturating_add)
     }
 }
@@ -76,33 +88,37 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     without_doubles(files, notes)
 }
 
-/// Leaves out a file that is listed for the second time. Two different files with one cloud name are
-/// an error.
+/// Finds the files that are listed again. One that the user typed stays in the list; one that was
+/// found in a directory is left out. Two different files with one cloud name are an error.
 fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Listing, String> {
-    let mut first_paths: HashMap<&str, &Path> = HashMap::new();
-    let mut doubles = HashSet::new();
-    for (index, file) in listed.iter().enumerate() {
-        if file.problem.is_some() {
-            continue;
+    let mut files: Vec<LocalFile> = Vec::new();
+    let mut firsts: HashMap<String, usize> = HashMap::new();
+    let mut repeated = 0;
+    for mut file in listed {
+        if file.problem.is_none() {
+            if let Some(&position) = firsts.get(file.place()) {
+                let first = &files[position].path;
+                if file.file_id.is_none() {
+                    check_same_file(&file, first)?;
+                }
+                if !file.is_typed {
+                    let (path, first) = (file.path.display(), first.display());
+                    notes.push(format!("{path}: skipped: the same file as {first}"));
+                    continue;
+                }
+                file.same_as = Some(position);
+                repeated += 1;
+            } else {
+                firsts.insert(file.place().to_owned(), files.len());
+            }
         }
-        let Some(first) = first_paths.get(file.place()) else {
-            first_paths.insert(file.place(), &file.path);
-            continue;
-        };
-        if file.file_id.is_none() {
-            check_same_file(file, first)?;
-        }
-        let (path, first) = (file.path.display(), first.display());
-        notes.push(format!("{path}: skipped: the same file as {first}"));
-        doubles.insert(index);
+        files.push(file);
     }
-    let mut files = listed;
-    let mut index = 0;
-    files.retain(|_| {
-        index += 1;
-        !doubles.contains(&(index - 1))
-    });
-    Ok(Listing { files, notes })
+    Ok(Listing {
+        files,
+        skipped: notes.len() + repeated,
+        notes,
+    })
 }
 
 /// Checks that `file` and the file at `other`, which have one cloud name, are the same file.
@@ -166,7 +182,11 @@ impl Lister<'_> {
             let below = String::new();
             return self.add_directory(&Directory { path, real, below });
         }
+        let position = self.files.len();
         self.add_file(path, &real, &metadata, "");
+        if let Some(added) = self.files.get_mut(position) {
+            added.is_typed = true;
+        }
         Ok(())
     }
 
@@ -190,6 +210,8 @@ impl Lister<'_> {
             size: 0,
             problem: None,
             file_id: Some(text.to_owned()),
+            is_typed: true,
+            same_as: None,
         });
         Ok(())
     }
@@ -316,6 +338,8 @@ impl Lister<'_> {
             size,
             problem: problem.map(str::to_owned),
             file_id: None,
+            is_typed: false,
+            same_as: None,
         });
     }
 

@@ -92,7 +92,8 @@ fn try_main() -> Result<ExitCode, String> {
         true => None,
         false => Some(http_agent(&settings)?),
     };
-    let console = Console::new(quiet, !dry_run_only, listing.files.len(), listing.bytes());
+    let (files, bytes) = (listing.each_once().count(), listing.bytes());
+    let console = Console::new(quiet, !dry_run_only, files, bytes);
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
     print_notes(&settings, &config, &console, &listing);
     let Some(agent) = agent else {
@@ -518,8 +519,8 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
         let ask = |missing: &[InCloud]| get_download_link(run, missing);
         run.course.each_with_retries(Stage::Link, files, ask)
     };
-    let tell = |file: &LocalFile, outcome: Outcome| {
-        if let Err(why) = report.file(file, &outcome) {
+    let tell = |file: &LocalFile, outcome: &Outcome| {
+        if let Err(why) = report.file(file, outcome) {
             run.course.stop(why);
         }
     };

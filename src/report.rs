@@ -43,14 +43,21 @@ impl Report<'_> {
         }
     }
 
-    /// Prints the result line of a file and its error line, if it has them, and counts the file. The
-    /// error is a sentence: standard output cannot be written.
+    /// Prints the result line of a file and its error line, if it has them, and counts the file. A file
+    /// that stands in the list again has a result line only. The error is a sentence: standard output
+    /// cannot be written.
     pub fn file(&mut self, file: &LocalFile, outcome: &Outcome) -> Result<(), String> {
-        self.count(outcome);
+        let stands_again = file.same_as.is_some();
+        if !stands_again {
+            self.count(outcome);
+        }
         let printed = match self.result_line(file, outcome) {
             Some(line) => self.console.print(&line),
             None => Ok(()),
         };
+        if stands_again {
+            return printed;
+        }
         let problem = match outcome {
             Outcome::Linked { stored, .. } if printed.is_err() => {
                 let file_id = &stored.file_id;
@@ -149,8 +156,8 @@ impl Report<'_> {
             self.uploaded,
             human_bytes(self.uploaded_bytes),
             self.failed,
-            listing.notes.len() + self.unchanged,
-            listing.files.len() - self.files_done(),
+            listing.skipped + self.unchanged,
+            listing.each_once().count() - self.files_done(),
             self.began.elapsed().as_secs_f64(),
         ));
         exit_status(self.failed == 0 && stopped.is_none())
@@ -176,13 +183,15 @@ pub fn dry_run(
     let mut listed = 0;
     let mut bytes = 0;
     let mut failed = 0;
-    for file in &listing.files {
+    let mut unchanged = 0;
+    for file in listing.each_once() {
         let line = if let Some(problem) = &file.problem {
             failed += 1;
             let why = format!("{}: {problem}", Stage::Upload);
             say(&format!("error: {}: {why}", file.path.display()));
             failed_line(format, file, &why, None)
         } else if file.file_id.is_some() || manifest.unchanged(file).is_some() {
+            unchanged += 1;
             None
         } else {
             listed += 1;
@@ -197,7 +206,7 @@ pub fn dry_run(
         }
     }
     let bytes = human_bytes(bytes);
-    let skipped = listing.notes.len() + listing.files.len() - listed - failed;
+    let skipped = listing.skipped + unchanged;
     console.note(&format!(
         "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped"
     ));

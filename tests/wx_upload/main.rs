@@ -2,6 +2,7 @@
 //! reached the stand-in or what the user saw.
 
 mod config;
+mod doubles;
 mod elsewhere;
 mod faults;
 #[cfg(unix)]
