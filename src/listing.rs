@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
+use crate::config_help::BACKSLASHES;
 use crate::disk::{identity_of, real_path};
 use crate::options::Settings;
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
@@ -74,18 +75,32 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     };
     for path in &settings.options.paths {
         let added = lister.add_typed(path);
-        added.map_err(|error| format!("{}: {error}", path.display()))?;
+        added.map_err(|error| format!("{}: {error}{}", path.display(), hint_for(path)))?;
     }
     if settings.options.paths.is_empty() {
         let path = &settings.upload_dir;
         lister.add_typed(path).map_err(|error| {
             let config = settings.options.config.display();
-            let hint = format!("name files to upload, or set `upload_dir` in {config}");
+            let hint = if path.to_string_lossy().contains(char::is_control) {
+                format!("{config}: {BACKSLASHES}") // "D:\temp" has a tab in it
+            } else {
+                format!("name files to upload, or set `upload_dir` in {config}")
+            };
             format!("{}: {error}: {hint}", path.display())
         })?;
     }
     let Lister { files, notes, .. } = lister;
     without_doubles(files, notes)
+}
+
+/// Returns what helps if a typed path does not exist because of the shell.
+fn hint_for(path: &Path) -> &'static str {
+    if path.to_string_lossy().contains('*') {
+        ": the shell did not replace the * by the names of files (in Windows it never does): name the \
+         directory"
+    } else {
+        ""
+    }
 }
 
 /// Finds the files that are listed again. One that the user typed stays in the list; one that was

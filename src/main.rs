@@ -49,7 +49,7 @@ use ureq::Agent;
 use access_token::{AccessToken, SharedToken, unix_seconds};
 use api::{Call, call_api, link_failure, text_field};
 use cloud_rules::is_file_id;
-use config_help::find_config;
+use config_help::{find_config, why_not_json};
 use console::{Console, print, say};
 use cos::{content_type, post_object};
 use failure::{Cure, Failure, Kind, Stage, quote};
@@ -148,9 +148,8 @@ fn parse_config(path: &Path, bytes: &[u8]) -> Result<Value, String> {
     let shown = path.display();
     // Windows Notepad puts a byte-order mark first.
     let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let config: Value = serde_json::from_slice(json).map_err(|error| {
-        format!("{shown}: is not valid JSON: {error} (no // comments; save it as UTF-8)")
-    })?;
+    let config: Value = serde_json::from_slice(json)
+        .map_err(|error| format!("{shown}: {}", why_not_json(bytes, &error)))?;
     if !config.is_object() {
         let example = "{ \"appid\": \"wx…\", … }";
         return Err(format!(

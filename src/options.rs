@@ -135,7 +135,11 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 options.config = file_named("--config", arguments.value()?)?;
                 options.has_named_config = true;
             }
-            Short('t') | Long("to") => options.to = Some(arguments.value()?.string()?),
+            Short('t') | Long("to") => {
+                let to = arguments.value()?;
+                check_quotes("--to", &to)?;
+                options.to = Some(to.string()?);
+            }
             Short('r') | Long("recursive") => options.recursive = true,
             Short('j') | Long("jobs") => {
                 options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize;
@@ -197,7 +201,19 @@ fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
     if name.is_empty() {
         return Err(format!("{option} is empty: give the name of a file").into());
     }
+    check_quotes(option, &name)?;
     Ok(name.into())
+}
+
+/// Checks that a value does not contain the quote that was meant to end it. Windows takes `\"` for a
+/// quote in the middle of a value. A file there has no such name.
+fn check_quotes(option: &str, value: &OsStr) -> Result<(), lexopt::Error> {
+    let text = value.to_string_lossy();
+    if cfg!(windows) && text.contains('"') {
+        let why = r#"leave out the \ before the closing ", or write two of them"#;
+        return Err(format!("{option} is '{text}': {why}").into());
+    }
+    Ok(())
 }
 
 fn format_named(name: OsString) -> Result<Format, lexopt::Error> {

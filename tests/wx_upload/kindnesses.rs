@@ -47,3 +47,64 @@ fn only_the_first_path_is_passed_over() {
         world.assert_refused(&ran, &[arguments[1]]);
     }
 }
+
+// ---- Windows, and its shells --------------------------------------------------------------------
+
+#[test]
+fn a_star_that_no_shell_expands_leads_to_the_directory() {
+    let world = World::with_files(&["pics/a.png"]);
+    for path in ["*.jpg", "pics/*", "图片/*.png"] {
+        let ran = world.run([path]);
+        world.assert_refused(&ran, &[path, "*", "name the directory"]);
+    }
+}
+
+/// The text in UTF-16.
+fn utf16(text: &str, to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(to_bytes).collect()
+}
+
+#[test]
+fn a_config_in_utf16_is_named_as_such() {
+    let world = World::with_files(&["a.txt"]);
+    let text = r#"{ "appid": "wx", "upload_dir": "附件" }"#;
+    for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        for mark in ["\u{feff}", ""] {
+            world.file("config.json", utf16(&format!("{mark}{text}"), to_bytes));
+            let ran = world.run(["a.txt"]);
+            world.assert_refused(&ran, &["./config.json: ", "UTF-16", "另存为", "UTF-8"]);
+        }
+    }
+    // Other configs are not.
+    for text in ["", "x", "{ \"appid\": \"\0\" }"] {
+        world.file("config.json", text);
+        let ran = world.run(["a.txt"]);
+        world.assert_refused(&ran, &["is not valid JSON: "]);
+        assert!(!ran.stderr.contains("UTF-16"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_backslash_in_the_config_leads_to_a_slash() {
+    let world = World::with_files(&["a.txt"]);
+    // What JSON takes for an escape is lost: the last one has a tab in it, and is no directory.
+    for (path, words) in [
+        (
+            r"D:\pictures",
+            "is not valid JSON: invalid escape at line 1 ",
+        ),
+        (
+            r"C:\users\me",
+            "is not valid JSON: invalid escape at line 1 ",
+        ),
+        (r"D:\", "is not valid JSON: control character"),
+        (r"D:\temp", r"D:\u0009emp: "),
+    ] {
+        world.file(
+            "config.json",
+            format!("{{ \"env\": \"e\", \"upload_dir\": \"{path}\"\n}}"),
+        );
+        let ran = world.run(["-n"]);
+        world.assert_refused(&ran, &["./config.json", words, r"write / or \\ for each \"]);
+    }
+}
