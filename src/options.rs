@@ -308,31 +308,41 @@ impl Settings {
 
     /// Checks that no key is missing that will be needed. The error names all missing keys.
     fn check_complete(&self, needs_account: bool) -> Result<(), String> {
-        let mut missing = Vec::new();
-        if needs_account {
-            if self.appid.is_none() {
-                missing.push("`appid`");
-            }
-            if self.secret.is_none() {
-                missing.push("`secret`");
-            }
+        let (mut keys, mut variables, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        if needs_account && self.appid.is_none() {
+            keys.push("`appid`");
+            variables.push("WX_APPID");
+        }
+        if needs_account && self.secret.is_none() {
+            keys.push("`secret`");
+            variables.push("WX_SECRET");
+        }
+        if !keys.is_empty() {
+            places.push("AppID and AppSecret are on mp.weixin.qq.com, 管理, 开发管理, 开发设置");
         }
         if self.env.is_empty() {
-            missing.push("`env`");
+            keys.push("`env`");
+            variables.push("WX_ENV");
+            places
+                .push("the id of the environment, like prod-…, is on cloud.weixin.qq.com/cloudrun");
         }
-        if missing.is_empty() && needs_account {
-            self.account()?; // the secret may be missing for another reason
+        if keys.is_empty() {
+            if needs_account {
+                self.account()?; // the secret may be missing for another reason
+            }
+            return Ok(());
         }
-        let (names, them) = match missing.as_slice() {
-            [] => return Ok(()),
-            [one] => (format!("{one} is"), "it"),
-            [others @ .., last] => (format!("{} and {last} are", others.join(", ")), "them"),
+        let (are, them) = if keys.len() == 1 {
+            ("is", "it")
+        } else {
+            ("are", "them")
         };
         Err(format!(
-            "{}: {names} missing: fill {them} in, or set WX_APPID, WX_SECRET and WX_ENV \
-             (`appid` and `secret` are on mp.weixin.qq.com, 开发设置; `env` is the id of the 云托管 \
-             environment, like prod-…)",
-            self.options.config.display()
+            "{}: {} {are} missing: fill {them} in, or set {} ({})",
+            self.options.config.display(),
+            with_and(&keys),
+            with_and(&variables),
+            places.join("; "),
         ))
     }
 
@@ -363,6 +373,16 @@ impl Settings {
     pub fn https_only(&self) -> bool {
         let base: Uri = self.api_base.parse().unwrap_or_default();
         base.scheme_str() != Some("http")
+    }
+}
+
+/// Joins words like `a, b and c`.
+fn with_and(words: &[&str]) -> String {
+    match words {
+        [all_but_last @ .., last] if !all_but_last.is_empty() => {
+            format!("{} and {last}", all_but_last.join(", "))
+        }
+        _ => words.concat(),
     }
 }
 

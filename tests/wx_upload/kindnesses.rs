@@ -1,6 +1,8 @@
 //! What makes the program easy to live with: for those who call it from an editor, mistype, or start
 //! from nothing.
 
+use serde_json::json;
+
 use crate::harness::World;
 
 // ---- Editors ------------------------------------------------------------------------------------
@@ -106,5 +108,44 @@ fn a_backslash_in_the_config_leads_to_a_slash() {
         );
         let ran = world.run(["-n"]);
         world.assert_refused(&ran, &["./config.json", words, r"write / or \\ for each \"]);
+    }
+}
+
+// ---- A config to fill in ------------------------------------------------------------------------
+
+#[test]
+fn only_what_is_missing_is_named_with_its_variable_and_its_place() {
+    let world = World::with_files(&["a.txt"]);
+    let keys = [
+        ("appid", "WX_APPID", "mp.weixin.qq.com"),
+        ("secret", "WX_SECRET", "mp.weixin.qq.com"),
+        ("env", "WX_ENV", "cloud.weixin.qq.com/cloudrun"),
+    ];
+    for missing in [
+        [true, false, false],
+        [false, true, false],
+        [false, false, true],
+        [true, true, false],
+        [true, false, true],
+        [false, true, true],
+        [true, true, true],
+    ] {
+        let mut changes = json!({});
+        for ((key, ..), is_missing) in keys.into_iter().zip(missing) {
+            if is_missing {
+                changes[key] = "".into();
+            }
+        }
+        world.configure(changes);
+        let ran = world.run(["a.txt"]);
+        world.assert_refused(&ran, &["error: ./config.json: ", "missing: fill "]);
+        for ((key, variable, place), is_missing) in keys.into_iter().zip(missing) {
+            let says = |words: &str| ran.stderr.contains(words);
+            assert_eq!(says(&format!("`{key}`")), is_missing, "{}", ran.stderr);
+            assert_eq!(says(variable), is_missing, "{}", ran.stderr);
+            assert!(says(place) || !is_missing, "{}", ran.stderr);
+        }
+        let has_place = ran.stderr.contains("mp.weixin.qq.com");
+        assert_eq!(has_place, missing[0] || missing[1], "{}", ran.stderr);
     }
 }
