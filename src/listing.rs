@@ -2,7 +2,7 @@
 //!
 //! Looks at names, kinds and sizes; opens no file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
@@ -71,7 +71,7 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
         settings,
         own,
         files: Vec::new(),
-        notes: Vec::new(),
+        skipped: Vec::new(),
     };
     for path in &settings.options.paths {
         let added = lister.add_typed(path);
@@ -89,8 +89,8 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
             format!("{}: {error}: {hint}", path.display())
         })?;
     }
-    let Lister { files, notes, .. } = lister;
-    without_doubles(files, notes)
+    let Lister { files, skipped, .. } = lister;
+    without_doubles(files, skipped)
 }
 
 /// Returns what helps if a typed path does not exist because of the shell.
@@ -105,7 +105,7 @@ fn hint_for(path: &Path) -> &'static str {
 
 /// Finds the files that are listed again. One that the user typed stays in the list; one that was
 /// found in a directory is left out. Two different files with one cloud name are an error.
-fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Listing, String> {
+fn without_doubles(listed: Vec<LocalFile>, mut skipped: Vec<Skipped>) -> Result<Listing, String> {
     let mut files: Vec<LocalFile> = Vec::new();
     let mut firsts: HashMap<String, usize> = HashMap::new();
     let mut repeated = 0;
@@ -117,8 +117,11 @@ fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Lis
                     check_same_file(&file, first)?;
                 }
                 if !file.is_typed {
-                    let (path, first) = (file.path.display(), first.display());
-                    notes.push(format!("{path}: skipped: the same file as {first}"));
+                    skipped.push(Skipped {
+                        why: format!("the same file as {}", first.display()),
+                        path: file.path,
+                        is_directory: false,
+                    });
                     continue;
                 }
                 file.same_as = Some(position);
@@ -131,9 +134,50 @@ fn without_doubles(listed: Vec<LocalFile>, mut notes: Vec<String>) -> Result<Lis
     }
     Ok(Listing {
         files,
-        skipped: notes.len() + repeated,
-        notes,
+        notes: notes_about(&skipped),
+        skipped: skipped.len() + repeated,
     })
+}
+
+/// A path that is left out.
+struct Skipped {
+    path: PathBuf,
+    why: String,
+    is_directory: bool,
+}
+
+/// More directories than this that are skipped for one reason share a note.
+const MAX_DIRECTORY_NOTES: usize = 10;
+
+fn notes_about(skipped: &[Skipped]) -> Vec<String> {
+    let mut directories: HashMap<&str, usize> = HashMap::new();
+    for one in skipped.iter().filter(|one| one.is_directory) {
+        *directories.entry(&one.why).or_default() += 1;
+    }
+    let mut notes = Vec::new();
+    let mut noted = HashSet::new();
+    for Skipped {
+        path,
+        why,
+        is_directory,
+    } in skipped
+    {
+        let path = path.display();
+        let alike = if *is_directory {
+            directories[&**why]
+        } else {
+            1
+        };
+        if alike <= MAX_DIRECTORY_NOTES {
+            notes.push(format!("{path}: skipped: {why}"));
+        } else if noted.insert(why) {
+            let more = alike - 1;
+            notes.push(format!(
+                "{path} and {more} more directories: skipped: {why}"
+            ));
+        }
+    }
+    notes
 }
 
 /// Checks that `file` and the file at `other`, which have one cloud name, are the same file.
@@ -170,7 +214,7 @@ struct Lister<'a> {
     settings: &'a Settings,
     own: &'a OwnFiles,
     files: Vec<LocalFile>,
-    notes: Vec<String>,
+    skipped: Vec<Skipped>,
 }
 
 /// A directory that is walked through.
@@ -257,13 +301,13 @@ impl Lister<'_> {
         name: &OsStr,
     ) -> io::Result<Option<Directory>> {
         let recursive = self.settings.options.recursive;
-        if recursive && is_hidden(name) {
-            self.skip(path, HIDDEN);
-            return Ok(None);
-        }
         let mut real = directory.real.join(name);
         let looked_at = fs::symlink_metadata(path);
         let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
+        if recursive && is_hidden(name) {
+            self.leave_out(path, HIDDEN, is_directory);
+            return Ok(None);
+        }
         if !is_directory && self.own.has_config_name(&real) {
             // Checked before `looked_at?`: another run has perhaps renamed its new config already.
             self.skip(path, NEVER_UPLOADED);
@@ -295,14 +339,12 @@ impl Lister<'_> {
         is_link: bool,
     ) -> Option<Directory> {
         if !self.settings.options.recursive {
-            self.skip(path, "a directory (use -r to upload what is in it)");
+            self.leave_out(path, "a directory (use -r to upload what is in it)", true);
             return None;
         }
         if is_link {
-            self.skip(
-                path,
-                "a link to a directory (give its path to upload what is in it)",
-            );
+            let why = "a link to a directory (give its path to upload what is in it)";
+            self.leave_out(path, why, true);
             return None;
         }
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
@@ -359,7 +401,14 @@ impl Lister<'_> {
     }
 
     fn skip(&mut self, path: &Path, why: &str) {
-        self.notes
-            .push(format!("{}: skipped: {why}", path.display()));
+        self.leave_out(path, why, false);
+    }
+
+    fn leave_out(&mut self, path: &Path, why: &str, is_directory: bool) {
+        self.skipped.push(Skipped {
+            path: path.to_owned(),
+            why: why.to_owned(),
+            is_directory,
+        });
     }
 }

@@ -1,6 +1,8 @@
 //! What makes the program easy to live with: for those who call it from an editor, mistype, or start
 //! from nothing.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::harness::World;
@@ -148,4 +150,54 @@ fn only_what_is_missing_is_named_with_its_variable_and_its_place() {
         let has_place = ran.stderr.contains("mp.weixin.qq.com");
         assert_eq!(has_place, missing[0] || missing[1], "{}", ran.stderr);
     }
+}
+
+// ---- Notes --------------------------------------------------------------------------------------
+
+#[test]
+fn more_than_ten_skipped_directories_share_a_note() {
+    for (name, options, why) in [
+        ("sub", [].as_slice(), "a directory (use -r "),
+        (".sub", &["-r"], "its name begins with a dot "),
+    ] {
+        let world = World::with_files(&["dir/a.txt"]);
+        let options = || options.iter().chain(&["dir"]);
+        for count in 1..=12 {
+            fs::create_dir(world.path(format!("dir/{name}{count:02}"))).unwrap();
+            let ran = world.run(options());
+            let notes: Vec<_> = ran
+                .stderr
+                .lines()
+                .filter(|line| line.starts_with("note: "))
+                .collect();
+            let first = if count <= 10 {
+                format!("note: dir/{name}01: skipped: {why}")
+            } else {
+                format!(
+                    "note: dir/{name}01 and {} more directories: skipped: {why}",
+                    count - 1
+                )
+            };
+            assert!(notes[0].starts_with(&first), "{}", ran.stderr);
+            assert_eq!(notes.len(), if count <= 10 { count } else { 1 });
+            assert_eq!(ran.count("skipped"), count);
+        }
+    }
+}
+
+#[test]
+fn files_that_are_skipped_beside_many_directories_have_notes_of_their_own() {
+    let world = World::with_files(&["dir/a.txt", "dir/.hidden", "dir/.other"]);
+    for count in 0..20 {
+        fs::create_dir(world.path(format!("dir/.d{count}"))).unwrap();
+    }
+    let ran = world.run(["-r", "dir"]);
+    let words = [
+        "dir/.hidden: skipped: ",
+        "dir/.other: skipped: ",
+        "and 19 more directories",
+    ];
+    ran.assert_failure(0, &words);
+    assert_eq!(ran.stderr.matches("note: ").count(), 3, "{}", ran.stderr);
+    assert_eq!(ran.count("skipped"), 22);
 }
