@@ -90,7 +90,7 @@ pub struct Console {
     bar: ProgressBar,
     files: usize,
     is_waiting: AtomicBool,
-    warnings: Mutex<Vec<String>>,
+    said_once: Mutex<Vec<String>>,
 }
 
 impl Console {
@@ -112,7 +112,7 @@ impl Console {
             bar,
             files,
             is_waiting: AtomicBool::new(false),
-            warnings: Mutex::default(),
+            said_once: Mutex::default(),
         }
     }
 
@@ -123,10 +123,21 @@ impl Console {
 
     /// Prints a warning, also if quiet. The same warning is not printed again.
     pub fn warn(&self, warning: &str) {
-        let mut warnings = self.warnings.lock().unwrap();
-        if !warnings.iter().any(|said| said == warning) {
-            self.say(&format!("warning: {warning}"));
-            warnings.push(warning.to_owned());
+        self.say_once(format!("warning: {warning}"));
+    }
+
+    /// Prints a note, unless quiet. The same note is not printed again.
+    pub fn note_once(&self, note: &str) {
+        if !self.quiet {
+            self.say_once(format!("note: {note}"));
+        }
+    }
+
+    fn say_once(&self, line: String) {
+        let mut said_once = self.said_once.lock().unwrap();
+        if !said_once.contains(&line) {
+            self.say(&line);
+            said_once.push(line);
         }
     }
 

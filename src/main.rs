@@ -213,6 +213,13 @@ fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
         .course
         .with_retries(Stage::Token, || fetch_token(run))
         .map_err(|failure| failure.with_cure(Cure::StopRun))?;
+    if run.settings.auth_is_missing {
+        run.console.note_once(&format!(
+            "{}: without `auth`, a new token ends the token of other programs with this `appid`: \
+             \"auth\": \"stable_token\" does not",
+            path.display()
+        ));
+    }
     if let Err(why) = save_token(path, &fetched) {
         let path = path.display();
         run.console.warn(&format!(

@@ -5,7 +5,8 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::World;
+use crate::harness::{Ran, World};
+use stand_in::{Fault, Step, When};
 
 // ---- Editors ------------------------------------------------------------------------------------
 
@@ -153,6 +154,58 @@ fn only_what_is_missing_is_named_with_its_variable_and_its_place() {
 }
 
 // ---- Notes --------------------------------------------------------------------------------------
+
+/// Whether a run said that a new token ends the token of other programs.
+fn has_token_note(ran: &Ran) -> bool {
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    let notes: Vec<_> = ran
+        .stderr
+        .lines()
+        .filter(|line| line.contains("other programs"))
+        .collect();
+    let advice = "\"auth\": \"stable_token\" does not";
+    let is_right = |note: &&str| note.starts_with("note: ./config.json: ") && note.contains(advice);
+    assert!(
+        notes.len() <= 1 && notes.iter().all(is_right),
+        "{}",
+        ran.stderr
+    );
+    !notes.is_empty()
+}
+
+#[test]
+fn a_token_that_ends_another_is_noted_once_where_the_user_has_not_chosen() {
+    let world = World::with_files(&["a.txt", "b.txt", "c.txt"]);
+    for auth in [
+        json!(null),
+        json!(""),
+        json!("token"),
+        json!("stable_token"),
+    ] {
+        world.configure(json!({ "auth": auth }));
+        let has_chosen = auth.as_str().is_some_and(|auth| !auth.is_empty());
+        assert_eq!(
+            has_token_note(&world.run(["a.txt", "b.txt", "c.txt"])),
+            !has_chosen
+        );
+        // The token is in the config now, and none is fetched.
+        assert!(!has_token_note(&world.run(["a.txt"])));
+    }
+    world.configure(json!({ "auth": null }));
+    assert!(!has_token_note(&world.run(["-n", "a.txt"])));
+    assert!(!has_token_note(&world.run(["-q", "a.txt"])));
+}
+
+#[test]
+fn a_run_that_fetches_two_tokens_notes_it_once() {
+    let world = World::with_files(&["a.txt"]);
+    world.configure(json!({ "auth": null }));
+    world
+        .stand_in
+        .fault(Step::Info, When::Once, Fault::Errcode(42001));
+    assert!(has_token_note(&world.run(["a.txt"])));
+    assert_eq!(world.stand_in.tokens_issued().len(), 2);
+}
 
 #[test]
 fn more_than_ten_skipped_directories_share_a_note() {
