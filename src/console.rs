@@ -11,9 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use terminal::Term;
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// The progress is drawn at most this number of times per second, however many lines are printed.
+const DRAWN_PER_SECOND: u8 = 20;
 
 // ---- Lines ------------------------------------------------------------------------------------
 
@@ -87,7 +90,7 @@ pub struct Console {
     bar: ProgressBar,
     files: usize,
     is_waiting: AtomicBool,
-    warnings: Mutex<Vec<String>>,
+    said_once: Mutex<Vec<String>>,
 }
 
 impl Console {
@@ -96,7 +99,9 @@ impl Console {
     pub fn new(quiet: bool, wants_progress: bool, files: usize, bytes: u64) -> Console {
         let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let bar = if wants_progress && !quiet && !is_dumb && io::stderr().is_terminal() {
-            ProgressBar::new(bytes)
+            let terminal = Box::new(Narrower(Term::buffered_stderr()));
+            let target = ProgressDrawTarget::term_like_with_hz(terminal, DRAWN_PER_SECOND);
+            ProgressBar::with_draw_target(Some(bytes), target)
                 .with_style(one_line())
                 .with_prefix("0")
         } else {
@@ -107,7 +112,7 @@ impl Console {
             bar,
             files,
             is_waiting: AtomicBool::new(false),
-            warnings: Mutex::default(),
+            said_once: Mutex::default(),
         }
     }
 
@@ -118,10 +123,21 @@ impl Console {
 
     /// Prints a warning, also if quiet. The same warning is not printed again.
     pub fn warn(&self, warning: &str) {
-        let mut warnings = self.warnings.lock().unwrap();
-        if !warnings.iter().any(|said| said == warning) {
-            self.say(&format!("warning: {warning}"));
-            warnings.push(warning.to_owned());
+        self.say_once(format!("warning: {warning}"));
+    }
+
+    /// Prints a note, unless quiet. The same note is not printed again.
+    pub fn note_once(&self, note: &str) {
+        if !self.quiet {
+            self.say_once(format!("note: {note}"));
+        }
+    }
+
+    fn say_once(&self, line: String) {
+        let mut said_once = self.said_once.lock().unwrap();
+        if !said_once.contains(&line) {
+            self.say(&line);
+            said_once.push(line);
         }
     }
 
@@ -220,4 +236,49 @@ impl Console {
 fn one_line() -> ProgressStyle {
     let style = ProgressStyle::with_template("{wide_msg}");
     style.unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A terminal that seems one column narrower than it is, so that its last column stays free. The
+/// Windows console wraps a line when that column is written to, and each redraw of the progress would
+/// leave a line behind.
+#[derive(Debug)]
+struct Narrower(Term);
+
+impl TermLike for Narrower {
+    fn width(&self) -> u16 {
+        let (_, columns) = self.0.size();
+        columns.max(2) - 1
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_up(n)
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_down(n)
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_right(n)
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_left(n)
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.0.write_line(line)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.write_str(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.0.clear_line()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

@@ -56,6 +56,11 @@ pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
+/// Whether nothing is at `path`, as far as the system tells. A link that leads nowhere is nothing.
+pub fn is_missing(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
+}
+
 /// Replaces the file at `path`, which held the bytes `old`, with one that holds `new`. At any moment
 /// the old file is there or the new one, whole. Owner and permissions stay, or else the file is left
 /// alone. A link to the file stays a link. Returns false where the file does not hold `old` any

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
+use crate::config_help::BACKSLASHES;
 use crate::disk::{identity_of, real_path};
 use crate::options::Settings;
 use crate::own_files::{NEVER_UPLOADED, OwnFiles};
@@ -34,6 +35,11 @@ pub struct LocalFile {
     pub problem: Option<String>,
     /// The user named a file in the cloud by its `file_id`. Only its link is wanted.
     pub file_id: Option<String>,
+    /// The user typed its own path.
+    is_typed: bool,
+    /// The same file stands before it in the list, at this position. It is uploaded there, once. It is
+    /// reported here, too, as programs that pass paths count the lines.
+    pub same_as: Option<usize>,
 }
 
 impl LocalFile {
@@ -58,12 +64,19 @@ impl LocalFile {
 pub struct Listing {
     pub files: Vec<LocalFile>,
     pub notes: Vec<String>,
+    /// How many files were left out, or stand in the list again.
+    pub skipped: usize,
 }
 
 impl Listing {
+    /// Returns each file once, also if it stands in the list again.
+    pub fn each_once(&self) -> impl Iterator<Item = &LocalFile> {
+        self.files.iter().filter(|file| file.same_as.is_none())
+    }
+
     /// Returns the size of all files together.
     pub fn bytes(&self) -> u64 {
-        let sizes = self.files.iter().map(|file| file.size);
+        let sizes = self.each_once().map(|file| file.size);
         sizes.fold(0, u64::saturating_add)
     }
 }
@@ -76,65 +89,126 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
         own,
         root: None,
         files: Vec::new(),
-        notes: Vec::new(),
+        skipped: Vec::new(),
     };
     for path in &settings.options.paths {
         let added = lister.add_typed(path);
-        added.map_err(|error| format!("{}: {error}", path.display()))?;
+        added.map_err(|error| format!("{}: {error}{}", path.display(), hint_for(path)))?;
     }
     if settings.options.paths.is_empty() {
         let path = &settings.upload_dir;
         lister.add_typed(path).map_err(|error| {
             let config = settings.options.config.display();
-            let hint = format!("name files to upload, or set `upload_dir` in {config}");
+            let hint = if path.to_string_lossy().contains(char::is_control) {
+                format!("{config}: {BACKSLASHES}") // "D:\temp" has a tab in it
+            } else {
+                format!("name files to upload, or set `upload_dir` in {config}")
+            };
             format!("{}: {error}: {hint}", path.display())
         })?;
     }
-    let Lister { files, notes, .. } = lister;
-    without_doubles(files, notes, settings.options.unique)
+    let Lister { files, skipped, .. } = lister;
+    without_doubles(files, skipped, settings.options.unique)
 }
 
-/// Leaves out a file that is listed for the second time. Two different files with one cloud name are
-/// an error, unless their names will be `unique`.
+/// Returns what helps if a typed path does not exist because of the shell.
+fn hint_for(path: &Path) -> &'static str {
+    if path.to_string_lossy().contains('*') {
+        ": the shell did not replace the * by the names of files (in Windows it never does): name the \
+         directory"
+    } else {
+        ""
+    }
+}
+
+/// Finds the files that are listed again. One that the user typed stays in the list; one that was
+/// found in a directory is left out. Two different files with one cloud name are an error, unless
+/// their names will be `unique`.
 fn without_doubles(
     listed: Vec<LocalFile>,
-    mut notes: Vec<String>,
+    mut skipped: Vec<Skipped>,
     unique: bool,
 ) -> Result<Listing, String> {
-    let mut first_paths: HashMap<&str, &Path> = HashMap::new();
-    let mut unique_paths: HashMap<(&str, PathBuf), &Path> = HashMap::new();
-    let mut doubles = HashSet::new();
-    for (index, file) in listed.iter().enumerate() {
+    let mut files: Vec<LocalFile> = Vec::new();
+    let mut firsts: HashMap<String, usize> = HashMap::new();
+    let mut repeated = 0;
+    for mut file in listed {
         if file.problem.is_some() {
+            files.push(file);
             continue;
         }
-        let Some(mut first) = first_paths.get(file.place()) else {
-            first_paths.insert(file.place(), &file.path);
+        let mut place = file.place().to_owned();
+        if unique {
+            // Two files with this place are different, if they lie in different directories.
+            place += &real_path(&file.path).to_string_lossy();
+        }
+        let Some(&position) = firsts.get(&place) else {
+            firsts.insert(place, files.len());
+            files.push(file);
             continue;
         };
-        if unique {
-            // More than two files can have this name.
-            let real = |path: &Path| (file.place(), real_path(path));
-            unique_paths.insert(real(first), first);
-            let Some(same) = unique_paths.get(&real(&file.path)) else {
-                unique_paths.insert(real(&file.path), &file.path);
-                continue;
-            };
-            first = same;
-        } else if file.file_id.is_none() {
-            check_same_file(file, first)?;
+        let first = &files[position].path;
+        if file.file_id.is_none() && !unique {
+            check_same_file(&file, first)?;
         }
-        let (path, first) = (file.path.display(), first.display());
-        notes.push(format!("{path}: skipped: the same file as {first}"));
-        doubles.insert(index);
+        if file.is_typed {
+            file.same_as = Some(position);
+            repeated += 1;
+            files.push(file);
+        } else {
+            skipped.push(Skipped {
+                why: format!("the same file as {}", first.display()),
+                path: file.path,
+                is_directory: false,
+            });
+        }
     }
-    let mut files = listed;
-    let mut index = 0;
-    files.retain(|_| {
-        index += 1;
-        !doubles.contains(&(index - 1))
-    });
-    Ok(Listing { files, notes })
+    Ok(Listing {
+        files,
+        notes: notes_about(&skipped),
+        skipped: skipped.len() + repeated,
+    })
+}
+
+/// A path that is left out.
+struct Skipped {
+    path: PathBuf,
+    why: String,
+    is_directory: bool,
+}
+
+/// More directories than this that are skipped for one reason share a note.
+const MAX_DIRECTORY_NOTES: usize = 10;
+
+fn notes_about(skipped: &[Skipped]) -> Vec<String> {
+    let mut directories: HashMap<&str, usize> = HashMap::new();
+    for one in skipped.iter().filter(|one| one.is_directory) {
+        *directories.entry(&one.why).or_default() += 1;
+    }
+    let mut notes = Vec::new();
+    let mut noted = HashSet::new();
+    for Skipped {
+        path,
+        why,
+        is_directory,
+    } in skipped
+    {
+        let path = path.display();
+        let alike = if *is_directory {
+            directories[&**why]
+        } else {
+            1
+        };
+        if alike <= MAX_DIRECTORY_NOTES {
+            notes.push(format!("{path}: skipped: {why}"));
+        } else if noted.insert(why) {
+            let more = alike - 1;
+            notes.push(format!(
+                "{path} and {more} more directories: skipped: {why}"
+            ));
+        }
+    }
+    notes
 }
 
 /// Checks that `file` and the file at `other`, which have one cloud name, are the same file.
@@ -186,7 +260,7 @@ struct Lister<'a> {
     /// With `-r`: the directory that the user named, its path with all links followed.
     root: Option<Arc<Path>>,
     files: Vec<LocalFile>,
-    notes: Vec<String>,
+    skipped: Vec<Skipped>,
 }
 
 /// A directory that is walked through.
@@ -217,7 +291,11 @@ impl Lister<'_> {
             return self.add_directory(&Directory { path, real, below });
         }
         self.root = None;
+        let position = self.files.len();
         self.add_file(path, &real, &metadata, "");
+        if let Some(added) = self.files.get_mut(position) {
+            added.is_typed = true;
+        }
         Ok(())
     }
 
@@ -242,6 +320,8 @@ impl Lister<'_> {
             root: None,
             problem: None,
             file_id: Some(text.to_owned()),
+            is_typed: true,
+            same_as: None,
         });
         Ok(())
     }
@@ -272,13 +352,13 @@ impl Lister<'_> {
         name: &OsStr,
     ) -> io::Result<Option<Directory>> {
         let recursive = self.settings.options.recursive;
-        if recursive && is_hidden(name) {
-            self.skip(path, HIDDEN);
-            return Ok(None);
-        }
         let mut real = directory.real.join(name);
         let looked_at = fs::symlink_metadata(path);
         let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
+        if recursive && is_hidden(name) {
+            self.leave_out(path, HIDDEN, is_directory);
+            return Ok(None);
+        }
         if !is_directory && self.own.has_config_name(&real) {
             // Checked before `looked_at?`: another run has perhaps renamed its new config already.
             self.skip(path, NEVER_UPLOADED);
@@ -313,14 +393,12 @@ impl Lister<'_> {
         is_link: bool,
     ) -> Option<Directory> {
         if !self.settings.options.recursive {
-            self.skip(path, "a directory (use -r to upload what is in it)");
+            self.leave_out(path, "a directory (use -r to upload what is in it)", true);
             return None;
         }
         if is_link {
-            self.skip(
-                path,
-                "a link to a directory (give its path to upload what is in it)",
-            );
+            let why = "a link to a directory (give its path to upload what is in it)";
+            self.leave_out(path, why, true);
             return None;
         }
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
@@ -381,11 +459,20 @@ impl Lister<'_> {
             root: self.root.clone(),
             problem: problem.map(str::to_owned),
             file_id: None,
+            is_typed: false,
+            same_as: None,
         });
     }
 
     fn skip(&mut self, path: &Path, why: &str) {
-        self.notes
-            .push(format!("{}: skipped: {why}", path.display()));
+        self.leave_out(path, why, false);
+    }
+
+    fn leave_out(&mut self, path: &Path, why: &str, is_directory: bool) {
+        self.skipped.push(Skipped {
+            path: path.to_owned(),
+            why: why.to_owned(),
+            is_directory,
+        });
     }
 }

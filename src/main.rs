@@ -18,6 +18,7 @@
 mod access_token;
 mod api;
 mod cloud_rules;
+mod config_help;
 mod console;
 mod cos;
 mod disk;
@@ -51,6 +52,7 @@ use ureq::Agent;
 use access_token::{AccessToken, SharedToken, unix_seconds};
 use api::{Call, call_api, link_failure, text_field};
 use cloud_rules::is_file_id;
+use config_help::{find_config, why_not_json};
 use console::{Console, print, say};
 use cos::{content_type, post_object};
 use failure::{Cure, Failure, Kind, Stage, quote};
@@ -78,11 +80,12 @@ fn main() -> ExitCode {
 /// Sets up the run and runs it. An error here is a sentence: `main` prints it and exits with 2, and
 /// nothing has been sent.
 fn try_main() -> Result<ExitCode, String> {
-    let options = match parse_options()? {
+    let mut options = match parse_options()? {
         Command::Show(text) => return Ok(show(text)),
         Command::Init(options) => return init_config(&options),
         Command::Upload(options) => options,
     };
+    options.config = find_config(&options)?;
     let config = load_config(&options.config)?;
     let token = AccessToken::saved_in(&config, appid(&config).as_deref());
     let settings = Settings::new(options, &config, token.is_none())?;
@@ -94,7 +97,8 @@ fn try_main() -> Result<ExitCode, String> {
         true => None,
         false => Some(http_agent(&settings)?),
     };
-    let console = Console::new(quiet, !dry_run_only, listing.files.len(), listing.bytes());
+    let (files, bytes) = (listing.each_once().count(), listing.bytes());
+    let console = Console::new(quiet, !dry_run_only, files, bytes);
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
     let names = CloudNames::new(settings.options.unique, &own, &console);
     let token = SharedToken::new(token);
@@ -154,21 +158,15 @@ fn load_config(path: &Path) -> Result<Value, String> {
 
 fn read_config(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    disk::read_regular(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!("{shown}: no such file: `wx-upload --init` writes a config to fill in")
-        }
-        _ => format!("{shown}: cannot be read: {error}"),
-    })
+    disk::read_regular(path).map_err(|error| format!("{shown}: cannot be read: {error}"))
 }
 
 fn parse_config(path: &Path, bytes: &[u8]) -> Result<Value, String> {
     let shown = path.display();
     // Windows Notepad puts a byte-order mark first.
     let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let config: Value = serde_json::from_slice(json).map_err(|error| {
-        format!("{shown}: is not valid JSON: {error} (no // comments; save it as UTF-8)")
-    })?;
+    let config: Value = serde_json::from_slice(json)
+        .map_err(|error| format!("{shown}: {}", why_not_json(bytes, &error)))?;
     if !config.is_object() {
         let example = "{ \"appid\": \"wx…\", … }";
         return Err(format!(
@@ -232,6 +230,13 @@ fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
         .course
         .with_retries(Stage::Token, || fetch_token(run))
         .map_err(|failure| failure.with_cure(Cure::StopRun))?;
+    if run.settings.auth_is_missing {
+        run.console.note_once(&format!(
+            "{}: without `auth`, a new token ends the token of other programs with this `appid`: \
+             \"auth\": \"stable_token\" does not",
+            path.display()
+        ));
+    }
     if let Err(why) = save_token(path, &fetched) {
         let path = path.display();
         run.console.warn(&format!(
@@ -562,8 +567,8 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
         let ask = |missing: &[&Stored]| get_download_link(run, missing);
         run.course.each_with_retries(Stage::Link, files, ask)
     };
-    let tell = |file: &LocalFile, outcome: Outcome| {
-        if let Err(why) = report.file(file, &outcome) {
+    let tell = |file: &LocalFile, outcome: &Outcome| {
+        if let Err(why) = report.file(file, outcome) {
             run.course.stop(why);
         }
     };

@@ -204,16 +204,8 @@ impl Manifest<'_> {
 
     /// Appends what is in the cloud under `key`.
     pub fn record(&self, key: &str, content: &Content, file_id: &str) {
-        if let Err(error) = self.append(key, content, file_id) {
-            self.console.warn(&format!(
-                "the manifest cannot be written: {error}: the next run uploads again"
-            ));
-        }
-    }
-
-    fn append(&self, key: &str, content: &Content, file_id: &str) -> io::Result<()> {
         let Some(records) = &self.records else {
-            return Ok(());
+            return;
         };
         let entry = json!({
             "key": key,
@@ -227,7 +219,12 @@ impl Manifest<'_> {
         records.lock_out_other_runs(self.console);
         let appended = records.append(&entry);
         records.unlock();
-        appended
+        if let Err(error) = appended {
+            self.console.warn(&format!(
+                "the manifest {} cannot be written: {error}: the next run uploads again",
+                records.shown
+            ));
+        }
     }
 }
 

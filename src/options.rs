@@ -4,13 +4,14 @@
 //! Does not open files and does not send anything.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use ureq::http::Uri;
 
 use crate::cloud_rules;
+use crate::disk;
 use crate::url::is_this_machine;
 
 const HELP: &str = "\
@@ -21,7 +22,7 @@ Usage: wx-upload [OPTIONS] [PATH]...
 A PATH is a file, or a directory: the files in it. Default: config's upload_dir.
 A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
 
-  -c, --config FILE      the config file [./config.json]
+  -c, --config FILE      the config file [./config.json, or beside the program]
   -t, --to PREFIX        the cloud folder [config's upload_path, else temp3/]
   -r, --recursive        also files in subdirectories
   -j, --jobs N           files uploaded at once, 1 to 64 [8]
@@ -63,7 +64,10 @@ pub enum Command {
 
 /// The command line.
 pub struct Options {
+    /// The config that `-c` names, or `./config.json`.
     pub config: PathBuf,
+    /// `-c` names the config.
+    pub has_named_config: bool,
     /// The files and directories that were typed.
     pub paths: Vec<PathBuf>,
     to: Option<String>,
@@ -82,7 +86,33 @@ pub struct Options {
 
 /// Reads the command line. The error is a sentence about it.
 pub fn parse_options() -> Result<Command, String> {
-    parse(lexopt::Parser::from_env()).map_err(|error| format!("{error}; see `wx-upload --help`"))
+    parse(lexopt::Parser::from_env())
+        .map_err(|error| format!("{error}; see `{}`", command_to_type("--help")))
+}
+
+/// Returns the command that calls the program with these arguments, as it must be typed here. A
+/// program that was called by its path, such as `./wx-upload`, is perhaps not on the `PATH`.
+pub fn command_to_type(arguments: &str) -> String {
+    let called = env::args_os().next().and_then(|name| shell_word(&name));
+    match called {
+        Some(name) if name.contains(['/', '\\']) => format!("{name} {arguments}"),
+        _ => format!("wx-upload {arguments}"),
+    }
+}
+
+/// Returns `text` as a word of a command, with quotes if it needs them. Returns `None` if it has
+/// characters that are special in a shell, because users paste the command.
+pub fn shell_word(text: &OsStr) -> Option<String> {
+    let text = text.to_str()?;
+    let is_path = |c: char| "/._-".contains(c) || cfg!(windows) && "\\:".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || c == ' ' || is_path(c);
+    if text.starts_with('-') || !text.chars().all(is_plain) {
+        return None;
+    }
+    if text.contains(' ') {
+        return Some(format!("\"{text}\""));
+    }
+    Some(text.to_owned())
 }
 
 fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
@@ -90,6 +120,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut init = false;
     let mut options = Options {
         config: "./config.json".into(),
+        has_named_config: false,
         paths: Vec::new(),
         to: None,
         recursive: false,
@@ -106,8 +137,13 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         match argument {
             Short('c') | Long("config") => {
                 options.config = file_named("--config", arguments.value()?)?;
+                options.has_named_config = true;
             }
-            Short('t') | Long("to") => options.to = Some(arguments.value()?.string()?),
+            Short('t') | Long("to") => {
+                let to = arguments.value()?;
+                check_quotes("--to", &to)?;
+                options.to = Some(to.string()?);
+            }
             Short('r') | Long("recursive") => options.recursive = true,
             Short('j') | Long("jobs") => {
                 options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize;
@@ -131,14 +167,58 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     if init {
         return Ok(Command::Init(options));
     }
+    leave_out_upload(&mut options.paths)?;
+    check_single_word(&options.paths)?;
     Ok(Command::Upload(options))
+}
+
+/// Leaves out a first PATH `upload` or `u` that is no file: Obsidian's uploader puts this word before
+/// its paths. For a pasted picture it passes the word alone. This must not upload the fixed directory.
+fn leave_out_upload(paths: &mut Vec<PathBuf>) -> Result<(), lexopt::Error> {
+    let Some(first) = paths.first() else {
+        return Ok(());
+    };
+    let is_word = first == Path::new("upload") || first == Path::new("u");
+    if !is_word || !disk::is_missing(first) {
+        return Ok(());
+    }
+    let word = paths.remove(0);
+    if paths.is_empty() {
+        let word = word.display();
+        return Err(format!("after '{word}' there is no PATH, so nothing was uploaded").into());
+    }
+    Ok(())
+}
+
+/// Checks that the only PATH, if it is a word such as `help`, is a file or a directory.
+fn check_single_word(paths: &[PathBuf]) -> Result<(), lexopt::Error> {
+    let [path] = paths else {
+        return Ok(());
+    };
+    let word = path.to_string_lossy();
+    if word.chars().all(char::is_alphabetic) && disk::is_missing(path) {
+        return Err(format!("there is no file, directory or command '{word}'").into());
+    }
+    Ok(())
 }
 
 fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
     if name.is_empty() {
         return Err(format!("{option} is empty: give the name of a file").into());
     }
+    check_quotes(option, &name)?;
     Ok(name.into())
+}
+
+/// Checks that a value does not contain the quote that was meant to end it. Windows takes `\"` for a
+/// quote in the middle of a value. A file there has no such name.
+fn check_quotes(option: &str, value: &OsStr) -> Result<(), lexopt::Error> {
+    let text = value.to_string_lossy();
+    if cfg!(windows) && text.contains('"') {
+        let why = r#"leave out the \ before the closing ", or write two of them"#;
+        return Err(format!("{option} is '{text}': {why}").into());
+    }
+    Ok(())
 }
 
 fn format_named(name: OsString) -> Result<Format, lexopt::Error> {
@@ -195,6 +275,8 @@ pub struct Settings {
     /// The prefix of each cloud name: empty, or with a last `/`.
     pub prefix: String,
     pub auth: Auth,
+    /// The config has no `auth`, so it is `token`, as in the script.
+    pub auth_is_missing: bool,
     /// The URL of the API, without a last `/`.
     pub api_base: String,
     /// Seconds. A link lives for this time.
@@ -221,6 +303,7 @@ impl Settings {
             env: text_or_variable(config, "env", "WX_ENV").unwrap_or_default(),
             prefix,
             auth,
+            auth_is_missing: text_in(config, "auth").is_none(),
             api_base: base.url,
             max_age,
             cache_control,
@@ -233,31 +316,41 @@ impl Settings {
 
     /// Checks that no key is missing that will be needed. The error names all missing keys.
     fn check_complete(&self, needs_account: bool) -> Result<(), String> {
-        let mut missing = Vec::new();
-        if needs_account {
-            if self.appid.is_none() {
-                missing.push("`appid`");
-            }
-            if self.secret.is_none() {
-                missing.push("`secret`");
-            }
+        let (mut keys, mut variables, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        if needs_account && self.appid.is_none() {
+            keys.push("`appid`");
+            variables.push("WX_APPID");
+        }
+        if needs_account && self.secret.is_none() {
+            keys.push("`secret`");
+            variables.push("WX_SECRET");
+        }
+        if !keys.is_empty() {
+            places.push("AppID and AppSecret are on mp.weixin.qq.com, 管理, 开发管理, 开发设置");
         }
         if self.env.is_empty() {
-            missing.push("`env`");
+            keys.push("`env`");
+            variables.push("WX_ENV");
+            places
+                .push("the id of the environment, like prod-…, is on cloud.weixin.qq.com/cloudrun");
         }
-        if missing.is_empty() && needs_account {
-            self.account()?; // the secret may be missing for another reason
+        if keys.is_empty() {
+            if needs_account {
+                self.account()?; // the secret may be missing for another reason
+            }
+            return Ok(());
         }
-        let (names, them) = match missing.as_slice() {
-            [] => return Ok(()),
-            [one] => (format!("{one} is"), "it"),
-            [others @ .., last] => (format!("{} and {last} are", others.join(", ")), "them"),
+        let (are, them) = if keys.len() == 1 {
+            ("is", "it")
+        } else {
+            ("are", "them")
         };
         Err(format!(
-            "{}: {names} missing: fill {them} in, or set WX_APPID, WX_SECRET and WX_ENV \
-             (`appid` and `secret` are on mp.weixin.qq.com, 开发设置; `env` is the id of the 云托管 \
-             environment, like prod-…)",
-            self.options.config.display()
+            "{}: {} {are} missing: fill {them} in, or set {} ({})",
+            self.options.config.display(),
+            with_and(&keys),
+            with_and(&variables),
+            places.join("; "),
         ))
     }
 
@@ -299,6 +392,16 @@ impl Settings {
 /// Returns the account's `appid`, from the config or the environment.
 pub fn appid(config: &Value) -> Option<String> {
     text_or_variable(config, "appid", "WX_APPID")
+}
+
+/// Joins words like `a, b and c`.
+fn with_and(words: &[&str]) -> String {
+    match words {
+        [all_but_last @ .., last] if !all_but_last.is_empty() => {
+            format!("{} and {last}", all_but_last.join(", "))
+        }
+        _ => words.concat(),
+    }
 }
 
 fn auth(config: &Value) -> Result<Auth, String> {

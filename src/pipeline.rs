@@ -77,7 +77,8 @@ pub enum Outcome {
 }
 
 /// Uploads `files`, `jobs` at once, and reports each file as soon as it and all files before it are
-/// done. A file that a stopped run did not attempt is not reported.
+/// done. A file that a stopped run did not attempt is not reported. A file that stands in the list again
+/// is uploaded once, and its outcome is reported at each place.
 ///
 /// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
 /// - `get_links` asks for the links of up to 50 files, and returns a result for each, in order.
@@ -88,7 +89,7 @@ pub fn run(
     course: &Course,
     upload: impl Fn(&LocalFile, bool) -> Result<Stored, Failure> + Sync,
     get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>,
-    mut report: impl FnMut(&LocalFile, Outcome),
+    mut report: impl FnMut(&LocalFile, &Outcome),
 ) {
     let (queue, tasks) = mpsc::channel();
     let (done, finished) = mpsc::channel();
@@ -169,11 +170,14 @@ struct UnderWay<'a> {
     no_links: Option<Failure>,
     /// Done, and waiting for the files before them.
     done: BTreeMap<usize, Outcome>,
+    /// The outcomes of the files that stand in the list again; `None` until they are reported.
+    repeated: BTreeMap<usize, Option<Outcome>>,
     reported: usize,
 }
 
 impl UnderWay<'_> {
     fn new(files: &[LocalFile], queue: Sender<Task>) -> UnderWay<'_> {
+        let firsts = files.iter().filter_map(|file| file.same_as);
         UnderWay {
             files,
             queue: Some(queue),
@@ -181,6 +185,7 @@ impl UnderWay<'_> {
             awaiting_link: BTreeMap::new(),
             no_links: None,
             done: BTreeMap::new(),
+            repeated: firsts.map(|first| (first, None)).collect(),
             reported: 0,
         }
     }
@@ -203,6 +208,9 @@ impl UnderWay<'_> {
         };
         let end = self.files.len().min(self.reported + MAX_UNREPORTED);
         for index in self.handed_out..end {
+            if self.files[index].same_as.is_some() {
+                continue;
+            }
             let task = Task {
                 index,
                 again: false,
@@ -290,17 +298,36 @@ impl UnderWay<'_> {
     }
 
     /// Reports the files that are done, up to the first that is not.
-    fn report_in_order(&mut self, report: &mut impl FnMut(&LocalFile, Outcome)) {
-        while let Some(outcome) = self.done.remove(&self.reported) {
-            report(&self.files[self.reported], outcome);
+    fn report_in_order(&mut self, report: &mut impl FnMut(&LocalFile, &Outcome)) {
+        while self.reported < self.files.len() && self.report_file(self.reported, report) {
             self.reported += 1;
         }
     }
 
     /// Reports the files that are done after the first that is not: a stopped run has such gaps.
-    fn report_the_rest(self, report: &mut impl FnMut(&LocalFile, Outcome)) {
-        for (index, outcome) in self.done {
-            report(&self.files[index], outcome);
+    fn report_the_rest(mut self, report: &mut impl FnMut(&LocalFile, &Outcome)) {
+        for index in self.reported..self.files.len() {
+            self.report_file(index, report);
         }
+    }
+
+    /// Reports a file, if it is done. Returns whether it is.
+    fn report_file(&mut self, index: usize, report: &mut impl FnMut(&LocalFile, &Outcome)) -> bool {
+        let file = &self.files[index];
+        if let Some(first) = file.same_as {
+            let Some(Some(outcome)) = self.repeated.get(&first) else {
+                return false;
+            };
+            report(file, outcome);
+            return true;
+        }
+        let Some(outcome) = self.done.remove(&index) else {
+            return false;
+        };
+        report(file, &outcome);
+        if let Some(kept) = self.repeated.get_mut(&index) {
+            *kept = Some(outcome);
+        }
+        true
     }
 }

@@ -42,14 +42,21 @@ impl Report<'_> {
         }
     }
 
-    /// Prints the result line of a file and its error line, if it has them, and counts the file. The
-    /// error is a sentence: standard output cannot be written.
+    /// Prints the result line of a file and its error line, if it has them, and counts the file. A file
+    /// that stands in the list again has a result line only. The error is a sentence: standard output
+    /// cannot be written.
     pub fn file(&mut self, file: &LocalFile, outcome: &Outcome) -> Result<(), String> {
-        self.count(outcome);
+        let stands_again = file.same_as.is_some();
+        if !stands_again {
+            self.count(outcome);
+        }
         let printed = match self.result_line(file, outcome) {
             Some(line) => self.console.print(&line),
             None => Ok(()),
         };
+        if stands_again {
+            return printed;
+        }
         let problem = match outcome {
             Outcome::Linked { stored, .. } if printed.is_err() => {
                 let file_id = &stored.file_id;
@@ -148,8 +155,8 @@ impl Report<'_> {
             self.uploaded,
             human_bytes(self.uploaded_bytes),
             self.failed,
-            listing.notes.len() + self.unchanged,
-            listing.files.len() - self.files_done(),
+            listing.skipped + self.unchanged,
+            listing.each_once().count() - self.files_done(),
             self.began.elapsed().as_secs_f64(),
         ));
         exit_status(self.failed == 0 && stopped.is_none())
@@ -175,14 +182,18 @@ pub fn dry_run(
     let mut listed = 0;
     let mut bytes = 0;
     let mut failed = 0;
-    for file in &listing.files {
+    let mut unchanged = 0;
+    for file in listing.each_once() {
         let line = match cloud_name(file) {
             Err(why) => {
                 failed += 1;
                 say(&format!("error: {}: {}", file.path.display(), why.message));
                 failed_line(format, file, &why.message, None)
             }
-            Ok(None) => None,
+            Ok(None) => {
+                unchanged += 1;
+                None
+            }
             Ok(Some(key)) => {
                 listed += 1;
                 bytes += file.size;
@@ -197,7 +208,7 @@ pub fn dry_run(
         }
     }
     let bytes = human_bytes(bytes);
-    let skipped = listing.notes.len() + listing.files.len() - listed - failed;
+    let skipped = listing.skipped + unchanged;
     console.note(&format!(
         "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped"
     ));

@@ -1,9 +1,11 @@
 //! The test that every binary has to pass, even if it runs only under an emulator here. `.ci/run`
 //! names such binaries in `WX_UPLOAD_BIN`.
 
+use std::fs;
+
 use stand_in::Step;
 
-use crate::harness::World;
+use crate::harness::{World, binary};
 
 #[test]
 fn a_directory_with_chinese_names_goes_up_over_tls_and_only_once() {
@@ -33,4 +35,26 @@ fn a_directory_with_chinese_names_goes_up_over_tls_and_only_once() {
     assert_eq!(world.count(Step::Upload), files.len());
     assert_eq!(world.stand_in.tokens_issued().len(), 1);
     world.assert_proper();
+}
+
+#[test]
+fn a_quote_that_a_backslash_keeps_open_is_explained_on_windows() {
+    // `.ci/run` calls the Windows binary by a script.
+    let is_windows = cfg!(windows) || fs::read(binary()).unwrap().ends_with(b".exe\" \"$@\"\n");
+    let world = World::http();
+    world.file("a.txt", "a");
+    // This is what becomes of "D:\my pictures\" -r, and its like.
+    for arguments in [
+        ["a.txt", "D:\\my pictures\" -r"].as_slice(),
+        &["a.txt", "-t", "img\\\""],
+        &["-c", "config.json\" a.txt"],
+        &["--manifest", "D:\\sent\" a.txt"],
+    ] {
+        let ran = world.run(arguments);
+        let hint = "leave out the \\ before the closing \"";
+        assert_eq!(ran.stderr.contains(hint), is_windows, "{}", ran.stderr);
+        if is_windows {
+            world.assert_refused(&ran, &[hint]);
+        }
+    }
 }

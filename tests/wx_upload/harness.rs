@@ -275,7 +275,16 @@ impl World {
     /// The program with these arguments, ready to run in the directory. It inherits nothing of the
     /// tester's environment that could lead it elsewhere.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(binary());
+        self.command_of(&binary(), arguments)
+    }
+
+    /// The same for a copy of the program.
+    pub fn command_of<S: AsRef<OsStr>>(
+        &self,
+        program: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(self.dir.path());
         for name in [
             "WX_APPID",

@@ -20,6 +20,9 @@ const STEPS: [Step; 4] = [Step::Token, Step::Info, Step::Upload, Step::Link];
 /// No sentence needs more, even if it quotes a server.
 const MOST_CHARACTERS: usize = 600;
 
+/// A longer `file_id` is refused.
+const MOST_BYTES_OF_FILE_ID: usize = 4 << 10;
+
 /// Checks that the run ended in order: each line of standard error is one of the program's own, and
 /// the summary counts all files.
 fn assert_orderly(ran: &Ran, files: usize) {
@@ -32,7 +35,10 @@ fn assert_orderly(ran: &Ran, files: usize) {
         let has_stage = |&step: &Step| line.contains(&format!("{}: ", stage(step)));
         let tells_of_all = line.ends_with(" files all failed alike; the run was stopped");
         assert!(STEPS.iter().any(has_stage) || tells_of_all, "{line}");
-        assert!(line.chars().count() <= MOST_CHARACTERS, "{line}");
+        // A file_id is told whole, so that nothing is lost.
+        let (sentence, file_id) = line.split_once("cloud://").unwrap_or((line, ""));
+        assert!(sentence.chars().count() <= MOST_CHARACTERS, "{line}");
+        assert!(file_id.len() <= MOST_BYTES_OF_FILE_ID, "{line}");
     }
     assert!(ran.peak_kib <= MOST_KIB, "{} KiB", ran.peak_kib);
 }

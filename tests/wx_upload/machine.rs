@@ -691,7 +691,11 @@ fn a_manifest_that_cannot_be_written_is_reported_once_even_with_quiet() {
     let names = ["a.txt", "b.txt", "c.txt"];
     let world = World::with_files(&names);
     world.run(["a.txt"]).assert_success(); // saves a token
-    let command = world.command(["-q", "-j1", "--manifest", "m"].iter().chain(&names));
+    let command = world.command(
+        ["-q", "-j1", "--manifest", "sent.jsonl"]
+            .iter()
+            .chain(&names),
+    );
     let ran = world.finish(after("ulimit -f 0; trap '' XFSZ", &command));
     assert_eq!(
         (ran.status, ran.lines().len()),
@@ -699,7 +703,7 @@ fn a_manifest_that_cannot_be_written_is_reported_once_even_with_quiet() {
         "{}",
         ran.stderr
     );
-    let warning = "warning: the manifest cannot be written: ";
+    let warning = "warning: the manifest sent.jsonl cannot be written: ";
     assert!(ran.stderr.starts_with(warning), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
 }

@@ -3,12 +3,16 @@
 
 mod accounts;
 mod config;
+mod doubles;
 mod elsewhere;
 mod faults;
 #[cfg(target_os = "linux")]
 mod filesystems;
+#[cfg(unix)]
+mod found;
 mod harness;
 mod hostile;
+mod kindnesses;
 #[cfg(unix)]
 mod limits;
 mod links;

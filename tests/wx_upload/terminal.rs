@@ -476,6 +476,31 @@ fn a_narrow_window_shows_every_line_whole_and_the_progress_in_one_row() {
     );
 }
 
+/// The Windows console goes on in the next row when the last column has been written to.
+#[test]
+fn the_last_column_stays_free_of_progress() {
+    side_by_side(
+        [10, 24, 80].map(|columns| (columns.to_string(), columns)),
+        |columns| {
+            let world = world(&[5; 3]);
+            world.stand_in.fault(Step::Upload, key("2"), Fault::Hold);
+            let mut terminal = Terminal::new(200, columns);
+            terminal.start(command(&world, &[]), &[]);
+            // The progress is filled up with blanks, and the cursor stays behind the last one.
+            terminal.wait_for("the cursor in the last column", |screen| {
+                let (_, column) = screen.parser.screen().cursor_position();
+                let lines = dense(&screen.lines());
+                let is_progress = lines
+                    .last()
+                    .is_some_and(|line| line.starts_with("1/3files"));
+                is_progress && column == columns - 1
+            });
+            world.stand_in.open_gate();
+            terminal.finish(&world);
+        },
+    );
+}
+
 #[test]
 fn a_flat_window_scrolls_and_ends_with_the_last_results_and_the_summary() {
     side_by_side([1, 2, 3, 4].map(|rows| (rows.to_string(), rows)), |rows| {

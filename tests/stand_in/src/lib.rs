@@ -158,7 +158,7 @@ impl StandIn {
         let mut config = json!({
             "appid": APPID, "secret": SECRET, "env": ENV,
             "create_time": null, "expires_in": null, "access_token": null,
-            "api_base": self.base(),
+            "auth": "token", "api_base": self.base(),
         });
         for (key, value) in changes.as_object().expect("changes are an object") {
             config[key] = value.clone();

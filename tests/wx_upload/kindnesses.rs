@@ -1,0 +1,256 @@
+//! What makes the program easy to live with: for those who call it from an editor, mistype, or start
+//! from nothing.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::harness::{Ran, World};
+use stand_in::{Fault, Step, When};
+
+// ---- Editors ------------------------------------------------------------------------------------
+
+#[test]
+fn a_first_path_upload_that_is_no_file_is_passed_over() {
+    for word in ["upload", "u"] {
+        let world = World::with_files(&["a.png", "b.png", "154190339_附件/private.txt"]);
+        let ran = world.run([word, "-f", "url", "a.png", "b.png"]);
+        assert_eq!(ran.assert_success().lines().len(), 2);
+        assert_eq!(world.keys(), ["temp3/a.png", "temp3/b.png"]);
+        world.assert_proper();
+    }
+}
+
+#[test]
+fn upload_alone_uploads_nothing() {
+    let world = World::with_files(&["154190339_附件/private.txt"]);
+    for arguments in [
+        ["upload"].as_slice(),
+        &["u"],
+        &["-q", "-f", "url", "upload"],
+    ] {
+        let ran = world.run(arguments);
+        world.assert_refused(&ran, &["upload", "PATH", "--help"]);
+    }
+    assert_eq!(world.stand_in.connections(), 0);
+}
+
+#[test]
+fn a_file_or_directory_upload_is_uploaded() {
+    let world = World::with_files(&["u", "upload/a.png", "b.png"]);
+    let ran = world.run(["upload", "b.png"]);
+    assert_eq!(ran.assert_success().lines().len(), 2);
+    world.run(["u"]).assert_success();
+    assert_eq!(world.keys(), ["temp3/a.png", "temp3/b.png", "temp3/u"]);
+}
+
+#[test]
+fn only_the_first_path_is_passed_over() {
+    let world = World::with_files(&["a.png"]);
+    for arguments in [["a.png", "upload"], ["upload", "u"], ["u", "uploads"]] {
+        let ran = world.run(arguments);
+        world.assert_refused(&ran, &[arguments[1]]);
+    }
+}
+
+// ---- Windows, and its shells --------------------------------------------------------------------
+
+#[test]
+fn a_star_that_no_shell_expands_leads_to_the_directory() {
+    let world = World::with_files(&["pics/a.png"]);
+    for path in ["*.jpg", "pics/*", "图片/*.png"] {
+        let ran = world.run([path]);
+        world.assert_refused(&ran, &[path, "*", "name the directory"]);
+    }
+}
+
+/// The text in UTF-16.
+fn utf16(text: &str, to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(to_bytes).collect()
+}
+
+#[test]
+fn a_config_in_utf16_is_named_as_such() {
+    let world = World::with_files(&["a.txt"]);
+    let text = r#"{ "appid": "wx", "upload_dir": "附件" }"#;
+    for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        for mark in ["\u{feff}", ""] {
+            world.file("config.json", utf16(&format!("{mark}{text}"), to_bytes));
+            let ran = world.run(["a.txt"]);
+            world.assert_refused(&ran, &["./config.json: ", "UTF-16", "另存为", "UTF-8"]);
+        }
+    }
+    // Other configs are not.
+    for text in ["", "x", "{ \"appid\": \"\0\" }"] {
+        world.file("config.json", text);
+        let ran = world.run(["a.txt"]);
+        world.assert_refused(&ran, &["is not valid JSON: "]);
+        assert!(!ran.stderr.contains("UTF-16"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_backslash_in_the_config_leads_to_a_slash() {
+    let world = World::with_files(&["a.txt"]);
+    // What JSON takes for an escape is lost: the last one has a tab in it, and is no directory.
+    for (path, words) in [
+        (
+            r"D:\pictures",
+            "is not valid JSON: invalid escape at line 1 ",
+        ),
+        (
+            r"C:\users\me",
+            "is not valid JSON: invalid escape at line 1 ",
+        ),
+        (r"D:\", "is not valid JSON: control character"),
+        (r"D:\temp", r"D:\u0009emp: "),
+    ] {
+        world.file(
+            "config.json",
+            format!("{{ \"env\": \"e\", \"upload_dir\": \"{path}\"\n}}"),
+        );
+        let ran = world.run(["-n"]);
+        world.assert_refused(&ran, &["./config.json", words, r"write / or \\ for each \"]);
+    }
+}
+
+// ---- A config to fill in ------------------------------------------------------------------------
+
+#[test]
+fn only_what_is_missing_is_named_with_its_variable_and_its_place() {
+    let world = World::with_files(&["a.txt"]);
+    let keys = [
+        ("appid", "WX_APPID", "mp.weixin.qq.com"),
+        ("secret", "WX_SECRET", "mp.weixin.qq.com"),
+        ("env", "WX_ENV", "cloud.weixin.qq.com/cloudrun"),
+    ];
+    for missing in [
+        [true, false, false],
+        [false, true, false],
+        [false, false, true],
+        [true, true, false],
+        [true, false, true],
+        [false, true, true],
+        [true, true, true],
+    ] {
+        let mut changes = json!({});
+        for ((key, ..), is_missing) in keys.into_iter().zip(missing) {
+            if is_missing {
+                changes[key] = "".into();
+            }
+        }
+        world.configure(changes);
+        let ran = world.run(["a.txt"]);
+        world.assert_refused(&ran, &["error: ./config.json: ", "missing: fill "]);
+        for ((key, variable, place), is_missing) in keys.into_iter().zip(missing) {
+            let says = |words: &str| ran.stderr.contains(words);
+            assert_eq!(says(&format!("`{key}`")), is_missing, "{}", ran.stderr);
+            assert_eq!(says(variable), is_missing, "{}", ran.stderr);
+            assert!(says(place) || !is_missing, "{}", ran.stderr);
+        }
+        let has_place = ran.stderr.contains("mp.weixin.qq.com");
+        assert_eq!(has_place, missing[0] || missing[1], "{}", ran.stderr);
+    }
+}
+
+// ---- Notes --------------------------------------------------------------------------------------
+
+/// Whether a run said that a new token ends the token of other programs.
+fn has_token_note(ran: &Ran) -> bool {
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    let notes: Vec<_> = ran
+        .stderr
+        .lines()
+        .filter(|line| line.contains("other programs"))
+        .collect();
+    let advice = "\"auth\": \"stable_token\" does not";
+    let is_right = |note: &&str| note.starts_with("note: ./config.json: ") && note.contains(advice);
+    assert!(
+        notes.len() <= 1 && notes.iter().all(is_right),
+        "{}",
+        ran.stderr
+    );
+    !notes.is_empty()
+}
+
+#[test]
+fn a_token_that_ends_another_is_noted_once_where_the_user_has_not_chosen() {
+    let world = World::with_files(&["a.txt", "b.txt", "c.txt"]);
+    for auth in [
+        json!(null),
+        json!(""),
+        json!("token"),
+        json!("stable_token"),
+    ] {
+        world.configure(json!({ "auth": auth }));
+        let has_chosen = auth.as_str().is_some_and(|auth| !auth.is_empty());
+        assert_eq!(
+            has_token_note(&world.run(["a.txt", "b.txt", "c.txt"])),
+            !has_chosen
+        );
+        // The token is in the config now, and none is fetched.
+        assert!(!has_token_note(&world.run(["a.txt"])));
+    }
+    world.configure(json!({ "auth": null }));
+    assert!(!has_token_note(&world.run(["-n", "a.txt"])));
+    assert!(!has_token_note(&world.run(["-q", "a.txt"])));
+}
+
+#[test]
+fn a_run_that_fetches_two_tokens_notes_it_once() {
+    let world = World::with_files(&["a.txt"]);
+    world.configure(json!({ "auth": null }));
+    world
+        .stand_in
+        .fault(Step::Info, When::Once, Fault::Errcode(42001));
+    assert!(has_token_note(&world.run(["a.txt"])));
+    assert_eq!(world.stand_in.tokens_issued().len(), 2);
+}
+
+#[test]
+fn more_than_ten_skipped_directories_share_a_note() {
+    for (name, options, why) in [
+        ("sub", [].as_slice(), "a directory (use -r "),
+        (".sub", &["-r"], "its name begins with a dot "),
+    ] {
+        let world = World::with_files(&["dir/a.txt"]);
+        let options = || options.iter().chain(&["dir"]);
+        for count in 1..=12 {
+            fs::create_dir(world.path(format!("dir/{name}{count:02}"))).unwrap();
+            let ran = world.run(options());
+            let notes: Vec<_> = ran
+                .stderr
+                .lines()
+                .filter(|line| line.starts_with("note: "))
+                .collect();
+            let first = if count <= 10 {
+                format!("note: dir/{name}01: skipped: {why}")
+            } else {
+                format!(
+                    "note: dir/{name}01 and {} more directories: skipped: {why}",
+                    count - 1
+                )
+            };
+            assert!(notes[0].starts_with(&first), "{}", ran.stderr);
+            assert_eq!(notes.len(), if count <= 10 { count } else { 1 });
+            assert_eq!(ran.count("skipped"), count);
+        }
+    }
+}
+
+#[test]
+fn files_that_are_skipped_beside_many_directories_have_notes_of_their_own() {
+    let world = World::with_files(&["dir/a.txt", "dir/.hidden", "dir/.other"]);
+    for count in 0..20 {
+        fs::create_dir(world.path(format!("dir/.d{count}"))).unwrap();
+    }
+    let ran = world.run(["-r", "dir"]);
+    let words = [
+        "dir/.hidden: skipped: ",
+        "dir/.other: skipped: ",
+        "and 19 more directories",
+    ];
+    ran.assert_failure(0, &words);
+    assert_eq!(ran.stderr.matches("note: ").count(), 3, "{}", ran.stderr);
+    assert_eq!(ran.count("skipped"), 22);
+}
