@@ -321,7 +321,8 @@ impl World {
 
     /// The same as `run`, for a command that a test has changed.
     pub fn finish(&self, command: Command) -> Ran {
-        self.wait(spawn(command))
+        let started = Instant::now();
+        self.wait_since(spawn(command), started)
     }
 
     /// Starts the program. `wait` does the rest of what `run` does.
@@ -330,8 +331,12 @@ impl World {
     }
 
     /// The same as `run`, for a program that runs already with its outputs in pipes.
-    pub fn wait(&self, mut child: Child) -> Ran {
-        let started = Instant::now();
+    pub fn wait(&self, child: Child) -> Ran {
+        self.wait_since(child, Instant::now())
+    }
+
+    /// The same; the time of the run is counted from `started`.
+    fn wait_since(&self, mut child: Child, started: Instant) -> Ran {
         let reader = |stream: Option<Box<dyn Read + Send>>| {
             thread::spawn(move || {
                 let mut bytes = Vec::new();
