@@ -9,7 +9,7 @@ use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-use crate::failure::{Cure, Failure, Kind, Stage, quote};
+use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::http_failure::{request_failure, status_failure};
 use crate::options::{Auth, Settings, text_in};
 
@@ -241,7 +241,8 @@ fn cure_of(refusal: &Refusal) -> Cure {
     match refusal.code {
         _ if refusal.is_wrong_env => Cure::StopRun,
         -1 | -1000 | -501001 | -501002 | -503001 | -601001 | -601003 => Cure::Wait(Duration::ZERO),
-        45011 | -501004 => Cure::SlowDown(Duration::ZERO),
+        45011 => Cure::SlowDown(Obstacle::TooFast(Duration::ZERO)),
+        -501004 => Cure::SlowDown(Obstacle::TooMany),
         40001 if refusal.stage == Stage::Token => Cure::Nothing, // the AppSecret is wrong
         41001 if has_no_token => Cure::Wait(Duration::ZERO),     // the platform's is not ready
         40001 | 40014 | 42001 if has_no_token => Cure::StopRun,

@@ -7,7 +7,6 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,20 +16,45 @@ use terminal::Term;
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// The progress is drawn at most this number of times per second, however many lines are printed.
 const DRAWN_PER_SECOND: u8 = 20;
+/// A non-blocking output that takes no more bytes is tried again after this.
+const FULL_PIPE_WAIT: Duration = Duration::from_millis(10);
 
 // ---- Lines ------------------------------------------------------------------------------------
 
 /// Prints a line on standard output, at once. The error is a sentence.
 pub fn print(line: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
-    let printed = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-    printed.map_err(|error| format!("standard output cannot be written: {error}"))
+    let line = line.to_owned() + "\n";
+    write_all(&mut stdout, line.as_bytes())
+        .map_err(|error| format!("standard output cannot be written: {error}"))
 }
 
 /// Prints a line on standard error.
 pub fn say(line: &str) {
     let line = escape(line) + "\n";
-    let _ = io::stderr().write_all(line.as_bytes()); // an error cannot be told anywhere
+    let _ = write_all(&mut io::stderr(), line.as_bytes()); // an error cannot be told anywhere
+}
+
+/// Writes all bytes. std's own `write_all` loses some where the output is non-blocking, as whoever
+/// has the other end of a pipe or a terminal can make it.
+fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    loop {
+        let written = if bytes.is_empty() {
+            output.flush().map(|()| 0)
+        } else {
+            output.write(bytes)
+        };
+        match written {
+            Ok(0) if bytes.is_empty() => return Ok(()),
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(FULL_PIPE_WAIT)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Makes text safe for a terminal. Control characters, and those in `UNSAFE_TO_SHOW`, are written like
@@ -89,7 +113,7 @@ pub struct Console {
     quiet: bool,
     bar: ProgressBar,
     files: usize,
-    is_waiting: AtomicBool,
+    waiting_because: Mutex<Option<&'static str>>,
     said_once: Mutex<Vec<String>>,
 }
 
@@ -111,7 +135,7 @@ impl Console {
             quiet,
             bar,
             files,
-            is_waiting: AtomicBool::new(false),
+            waiting_because: Mutex::new(None),
             said_once: Mutex::default(),
         }
     }
@@ -182,9 +206,9 @@ impl Console {
         self.bar.set_prefix(files.to_string());
     }
 
-    /// Shows whether the run waits, because a service asked it to slow down.
-    pub fn show_waiting(&self, is_waiting: bool) {
-        self.is_waiting.store(is_waiting, Ordering::Relaxed);
+    /// Shows why the run waits, if it does.
+    pub fn show_waiting(&self, why: Option<&'static str>) {
+        *self.waiting_because.lock().unwrap() = why;
     }
 
     /// Shows the progress while `work` runs. The progress has a thread of its own; if the system
@@ -210,8 +234,8 @@ impl Console {
     fn progress(&self) -> String {
         let bar = &self.bar;
         let rate = bar.per_sec() as u64;
-        let pace = if self.is_waiting.load(Ordering::Relaxed) {
-            "waiting: the service asked to slow down".to_owned()
+        let pace = if let Some(why) = *self.waiting_because.lock().unwrap() {
+            format!("waiting: {why}")
         } else if rate == 0 {
             format!("{}/s", human_bytes(rate))
         } else {

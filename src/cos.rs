@@ -8,7 +8,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
 use ureq::{Agent, Body};
 
-use crate::failure::{Cure, Failure, Stage, quote};
+use crate::failure::{Cure, Failure, Obstacle, Stage, quote};
 use crate::file_body::FileBody;
 use crate::http_failure::{request_failure, retry_after, status_failure};
 
@@ -129,9 +129,9 @@ fn refusal(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failu
 /// with codes that do not, so the status counts only where the code does not tell.
 fn cure_of(code: &str, reply: &Response<Body>) -> Option<Cure> {
     match (code, reply.status().as_u16()) {
-        ("SlowDown", _) => Some(Cure::SlowDown(retry_after(reply))),
+        ("SlowDown", _) => Some(Cure::SlowDown(Obstacle::TooFast(retry_after(reply)))),
+        ("UserNetworkTooSlow" | "RequestTimeout", _) => Some(Cure::SlowDown(Obstacle::TooMany)),
         ("IncompleteBody" | "EntitySizeNotMatch", _)
-        | ("UserNetworkTooSlow" | "RequestTimeout", _)
         | ("InternalError" | "ServiceUnavailable", _) => Some(Cure::Wait(retry_after(reply))),
         ("PathStyleDomainForbidden" | "MalformedPOSTRequest", _) => Some(Cure::Nothing),
         ("PaymentRequired" | "UnavailableForLegalReasons", _) | (_, 402 | 451) => {
@@ -148,7 +148,7 @@ fn help_for(code: &str, status: StatusCode) -> Option<&'static str> {
     Some(match (code, status.as_u16()) {
         ("RequestTimeTooSkewed", _) => "check this machine's clock",
         ("UserNetworkTooSlow" | "RequestTimeout", _) => {
-            "the line is too slow for so many uploads at once: try a smaller --jobs"
+            "the line is too slow for so many uploads at once"
         }
         ("IncompleteBody", _) => "the upload broke off on its way",
         ("PathStyleDomainForbidden", _) => {

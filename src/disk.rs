@@ -149,6 +149,18 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     open_regular_with(OpenOptions::new().read(true), path)
 }
 
+/// Returns how many more files the system lets this program open, up to `wanted`. It tries
+/// with the file at `path`.
+pub fn open_files_left(path: &Path, wanted: usize) -> usize {
+    let mut open = Vec::from_iter(open_regular(path));
+    while open.len() < wanted
+        && let Some(Ok(file)) = open.last().map(File::try_clone)
+    {
+        open.push(file);
+    }
+    open.len()
+}
+
 /// Reads a regular file whole. Anything else is an error.
 pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -36,9 +36,8 @@ impl fmt::Display for Stage {
 pub enum Cure {
     /// It can pass by itself: wait, at least as long as the server asks for, and try again.
     Wait(Duration),
-    /// The service asks the run to slow down, for at least this time. This is the affair of the
-    /// whole run and costs the file no try.
-    SlowDown(Duration),
+    /// The whole run must adapt its pace (`pace.rs`). This costs the file no try.
+    SlowDown(Obstacle),
     /// COS refused the signature: try once more, with a new one.
     NewSignature,
     /// The API refused the access token: use another one (see `post_json`).
@@ -49,6 +48,17 @@ pub enum Cure {
     StopRun,
     /// This file failed, the others go on.
     Nothing,
+}
+
+/// Why the run must adapt its pace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The service was called too often. It asks the run to wait, for at least this time.
+    TooFast(Duration),
+    /// Too many calls were under way at once.
+    TooMany,
+    /// No connection can be made any more.
+    NobodyThere,
 }
 
 /// What went wrong, without the words. Two failures with the same stage and kind are alike, though

@@ -306,17 +306,19 @@ fn cannot_be_read(error: io::Error) -> Failure {
 
 fn unreadable(error: io::Error) -> Failure {
     let failure = unusable(&format!("cannot be opened: {error}"));
-    if is_out_of_descriptors(&error) {
+    if can_pass(&error) {
         return failure.with_cure(Cure::Wait(Duration::ZERO));
     }
     failure
 }
 
-/// Whether too many files are open, in this program or in the system. That passes by itself.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
+/// Whether an error at opening passes by itself: too many files are open, in this program or in the
+/// system; or another program has a lease on the file and must be told first, as Samba.
+fn can_pass(error: &io::Error) -> bool {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;
-    cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+    let is_out_of_descriptors = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
+    cfg!(unix) && (is_out_of_descriptors || error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl Read for FileBody<'_> {

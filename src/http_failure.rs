@@ -7,10 +7,11 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use ureq::http::{Response, Uri};
-use ureq::{Agent, Body, Timeout};
+use ureq::{Agent, Body, Proxy, Timeout};
 
-use crate::failure::{Cure, Failure, Kind, Stage, quote};
-use crate::tcp::NOT_THIS_MACHINE;
+use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
+use crate::known_hosts::Away;
+use crate::tcp::{NOT_THIS_MACHINE, can_connect};
 
 /// A whole reply may take this many times `--timeout`. Without a limit, a reply that comes byte by
 /// byte would never end.
@@ -20,7 +21,7 @@ pub const REPLY_TIMEOUT_FACTOR: u32 = 10;
 pub fn status_failure(stage: Stage, reply: &Response<Body>, told: &str) -> Failure {
     let status = reply.status();
     let cure = match status.as_u16() {
-        429 => Cure::SlowDown(retry_after(reply)),
+        429 => Cure::SlowDown(Obstacle::TooFast(retry_after(reply))),
         408 | 500.. => Cure::Wait(retry_after(reply)),
         _ => Cure::Nothing,
     };
@@ -47,13 +48,28 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
         Some(_) => quote(uri.host().unwrap_or("the upload URL"), &[]),
         None => "the upload URL".to_owned(),
     };
-    let via = match agent.config().proxy() {
-        Some(proxy) if !proxy.is_no_proxy(&uri) => {
-            format!(", through the proxy {}:{}", proxy.host(), proxy.port())
-        }
-        _ => String::new(),
+    let proxies = agent.config().proxy();
+    let proxy = proxies.filter(|proxy| !proxy.is_no_proxy(&uri));
+    let via = match proxy {
+        Some(proxy) => format!(", through the proxy {}:{}", proxy.host(), proxy.port()),
+        None => String::new(),
     };
-    let HttpFailure { kind, cure, what } = failure_of(agent, error);
+    let (error, was_known) = match error {
+        ureq::Error::Other(other) => match other.downcast::<Away>() {
+            Ok(away) => (away.0, true),
+            Err(other) => (ureq::Error::Other(other), false),
+        },
+        error => (error, false),
+    };
+    let HttpFailure {
+        kind,
+        mut cure,
+        what,
+    } = failure_of(agent, error);
+    let way = proxy.map_or(&uri, Proxy::uri);
+    if was_known && is_missing(kind) || is_broken(kind) && !can_connect(way) {
+        cure = Cure::SlowDown(Obstacle::NobodyThere);
+    }
     let help = match kind {
         UNREACHABLE if !via.is_empty() => "",
         UNREACHABLE if uri.scheme_str() == Some("http") => ": is the network up?",
@@ -65,6 +81,29 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
 
 /// The host could not be looked up, or nothing leads to it.
 const UNREACHABLE: Kind = Kind::Network(ErrorKind::HostUnreachable);
+
+/// Whether no connection could be made.
+fn is_missing(kind: Kind) -> bool {
+    matches!(
+        kind,
+        UNREACHABLE | Kind::Network(ErrorKind::ConnectionRefused)
+    )
+}
+
+/// Whether a connection that was made is lost.
+fn is_broken(kind: Kind) -> bool {
+    let Kind::Network(kind) = kind else {
+        return false;
+    };
+    matches!(
+        kind,
+        ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::TimedOut
+    )
+}
 
 /// What an error of ureq means.
 struct HttpFailure {

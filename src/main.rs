@@ -25,6 +25,7 @@ mod disk;
 mod failure;
 mod file_body;
 mod http_failure;
+mod known_hosts;
 mod listing;
 mod manifest;
 mod network;
@@ -44,7 +45,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -526,6 +527,9 @@ fn upload_once(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failu
     Ok(stored)
 }
 
+/// A signature lives 15 minutes. Uploads that wait for their turn on a thin line can take longer.
+const SIGNATURE_USE: Duration = Duration::from_secs(10 * 60);
+
 /// Steps 1 to 3. Step 1 comes first, so that a file that holds the token is not sent. It is also a part
 /// of step 2, in `post_json`: a token may be refused and replaced in the middle of a step.
 fn send_file(run: &Run, file: &LocalFile, name: &CloudName) -> Result<Stored, Failure> {
@@ -536,8 +540,12 @@ fn send_file(run: &Run, file: &LocalFile, name: &CloudName) -> Result<Stored, Fa
         Ok(body.expecting(name.crc64))
     };
     let mut body = open()?;
-    let info = get_upload_file_info(run, &name.key)?;
+    let mut info = get_upload_file_info(run, &name.key)?;
+    let signed = Instant::now();
     let upload = || {
+        if signed.elapsed() > SIGNATURE_USE {
+            info = get_upload_file_info(run, &name.key)?;
+        }
         if body.is_outdated(&file.path) {
             body = open()?; // while the run held back, the file may have waited for minutes
         }
@@ -559,6 +567,20 @@ fn send_file(run: &Run, file: &LocalFile, name: &CloudName) -> Result<Stored, Fa
 
 // ---- All files --------------------------------------------------------------------------------
 
+/// A worker needs a file, two connections, and another file while it looks a host up.
+const OPEN_FILES_PER_JOB: usize = 4;
+/// The main thread needs two connections, and files to save a new token and to look a host up.
+const OTHER_OPEN_FILES: usize = 8;
+
+/// The number of workers: `--jobs`, or fewer if the system does not let the program open so many
+/// files. Without this limit a new token could not be saved.
+fn workers(settings: &Settings) -> usize {
+    let jobs = settings.options.jobs;
+    let wanted = OTHER_OPEN_FILES + jobs * OPEN_FILES_PER_JOB;
+    let left = disk::open_files_left(&settings.options.config, wanted);
+    (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_JOB).max(1)
+}
+
 /// Uploads all files, prints their results and the summary.
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console);
@@ -572,7 +594,7 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
             run.course.stop(why);
         }
     };
-    let jobs = run.settings.options.jobs;
+    let jobs = workers(&run.settings);
     run.console
         .while_shown(|| pipeline::run(&listing.files, jobs, &run.course, upload, get_links, tell));
     report.end(listing, run.course.stopped())

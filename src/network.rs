@@ -49,9 +49,13 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
     let connector =
         ().chain(ProxyCheck)
             .chain(ConnectProxyConnector::default())
-            .chain(TcpConnector)
+            .chain(TcpConnector::default())
             .chain(RustlsConnector::default());
-    Ok(Agent::with_parts(config, connector, TcpConnector))
+    Ok(Agent::with_parts(
+        config,
+        connector,
+        TcpConnector::default(),
+    ))
 }
 
 /// Returns the proxy that the environment names, by curl's rules for https. (ureq's own rules differ:

@@ -1,219 +1,283 @@
-//! The pace of a run: how fast the services let it go.
+//! The pace of the run: how fast it calls the services, and with how many calls at once.
 //!
-//! A service that is called too often refuses calls ("too many calls a minute", HTTP 429, COS's
-//! `SlowDown`). No document tells its limit, so the run has to find out. It must not wait longer than
-//! needed, and must not knock again and again with 64 threads.
+//! Three answers are about the run and not about the file, so they cost the file no try:
 //!
-//! Each step (token, `uploadfile`, upload, links) has its own pace, because each service has its own
-//! limit. A step is free until a call of it is refused. Then:
+//! - *Too fast*: the service takes only so many calls in a second or a minute.
+//! - *Too many at once*: it takes only so many calls side by side, or the line is too thin for all
+//!   uploads.
+//! - *Nobody there*: no connection can be made, although one could before. The network is away.
 //!
-//! 1. *All threads hold back* from that step. After a wait, one call tries. If it is refused, the next
-//!    wait is longer.
-//! 2. *A call gets through.* It lets two more calls in, each of which lets two more in when it gets
-//!    through. The number doubles until all threads have room: then the step is free again.
-//! 3. *A call is refused meanwhile.* The step holds back again.
+//! The steps are kept apart: a limit on uploads is no reason to ask for fewer links. This file does
+//! not know what the calls are, and tells the user nothing.
 //!
-//! An example: a service admits 100 calls in 10 s, and the run has 8 threads. The first 100 calls take
-//! 2 s, the 101st is refused. Calls that are under way at that moment are refused with it, and count
-//! as the same refusal. Tries follow after 0.5 s, 1.0 s, 1.5 s … At 10 s one gets through, after at most
-//! 0.5 s of waiting in vain. After some ten calls all threads run again, and the next 100 calls pass.
+//! **One number** for each step, `at_once`: a call begins when fewer calls are under way. It starts
+//! with room for all threads, so a service without limits notices nothing. A call that gets through
+//! raises it by one. This doubles it in each round trip: two calls get through, four begin. Calls
+//! that began before the last refusal say nothing about the time after it, and do not count.
 //!
-//! How long is a wait? It doubles with each refusal, but is at most an eighth of the time held back so
-//! far, at least 0.5 s and at most 8 s. If it only doubled, then after 7.5 s the next try would come at
-//! 15.5 s, and a limit that ends after 10 s would be overslept by half. With an eighth, a run loses at
-//! most an eighth of the time, and a service that is down for minutes is asked once in 8 s.
+//! **Too many at once.** The first refusal sets `at_once` to half of the calls under way: a crowded
+//! line needs relief soon, and TCP halves for the same reason. The other calls under way then show
+//! how many are welcome: `admitted` starts as their number, and each one that is refused too makes
+//! it one less. Up to `admitted` the number grows as above. Beyond it, it grows by one after as many
+//! calls in a row as there are at once, times `caution`. A refusal makes `caution` four times as
+//! large, up to 16, and each step up makes it half as large, down to 1. So a limit that stays is
+//! tested less and less, and one that has gone is soon forgotten.
 //!
-//! A refusal costs the file no try. But if nothing at all gets through for three minutes, the run has
-//! to stop: the longest limit that is documented is one minute.
+//! For example, an API takes 20 calls at once, and there are 64 workers. 64 calls begin, and 44 are
+//! refused. The first refusal allows 32 at once, and the other 43 leave 20. After 4 · 20 calls one
+//! more begins and is refused: 10 are allowed, and after 10 more calls 20 again. The next test comes
+//! after 8 · 20 calls, and later ones after 16 · 20 each. So more than nine tenths of the 20 are in
+//! use, and one call in 300 is refused.
 //!
-//! This room does not know what the calls are, or what the user is told about the wait.
+//! Where only one call was allowed, there is no lower number: all hold back as below. And a call
+//! that was the only one of the run all the while was not one too many: it costs the file a try.
+//!
+//! **Too fast.** All threads hold back from the step for 0.5 s. Then one call tries. If it is
+//! refused, all hold back for an eighth of the time since the first refusal, at least 0.5 s and at
+//! most 8 s, and so on. When a call gets through, `at_once` grows from 1 again.
+//!
+//! For example, an API takes 60 calls, and 20 more in each second. After the first refusal all hold
+//! back for 0.5 s, which makes room for 10 calls. 1, 2 and 4 calls get through, and then 3 of 8. All
+//! hold back again, and so on: no room is lost, and a third of the calls is refused. Another API
+//! takes 100 calls in each 10 s. The calls that try come closer than an eighth of 10 s to each
+//! other, so the run misses at most 1.25 s of the next 10 s. Shorter waits would refuse more calls,
+//! longer ones would miss more. 8 s is an eighth of a minute, which is the longest usual limit.
+//!
+//! The next call tries after the same wait, even if the last one has no answer yet: a large upload
+//! takes minutes.
+//!
+//! **Nobody there.** All hold back in the same way. But before anything has got through it costs the
+//! file a try: a network that was never there is no reason to wait.
+//!
+//! **The end.** When a step is held back for three minutes, and no upload and no link gets through
+//! meanwhile, no other file will fare better. (To be told where to upload is no progress while COS
+//! refuses the uploads.)
 
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::failure::Stage;
+use crate::failure::{Obstacle, Stage};
 
-/// All threads hold back for this time after the first refusal. It is also the shortest wait.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// A wait is never longer than this …
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// … and at most this part (an eighth) of the time held back so far.
-const PART_OF_HOLD: u32 = 8;
-/// The run stops if nothing gets through for this time.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
-/// A thread that waits checks at this interval whether the run was stopped.
+/// For 64 workers and the main thread.
+const ROOM_FOR_ALL: usize = 65;
+const MOST_CAUTION: usize = 16;
+/// A thread that waits looks this often whether the run was stopped.
 pub const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50);
-/// Each call that gets through lets this number of calls in.
-const LET_IN_BY_EACH: u32 = 2;
-/// The step is free again when it has let in this number of calls: 64 workers, and the thread that
-/// asks for links.
-const ROOM_FOR_ALL: u32 = 65;
 
 /// The pace of a run.
+#[derive(Default)]
 pub struct Pace {
     state: Mutex<State>,
-    changed: Condvar,
+    /// For each step: another call may be able to begin.
+    changed: [Condvar; 4],
 }
 
 #[derive(Default)]
 struct State {
-    /// For each `Stage`: whether the run holds back from it.
-    holds: [Option<Hold>; 4],
-    /// The last time at which COS or the API's links answered anything but a refusal.
+    /// In the order of `Stage`.
+    steps: [Step; 4],
+    /// The number of calls so far.
+    begun: u64,
+    /// Some call has got through.
+    has_begun_well: bool,
+    /// The last time that an upload or links got through.
     progress: Option<Instant>,
 }
 
-/// The run holds back from a step.
-struct Hold {
-    /// Nothing has got through since this time.
-    since: Instant,
-    /// The last refusal.
-    refused_at: Instant,
-    /// The first refusal since a call got through.
-    refused_since: Option<Instant>,
-    wait: Duration,
-    /// The next call may try at this time.
-    next_try: Instant,
-    /// This number of calls may begin before `next_try`.
-    let_in: u32,
+struct Step {
+    under_way: usize,
+    at_once: usize,
+    admitted: usize,
+    in_a_row: usize,
+    caution: usize,
+    /// The number of the last call that had begun when this step was refused.
+    refused_after: u64,
+    hold: Option<Hold>,
 }
 
-/// A call that may begin.
+/// All threads hold back from a step.
+struct Hold {
+    because: Obstacle,
+    since: Instant,
+    next_try: Instant,
+}
+
+/// A call that has begun.
 pub struct Begun {
     stage: Stage,
-    at: Instant,
+    /// The first call of the run is number 1.
+    number: u64,
+    /// No other call of the run was under way.
+    was_alone: bool,
 }
 
-/// The state of the run after a call has got through.
-#[derive(PartialEq, Eq)]
-pub enum Flow {
-    Free,
-    HeldBack,
-}
-
-/// The advice after a refusal.
-pub enum Refused {
-    HoldBack,
+/// What a refusal means for the file.
+pub enum Verdict {
+    TryAgain,
+    CostsATry,
     GiveUp,
 }
 
 impl Pace {
-    pub fn new() -> Pace {
-        Pace {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
-    }
-
-    /// Waits until a call may begin; `None` if `is_over` before that.
+    /// Waits until a call may begin. Returns `None` if `is_over` before that.
     pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
-        loop {
-            let at = Instant::now();
-            let Some(hold) = &mut state.holds[stage as usize] else {
-                return Some(Begun { stage, at });
-            };
-            if hold.lets_in(at) {
-                return Some(Begun { stage, at });
-            }
+        while !state.steps[stage as usize].lets_in(Instant::now()) {
             if is_over() {
                 return None;
             }
-            let wait = hold.next_try.saturating_duration_since(at);
-            let waited = self.changed.wait_timeout(state, wait.min(STOP_SEEN_WITHIN));
+            let waited = self.changed[stage as usize].wait_timeout(state, STOP_SEEN_WITHIN);
             state = waited.unwrap().0;
         }
+        let was_alone = state.steps.iter().all(|step| step.under_way == 0);
+        state.steps[stage as usize].under_way += 1;
+        state.begun += 1;
+        Some(Begun {
+            stage,
+            number: state.begun,
+            was_alone,
+        })
     }
 
-    /// Notes that the call was not refused for coming too soon.
-    pub fn got_through(&self, begun: Begun) -> Flow {
+    /// The service answered the call, and did not refuse it for its pace. Returns the obstacle that
+    /// some step is still held back for.
+    pub fn got_through(&self, begun: &Begun) -> Option<Obstacle> {
         let mut state = self.state.lock().unwrap();
+        state.has_begun_well = true;
         if matches!(begun.stage, Stage::Upload | Stage::Link) {
             state.progress = Some(Instant::now());
         }
-        let hold = &mut state.holds[begun.stage as usize];
-        if let Some(held) = hold {
-            held.let_more_in(begun.at);
-            if held.let_in >= ROOM_FOR_ALL {
-                *hold = None;
-            }
-            self.changed.notify_all();
+        let step = self.end(&mut state, begun);
+        if begun.number > step.refused_after {
+            step.let_one_more_in();
         }
-        if state.holds.iter().flatten().any(|hold| hold.let_in == 0) {
-            Flow::HeldBack
-        } else {
-            Flow::Free
-        }
+        let mut holds = state.steps.iter().filter_map(|step| step.hold.as_ref());
+        holds.next().map(|hold| hold.because)
     }
 
-    /// Notes that the call was refused for coming too soon. The service asks for a wait of
-    /// `at_least`.
-    pub fn refused(&self, begun: Begun, at_least: Duration) -> Refused {
+    /// The call failed in a way that says nothing about the pace.
+    pub fn failed(&self, begun: &Begun) {
+        self.end(&mut self.state.lock().unwrap(), begun);
+    }
+
+    /// The call was refused for its pace.
+    pub fn refused(&self, begun: &Begun, obstacle: Obstacle) -> Verdict {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap();
-        let progress = state.progress;
-        let hold = state.holds[begun.stage as usize].get_or_insert_with(|| Hold::new(now));
-        hold.hold_longer(now, begun.at);
-        hold.next_try = hold.next_try.max(now + at_least);
-        // Calls of other steps do not count: `uploadfile` may get through again and again while COS
-        // refuses the uploads.
-        let refused_since = *hold.refused_since.get_or_insert(now);
-        let hope = progress.map_or(refused_since, |progress| progress.max(refused_since));
-        if now.saturating_duration_since(hope) > PATIENCE {
-            Refused::GiveUp
-        } else {
-            Refused::HoldBack
+        let (all, progress) = (state.begun, state.progress);
+        let was_never_there = obstacle == Obstacle::NobodyThere && !state.has_begun_well;
+        let step = self.end(&mut state, begun);
+        if was_never_there {
+            return Verdict::CostsATry;
+        }
+        if begun.number > step.refused_after {
+            step.refused_after = all;
+            step.slow_down(obstacle, now);
+        } else if obstacle == Obstacle::TooMany {
+            step.admit(step.admitted - 1);
+        }
+        if let Some(hold) = &mut step.hold {
+            if let Obstacle::TooFast(at_least) = obstacle {
+                hold.next_try = hold.next_try.max(now + at_least);
+            }
+            let hope = progress.map_or(hold.since, |progress| progress.max(hold.since));
+            if now.saturating_duration_since(hope) > PATIENCE {
+                return Verdict::GiveUp;
+            }
+        }
+        let was_alone = begun.was_alone && begun.number == all;
+        if obstacle == Obstacle::TooMany && was_alone {
+            return Verdict::CostsATry;
+        }
+        Verdict::TryAgain
+    }
+
+    /// Ends a call: that makes room for one, and may have let in one more.
+    fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut Step {
+        self.changed[begun.stage as usize].notify_one();
+        self.changed[begun.stage as usize].notify_one();
+        let step = &mut state.steps[begun.stage as usize];
+        step.under_way -= 1;
+        step
+    }
+}
+
+impl Default for Step {
+    fn default() -> Step {
+        Step {
+            under_way: 0,
+            at_once: ROOM_FOR_ALL,
+            admitted: ROOM_FOR_ALL,
+            in_a_row: 0,
+            caution: 1,
+            refused_after: 0,
+            hold: None,
         }
     }
 }
 
-impl Hold {
-    fn new(now: Instant) -> Hold {
-        Hold {
-            since: now,
-            refused_at: now,
-            refused_since: None,
-            wait: FIRST_WAIT,
-            next_try: now + FIRST_WAIT,
-            let_in: 0,
-        }
-    }
-
-    /// Whether a call may begin now.
+impl Step {
     fn lets_in(&mut self, now: Instant) -> bool {
-        if self.let_in > 0 {
-            self.let_in -= 1;
-            return true;
-        }
-        if now >= self.next_try {
-            self.next_try = now + self.wait; // the others wait for the result of this call
-            return true;
-        }
-        false
-    }
-
-    /// A call that began at `begun` got through: lets more calls in. A call that began before the
-    /// last refusal does not count, as the service may have admitted it before.
-    fn let_more_in(&mut self, begun: Instant) {
-        if begun > self.refused_at {
-            self.let_in += LET_IN_BY_EACH;
-            self.since = Instant::now();
-            self.refused_since = None;
-            self.wait = FIRST_WAIT;
+        match &mut self.hold {
+            None => self.under_way < self.at_once,
+            Some(hold) if now < hold.next_try => false,
+            Some(hold) => {
+                hold.next_try = now + hold.wait(now);
+                true
+            }
         }
     }
 
-    /// A call that began at `begun` was refused: waits longer. A call that began before the last
-    /// refusal belongs to that one, and does not count.
-    fn hold_longer(&mut self, now: Instant, begun: Instant) {
-        if begun <= self.refused_at {
+    fn let_one_more_in(&mut self) {
+        if self.hold.take().is_some() {
+            self.at_once = self.under_way.clamp(1, self.admitted);
+        }
+        if self.at_once < self.admitted {
+            self.at_once += 1;
             return;
         }
-        let held = now.saturating_duration_since(self.since);
-        let most = (held / PART_OF_HOLD).clamp(FIRST_WAIT, LONGEST_WAIT);
-        self.wait = (self.wait * 2).min(most);
-        self.refused_at = now;
-        self.next_try = now + self.wait;
-        self.let_in = 0;
+        self.in_a_row += 1;
+        if self.at_once < ROOM_FOR_ALL && self.in_a_row >= self.at_once * self.caution {
+            self.at_once += 1;
+            self.admitted = self.at_once;
+            self.in_a_row = 0;
+            self.caution = (self.caution / 2).max(1);
+        }
+    }
+
+    fn slow_down(&mut self, obstacle: Obstacle, now: Instant) {
+        self.in_a_row = 0;
+        if obstacle != Obstacle::TooMany || self.at_once == 1 {
+            let since = self.hold.as_ref().map_or(now, |hold| hold.since);
+            let hold = Hold {
+                because: obstacle,
+                since,
+                next_try: now,
+            };
+            self.hold = Some(Hold {
+                next_try: now + hold.wait(now),
+                ..hold
+            });
+        }
+        if obstacle == Obstacle::TooMany {
+            self.caution = (self.caution * 4).min(MOST_CAUTION);
+            self.at_once = self.under_way.div_ceil(2); // half of them and the refused one
+            self.admit(self.under_way);
+        }
+    }
+
+    fn admit(&mut self, calls: usize) {
+        self.admitted = calls.max(1);
+        self.at_once = self.at_once.clamp(1, self.admitted);
+    }
+}
+
+impl Hold {
+    /// The wait for the next try.
+    fn wait(&self, now: Instant) -> Duration {
+        ((now - self.since) / 8).clamp(FIRST_WAIT, LONGEST_WAIT)
     }
 }

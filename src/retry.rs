@@ -7,15 +7,16 @@
 //!   most `--retries` times. Each wait is up to an eighth longer or shorter, at random, so that many
 //!   threads (and many machines) do not come back at the same moment. If the server asks for a longer
 //!   time by `Retry-After`, the loop waits for that, but not more than 60 s.
-//! - `SlowDown`: the service is asked too often. This is no fault of the file, so it costs no try.
-//!   `paced` makes the next call wait until the pace of the run (`pace.rs`) allows it.
+//! - `SlowDown`: the service is asked too often, or by too many at once, or the network is away. This is
+//!   no fault of the file, so it costs no try. `paced` makes the next call wait until the pace of the
+//!   run (`pace.rs`) allows it.
 //! - `NewSignature`: COS did not take the signature. It lives 15 minutes, so one new signature is
 //!   worth a try; a second refusal has another reason.
 //! - Any other failure ends the loop.
 //!
-//! For example, `--retries 3` and a server that is down: tries at 0 s, 0.5 s, 1.5 s and 3.5 s, then the
-//! file has failed. With the defaults a file survives the restart of a server. If the server stays
-//! down, the user is told within 4 s.
+//! For example, `--retries 3` and a server that answers HTTP 503: tries at 0 s, 0.5 s, 1.5 s and 3.5 s,
+//! then the file has failed. The defaults let a file survive a restart of a server, and tell the user
+//! about one that stays down within 4 s.
 //!
 //! **Stopping.** Each failure that ends an upload, or a call for links, comes to `count_failure`. It
 //! decides about the rest of the run:
@@ -44,8 +45,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::console::Console;
-use crate::failure::{Cure, Failure, Kind, Stage};
-use crate::pace::{Begun, Flow, Pace, Refused, STOP_SEEN_WITHIN};
+use crate::failure::{Cure, Failure, Kind, Obstacle, Stage};
+use crate::pace::{Begun, Pace, STOP_SEEN_WITHIN, Verdict};
 
 /// A server's `Retry-After` is obeyed up to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -58,6 +59,7 @@ pub struct Course<'a> {
     console: &'a Console,
     pace: Pace,
     noted_slow_down: AtomicBool,
+    noted_network: AtomicBool,
     proxy: Mutex<ProxyState>,
     first_results: Mutex<FirstResults>,
     stopped: OnceLock<Stop>,
@@ -103,8 +105,9 @@ impl Course<'_> {
         Course {
             retries,
             console,
-            pace: Pace::new(),
+            pace: Pace::default(),
             noted_slow_down: AtomicBool::new(false),
+            noted_network: AtomicBool::new(false),
             proxy: Mutex::new(proxy),
             first_results: Mutex::new(FirstResults::Unknown),
             stopped: OnceLock::new(),
@@ -232,17 +235,18 @@ impl Course<'_> {
             let failure = Failure::local(stage, "the run is stopped");
             return Err(failure.with_cure(Cure::StopRun));
         };
-        let answer = self.through_proxy(call);
-        if let Err(failure) = &answer
-            && let Cure::SlowDown(at_least) = failure.cure
-        {
-            let failure = self.slow_down(begun, at_least, failure.clone());
-            return Err(failure);
+        match self.through_proxy(call) {
+            Ok(value) => {
+                self.go_on(&begun);
+                Ok(value)
+            }
+            // An upload may have asked for another signature before.
+            Err(failure) if failure.stage != stage => {
+                self.pace.failed(&begun);
+                Err(failure)
+            }
+            Err(failure) => Err(self.adapt_to(&begun, failure)),
         }
-        if self.pace.got_through(begun) == Flow::Free {
-            self.console.show_waiting(false);
-        }
-        answer
     }
 
     /// Makes a call. Calls go one at a time while it is not known what the proxy does.
@@ -268,18 +272,30 @@ impl Course<'_> {
         answer
     }
 
-    /// Makes the run hold back, and tells the user the first time. If nothing has got through for
-    /// 3 minutes, the run has to stop.
-    fn slow_down(&self, begun: Begun, at_least: Duration, failure: Failure) -> Failure {
-        if !self.noted_slow_down.swap(true, Ordering::Relaxed) {
-            let why = &failure.message;
-            let note = format!("note: {why}: the run slows down and goes on");
-            self.console.note(&note);
-        }
-        self.console.show_waiting(true);
-        match self.pace.refused(begun, at_least.min(LONGEST_WAIT)) {
-            Refused::HoldBack => failure,
-            Refused::GiveUp => {
+    /// Sets the pace after a call that failed. Returns the failure, with another cure if the pace
+    /// cannot help.
+    fn adapt_to(&self, begun: &Begun, failure: Failure) -> Failure {
+        let obstacle = match (failure.cure, failure.kind) {
+            (Cure::SlowDown(Obstacle::TooFast(wait)), _) => {
+                Obstacle::TooFast(wait.min(LONGEST_WAIT))
+            }
+            (Cure::SlowDown(obstacle), _) => obstacle,
+            (_, Kind::Local | Kind::Network(_) | Kind::Proxy) => {
+                self.pace.failed(begun);
+                return failure;
+            }
+            _ => {
+                self.go_on(begun);
+                return failure;
+            }
+        };
+        match self.pace.refused(begun, obstacle) {
+            Verdict::TryAgain => {
+                self.tell_of(obstacle, &failure);
+                failure
+            }
+            Verdict::CostsATry => failure.with_cure(Cure::Wait(Duration::ZERO)),
+            Verdict::GiveUp => {
                 let help = "nothing got through for 3 minutes: try again later";
                 Failure {
                     cure: Cure::StopRun,
@@ -287,6 +303,33 @@ impl Course<'_> {
                     ..failure
                 }
             }
+        }
+    }
+
+    /// Notes that a call got through, and shows what the run still waits for.
+    fn go_on(&self, begun: &Begun) {
+        let held_for = self.pace.got_through(begun);
+        self.console.show_waiting(held_for.map(reason));
+    }
+
+    /// Tells why the run adapts its pace: in a note the first time, and in the progress.
+    fn tell_of(&self, obstacle: Obstacle, failure: &Failure) {
+        let why = &failure.message;
+        let (noted, note) = match obstacle {
+            Obstacle::TooFast(_) | Obstacle::TooMany => (
+                &self.noted_slow_down,
+                format!("note: {why}: the run slows down and goes on"),
+            ),
+            Obstacle::NobodyThere => (
+                &self.noted_network,
+                format!("note: {why}: the run waits for the network"),
+            ),
+        };
+        if !noted.swap(true, Ordering::Relaxed) {
+            self.console.note(&note);
+        }
+        if obstacle != Obstacle::TooMany {
+            self.console.show_waiting(Some(reason(obstacle)));
         }
     }
 
@@ -335,6 +378,14 @@ impl Course<'_> {
                 None
             }
         }
+    }
+}
+
+/// What the progress says about a run that waits.
+fn reason(obstacle: Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::TooFast(_) | Obstacle::TooMany => "the service asked to slow down",
+        Obstacle::NobodyThere => "the network is away",
     }
 }
 

@@ -43,6 +43,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
+use crate::known_hosts::KnownHosts;
 use crate::url::is_this_machine;
 
 /// Why nothing is sent to a `localhost` that is another machine.
@@ -67,8 +68,10 @@ const LAST_WORDS: usize = 24;
 /// Makes connections. It also looks hosts up, for new connections only: ureq asks its resolver for
 /// every request, and a look-up can take as long as a round trip. (Only a SOCKS4 proxy needs ureq's
 /// resolver, and `proxy_from_env` refuses those.)
-#[derive(Debug)]
-pub struct TcpConnector;
+#[derive(Debug, Default)]
+pub struct TcpConnector {
+    known_hosts: KnownHosts,
+}
 
 impl Resolver for TcpConnector {
     fn resolve(
@@ -93,9 +96,12 @@ impl<In: Transport> Connector<In> for TcpConnector {
             return Ok(Some(Either::A(tunnel)));
         }
         let until = Instant::now() + CONNECT_TIMEOUT;
-        let addresses = look_up(details.uri)?;
-        let stream = connect_to_one_of(&addresses, until)
-            .map_err(|error| or_timeout(error, Timeout::Connect))?;
+        let connect = || {
+            let addresses = look_up(details.uri)?;
+            connect_to_one_of(&addresses, until)
+                .map_err(|error| or_timeout(error, Timeout::Connect))
+        };
+        let stream = self.known_hosts.connect(details.uri, connect)?;
         let _ = stream.set_nodelay(true); // an error makes the connection slower, but not wrong
         stream.set_write_timeout(details.config.timeout_per_write())?; // the only limit of a write
         #[cfg(target_os = "linux")]
@@ -114,6 +120,12 @@ impl<In: Transport> Connector<In> for TcpConnector {
             buffers: LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER),
         })))
     }
+}
+
+/// Whether a connection to a URL's host can be made now.
+pub fn can_connect(uri: &Uri) -> bool {
+    let until = Instant::now() + CONNECT_TIMEOUT;
+    look_up(uri).is_ok_and(|addresses| connect_to_one_of(&addresses, until).is_ok())
 }
 
 /// Returns the addresses of a URL's host. The system's look-up has no time limit, so a thread does

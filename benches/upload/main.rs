@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use stand_in::{ENV, Fault, Limit, StandIn, Step, When};
+use stand_in::{ENV, Fault, Limit, StandIn, Step, When, at_once};
 use tempfile::TempDir;
 
 use relay::{lateness, start_relay};
@@ -36,6 +36,10 @@ const NAMES: usize = 100_000;
 const TINY_BYTES: usize = 1000;
 /// The program should reach this part of the rate that the service allows.
 const RATE_WANTED: f64 = 0.9;
+/// The same where the service limits the number of calls at once …
+const AT_ONCE_WANTED: f64 = 0.8;
+/// … each of which takes this time.
+const CALL_TAKES: Duration = Duration::from_millis(100);
 /// The config has this token and the stand-in accepts it, so that no figure includes a request for
 /// a token.
 const TOKEN: &str = "92_token-of-the-bench";
@@ -152,6 +156,9 @@ fn pace(table: &mut Table) {
             pace_row(table, &run.join().expect("the run ends"));
         }
     });
+    for (step, at_once) in [(Step::Info, 4), (Step::Info, 20), (Step::Upload, 5)] {
+        at_once_row(table, step, at_once);
+    }
 }
 
 /// The settings and the result of [`upload_at_limit`].
@@ -214,6 +221,48 @@ fn least_time_at_limit(limit: Limit, calls_made: usize) -> f64 {
             (calls_made.div_ceil(calls) - 1) as f64 * length.as_secs_f64()
         }
     }
+}
+
+/// Compares 64 jobs, where a service takes only `calls` at once, with as many jobs as that.
+fn at_once_row(table: &mut Table, step: Step, calls: usize) {
+    const JOBS: usize = 64;
+    let files = calls * 50;
+    let (least, _) = upload_at_once(step, calls, files, calls);
+    let (wall, refused) = upload_at_once(step, calls, files, JOBS);
+    let ratio = least / wall;
+    let verdict = if ratio >= AT_ONCE_WANTED {
+        "good"
+    } else {
+        "TOO SLOW"
+    };
+    let what = match step {
+        Step::Upload => "uploads",
+        _ => "calls of the API",
+    };
+    table.row(
+        format!("{files} files, limit {calls} {what} at once, {JOBS} jobs"),
+        format!("{wall:.1} s"),
+        format!("{calls} jobs {least:.1} s"),
+        format!(
+            "{ratio:.2} of their rate ({verdict}: at least {AT_ONCE_WANTED:.2} wanted), \
+             {refused} calls refused"
+        ),
+    );
+}
+
+/// Returns the time in seconds, and the number of calls that were refused.
+fn upload_at_once(step: Step, calls: usize, files: usize, jobs: usize) -> (f64, usize) {
+    let world = World::new();
+    world.small_files(files, TINY_BYTES);
+    let refusal = match step {
+        Step::Upload => Fault::cos_error(400, "UserNetworkTooSlow"),
+        _ => Fault::Errcode(-501004),
+    };
+    let limit = at_once(calls, CALL_TAKES, refusal);
+    world.stand_in.fault(step, When::Always, limit);
+    let ran = world.watch(world.upload(&["--jobs", &jobs.to_string()]));
+    world.check(files);
+    (ran.wall, world.stand_in.count(step) - files)
 }
 
 /// Measures the CPU time per file, with many tiny files and no delays.

@@ -2,6 +2,9 @@
 //! reached the stand-in or what the user saw.
 
 mod accounts;
+mod at_once;
+#[cfg(unix)]
+mod away;
 mod config;
 mod doubles;
 mod elsewhere;
@@ -26,6 +29,8 @@ mod options;
 mod output;
 mod pace;
 #[cfg(unix)]
+mod passing;
+#[cfg(unix)]
 mod private;
 #[cfg(unix)]
 mod readme;
@@ -37,6 +42,7 @@ mod saving;
 #[cfg(unix)]
 mod secrecy;
 mod services;
+mod soak;
 #[cfg(target_os = "linux")]
 mod static_binary;
 mod stored;

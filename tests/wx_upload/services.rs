@@ -64,8 +64,9 @@ fn sent_to(target: &str) -> String {
     let mut line = String::new();
     let (client, _) = listener.accept().unwrap();
     BufReader::new(&client).read_line(&mut line).unwrap();
-    drop((client, listener));
+    drop(client);
     world.wait(child).assert_failure(1, &["上传文件失败"]);
+    drop(listener); // not before: the program would wait for a server that is away
     let target = line
         .strip_prefix("POST ")
         .and_then(|line| line.strip_suffix(" HTTP/1.1\r\n"));

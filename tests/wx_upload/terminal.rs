@@ -278,6 +278,32 @@ fn is_summary(line: &str) -> bool {
 // ---- Progress -----------------------------------------------------------------------------------
 
 #[test]
+fn progress_shows_what_a_run_waits_for() {
+    let world = world(&[1, 1, 1]);
+    let slow_down = Fault::status(429, &[("Retry-After", "1")], "");
+    world.stand_in.fault(Step::Upload, When::Once, slow_down);
+    world.stand_in.fault(Step::Upload, key("3"), Fault::Silence);
+    let mut terminal = Terminal::new(24, 200);
+    terminal.start(command(&world, &[]), &[]);
+    let shows = |words: &str| {
+        terminal.wait_for(words, |screen| {
+            let lines = screen.lines();
+            lines.last().is_some_and(|line| line.ends_with(words))
+        });
+    };
+    shows(" B, waiting: the service asked to slow down");
+    assert!(world.stand_in.wait_for(Step::Upload, 4, PATIENCE));
+    world.stand_in.close_port();
+    world.stand_in.break_connections();
+    shows(" B, waiting: the network is away");
+    world.stand_in.clear_faults();
+    world.stand_in.open_port();
+    let seen = terminal.finish(&world);
+    assert_eq!(seen.status, Some(0));
+    assert!(is_summary(seen.lines.last().unwrap()), "{:?}", seen.lines);
+}
+
+#[test]
 fn progress_shows_files_and_bytes_done_of_all_the_rate_and_the_time_left() {
     let world = world(&[MIB, 2 * MIB, 3 * MIB, 4 * MIB]);
     world.stand_in.fault(Step::Upload, key("3"), Fault::Hold);

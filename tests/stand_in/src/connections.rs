@@ -29,7 +29,10 @@ pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
         if shared.lock().stopped {
             break;
         }
-        let Ok(tcp) = tcp else { continue };
+        let Ok(tcp) = tcp else {
+            shared.wait(Duration::MAX, |state| !state.port_is_closed);
+            continue;
+        };
         let shared = Arc::clone(shared);
         thread::spawn(move || {
             // An I/O error ends the connection. Every client may cause one.
@@ -45,12 +48,15 @@ fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     let registered = tcp.try_clone()?;
     let number = shared.change(|state| {
         state.connections += 1;
+        if state.stopped || state.port_is_closed {
+            return None; // all others are closed already
+        }
         state.open.insert(state.connections, registered);
-        state.connections
+        Some(state.connections)
     });
-    if shared.lock().stopped {
-        return Ok(()); // `drop` ran before this connection was in its list
-    }
+    let Some(number) = number else {
+        return Ok(());
+    };
     let io = match &shared.tls {
         None => Io::Plain(tcp),
         Some(config) => {

@@ -96,6 +96,9 @@ pub enum Fault {
     /// Calls the function with the request and does what it returns. With `None` the request is
     /// served, and [`When`] does not count it.
     Custom(Arc<ChooseFault>),
+    /// Calls the function after the body has come in. The function may take its time. Sends the
+    /// answer of the fault that it returns, or serves the request with `None`.
+    AfterBody(Arc<ChooseFault>),
 }
 
 impl Fault {
@@ -145,6 +148,10 @@ impl Fault {
 
     pub fn custom(choose: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Self {
         Self::Custom(Arc::new(choose))
+    }
+
+    pub fn after_body(choose: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self::AfterBody(Arc::new(choose))
     }
 }
 
@@ -197,6 +204,7 @@ pub(crate) fn substitute(fault: Option<&Fault>, request: &Request) -> Option<Ans
         Fault::ResetAt(_) | Fault::ResetAfterBody => Err(Ending::Reset),
         Fault::Close => Err(Ending::Close),
         Fault::Silence | Fault::StopReading => Err(Ending::Silence),
+        Fault::AfterBody(choose) => return substitute(choose(request).as_ref(), request),
         _ => return None,
     })
 }

@@ -22,7 +22,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -32,12 +32,12 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use serde_json::{Value, json};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use ureq::Agent;
 use ureq::tls::{Certificate as PemCertificate, RootCerts, TlsConfig};
 
 pub use faults::{Fault, When};
-pub use limits::Limit;
+pub use limits::{Limit, at_once, thin_line};
 pub use request::{Request, Step};
 pub use services::file_id_of;
 pub use state::Object;
@@ -53,6 +53,9 @@ use tls::tls;
 pub const APPID: &str = "wx0123456789abcdef";
 pub const SECRET: &str = "5ec3e75ec3e75ec3e75ec3e75ec3e75e";
 pub const ENV: &str = "prod-1g2h3j4k5l";
+
+/// The number of connections that wait until they are accepted.
+const BACKLOG: i32 = 128;
 
 /// The running services. Dropping it closes the listener and all connections.
 pub struct StandIn {
@@ -82,7 +85,7 @@ impl StandIn {
     }
 
     fn start(tls: Option<Arc<ServerConfig>>, ca_pem: String) -> Self {
-        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let listener = Arc::new(listener().expect("a free port"));
         let port = listener.local_addr().expect("a bound socket").port();
         let base = match tls {
             Some(_) => format!("https://localhost:{port}"),
@@ -205,6 +208,34 @@ impl StandIn {
     /// Removes all faults.
     pub fn clear_faults(&self) {
         self.shared.lock_rules().clear();
+    }
+
+    /// Closes the port: it refuses connections, and no other program can take it. The open
+    /// connections stay open.
+    pub fn close_port(&self) {
+        self.shared.change(|state| state.port_is_closed = true);
+        // The socket does not listen any more, but stays bound to the port.
+        let listener = SockRef::from(self.listener.as_ref());
+        listener
+            .shutdown(Shutdown::Both)
+            .expect("a listening socket");
+    }
+
+    /// Opens the port again.
+    pub fn open_port(&self) {
+        let listener = SockRef::from(self.listener.as_ref());
+        listener.listen(BACKLOG).expect("a bound socket");
+        self.shared.change(|state| state.port_is_closed = false);
+    }
+
+    /// Breaks all connections, also in the middle of a request or a reply.
+    pub fn break_connections(&self) {
+        let state = self.shared.lock();
+        for tcp in state.open.values() {
+            // A reset follows when the thread of the connection notices its end.
+            SockRef::from(tcp).set_linger(Some(Duration::ZERO)).ok();
+            tcp.shutdown(Shutdown::Both).ok();
+        }
     }
 
     /// Sends the replies that [`Fault::Hold`] holds back, and holds back no later ones.
@@ -355,15 +386,33 @@ impl StandIn {
     }
 }
 
+/// Returns a listener on a free port. It keeps the port while it does not listen. The system lets go
+/// of a port that it has chosen, so the listener asks for it by its number.
+fn listener() -> std::io::Result<TcpListener> {
+    let bind = |port: u16| -> std::io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+        Ok(socket)
+    };
+    let chosen = bind(0)?;
+    let address = chosen.local_addr()?.as_socket();
+    let listener = bind(address.map_or(0, |address| address.port()))?;
+    listener.listen(BACKLOG)?;
+    Ok(listener.into())
+}
+
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.shared.change(|state| {
             state.stopped = true;
+            state.port_is_closed = false;
             for tcp in state.open.values() {
                 tcp.shutdown(Shutdown::Both).ok();
             }
         });
-        // The acceptor waits for a connection: this one wakes it.
+        // The acceptor waits for a connection: this one wakes it. With a closed port there is none,
+        // and none is needed.
         let woken = self.listener.local_addr().and_then(TcpStream::connect);
         if let (Ok(_), Some(acceptor)) = (woken, self.acceptor.take()) {
             acceptor.join().ok();

@@ -1,6 +1,9 @@
-//! Limits on the number of calls, such as the services have. This file does not know the calls.
+//! Limits, such as the services have: on the number of calls in a time, on the number of calls at
+//! once, and a line that is too thin. This file does not know the calls.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::faults::Fault;
@@ -59,4 +62,75 @@ impl Limit {
 struct Spent {
     since: Instant,
     calls: f64,
+}
+
+// ---- At once ------------------------------------------------------------------------------------
+
+/// Returns a fault that lets in this number of calls at once, and strikes the others with
+/// `refusal`. A call that is let in takes the time `takes`. Set the fault with
+/// [`crate::When::Always`]. Clones of it count together: set them for the steps that share a limit.
+pub fn at_once(calls: usize, takes: Duration, refusal: Fault) -> Fault {
+    let under_way = Arc::new(AtomicUsize::new(0));
+    Fault::custom(move |_| {
+        let Some(place) = Place::take(&under_way, calls) else {
+            return Some(refusal.clone());
+        };
+        // The place is free before the reply goes out: the client may send its next request at once.
+        let place = Mutex::new(Some(place));
+        Some(Fault::after_body(move |_| {
+            thread::sleep(takes);
+            drop(place.lock().expect("no panic under the lock").take());
+            None
+        }))
+    })
+}
+
+/// A place among the calls under way. It is free again when this is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(under_way: &Arc<AtomicUsize>, places: usize) -> Option<Place> {
+        let one_more = |taken| (taken < places).then_some(taken + 1);
+        under_way
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .ok()?;
+        Some(Place(Arc::clone(under_way)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+// ---- A thin line --------------------------------------------------------------------------------
+
+/// The time between two looks at the progress of an upload.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Returns a fault that plays a line with room for this number of `uploads` at once. With room, an
+/// upload takes the time `takes`. More uploads share the line, and all of them become slower. One
+/// that has not come through after `patience` is struck with `refusal`. Set the fault with
+/// [`crate::When::Always`], for uploads.
+pub fn thin_line(uploads: usize, takes: Duration, patience: Duration, refusal: Fault) -> Fault {
+    let under_way = Arc::new(AtomicUsize::new(0));
+    Fault::after_body(move |_| {
+        let place = Place::take(&under_way, usize::MAX)?;
+        let began = Instant::now();
+        let mut looked_at = began;
+        let mut done = Duration::ZERO;
+        loop {
+            thread::sleep(TICK);
+            let share = uploads as f64 / place.0.load(Ordering::SeqCst) as f64;
+            done += looked_at.elapsed().mul_f64(share.min(1.0));
+            looked_at = Instant::now();
+            if done >= takes {
+                return None;
+            }
+            if began.elapsed() >= patience {
+                return Some(refusal.clone());
+            }
+        }
+    })
 }

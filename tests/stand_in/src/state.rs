@@ -100,6 +100,7 @@ pub(crate) struct State {
     pub(crate) uploads: usize,
     pub(crate) most_uploads: usize,
     pub(crate) gate_is_open: bool,
+    pub(crate) port_is_closed: bool,
     pub(crate) stopped: bool,
 }
 

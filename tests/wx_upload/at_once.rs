@@ -1,0 +1,108 @@
+//! Services that take only so many calls at once, and lines too thin for all uploads: that costs
+//! time, and no file.
+
+use std::time::Duration;
+
+use stand_in::{Fault, Step, When, at_once, thin_line};
+
+use crate::harness::{Ran, World, side_by_side};
+
+/// Checks that all went well, and that a note told the first refusal, and nothing more.
+fn assert_adapted(ran: &Ran, files: usize, words: &str) {
+    let summary = format!("{files} uploaded ({files} B), 0 failed, 0 skipped, 0 not attempted");
+    ran.assert_failure(0, &[&summary, "note: ", words, "the run slows down"]);
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    assert_eq!(ran.lines().len(), files);
+}
+
+#[test]
+fn too_many_calls_at_once_cost_no_file() {
+    const FILES: usize = 200;
+    const TAKES: Duration = Duration::from_millis(60);
+    type Refusal = (&'static [Step], &'static str, fn() -> Fault);
+    let refusals: [Refusal; 4] = [
+        (&[Step::Info], "errcode -501004 ", || {
+            Fault::Errcode(-501004)
+        }),
+        (&[Step::Info, Step::Link], "errcode -501004 ", || {
+            Fault::Errcode(-501004)
+        }),
+        (
+            &[Step::Upload],
+            "HTTP 400 Bad Request: UserNetworkTooSlow",
+            || Fault::cos_error(400, "UserNetworkTooSlow"),
+        ),
+        (
+            &[Step::Upload],
+            "HTTP 400 Bad Request: RequestTimeout",
+            || Fault::cos_error(400, "RequestTimeout"),
+        ),
+    ];
+    let mut cases = Vec::new();
+    for (steps, words, refusal) in refusals {
+        for admitted in [4, 5, 20] {
+            for jobs in [8, 64] {
+                let name = format!("{steps:?} {words}, {admitted} at once, {jobs} jobs");
+                cases.push((name, (steps, words, refusal, admitted, jobs)));
+            }
+        }
+    }
+    side_by_side(cases, |(steps, words, refusal, admitted, jobs)| {
+        let world = World::with_many(FILES);
+        let limit = at_once(admitted, TAKES, refusal());
+        for step in steps {
+            world.stand_in.fault(*step, When::Always, limit.clone());
+        }
+        let ran = world.run(["--retries", "0", "-j", &jobs.to_string(), "files"]);
+        let refused = world.count(steps[0]) - FILES;
+        if refused == 0 {
+            ran.assert_success();
+        } else {
+            assert_adapted(&ran, FILES, words);
+        }
+        assert_eq!(world.keys().len(), FILES);
+        world.assert_proper();
+    });
+}
+
+#[test]
+fn on_a_thin_line_no_file_fails() {
+    const FILES: usize = 40;
+    let mut cases = Vec::new();
+    for room in [1, 2, 3] {
+        for jobs in [2, 8, 64] {
+            cases.push((format!("room for {room}, {jobs} jobs"), (room, jobs)));
+        }
+    }
+    side_by_side(cases, |(room, jobs)| {
+        let world = World::with_many(FILES);
+        let takes = Duration::from_millis(100);
+        let line = thin_line(
+            room,
+            takes,
+            takes * 9 / 5,
+            Fault::cos_error(400, "UserNetworkTooSlow"),
+        );
+        world.stand_in.fault(Step::Upload, When::Always, line);
+        let ran = world.run(["--retries", "0", "-j", &jobs.to_string(), "files"]);
+        let in_vain = world.count(Step::Upload) - FILES;
+        match in_vain {
+            0 => drop(ran.assert_success()),
+            _ => assert_adapted(&ran, FILES, "UserNetworkTooSlow"),
+        }
+        // The first ones can't know, then one more is tried now and then.
+        assert!(in_vain <= jobs.min(FILES) + 12, "{in_vain}");
+        assert_eq!(world.keys().len(), FILES);
+        world.assert_proper();
+    });
+}
+
+#[test]
+fn a_refusal_of_the_only_call_costs_a_try() {
+    let world = World::with_files(&["a.txt"]);
+    let refusal = Fault::Errcode(-501004);
+    world.stand_in.fault(Step::Info, When::Always, refusal);
+    let ran = world.run(["--retries", "1", "a.txt"]);
+    ran.assert_failure(1, &["errcode -501004 ", "(tried 2 times)"]);
+    assert_eq!(world.count(Step::Info), 2);
+}
