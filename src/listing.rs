@@ -64,12 +64,12 @@ impl LocalFile {
 pub struct Listing {
     pub files: Vec<LocalFile>,
     pub notes: Vec<String>,
-    /// How many files were left out, or stand in the list again.
+    /// The number of files that were left out, or are in the list for the second time.
     pub skipped: usize,
 }
 
 impl Listing {
-    /// Returns each file once, also if it stands in the list again.
+    /// Returns each file once, also if it is in the list twice.
     pub fn each_once(&self) -> impl Iterator<Item = &LocalFile> {
         self.files.iter().filter(|file| file.same_as.is_none())
     }

@@ -572,8 +572,8 @@ const OPEN_FILES_PER_JOB: usize = 4;
 /// The main thread needs two connections, and files to save a new token and to look a host up.
 const OTHER_OPEN_FILES: usize = 8;
 
-/// The number of workers: `--jobs`, or fewer if the system does not let the program open so many
-/// files. Without this limit a new token could not be saved.
+/// Returns the number of workers: `--jobs`, or fewer if the system's limit of open files is low.
+/// Without this limit a new token could not be saved.
 fn workers(settings: &Settings) -> usize {
     let jobs = settings.options.jobs;
     let wanted = OTHER_OPEN_FILES + jobs * OPEN_FILES_PER_JOB;

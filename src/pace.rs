@@ -2,9 +2,9 @@
 //!
 //! Three answers are about the run and not about the file, so they cost the file no try:
 //!
-//! - *Too fast*: the service takes only so many calls in a second or a minute.
-//! - *Too many at once*: it takes only so many calls side by side, or the line is too thin for all
-//!   uploads.
+//! - *Too fast*: the service limits the calls in a second or a minute.
+//! - *Too many at once*: it limits the calls that are under way together, or the line is too thin for
+//!   all uploads.
 //! - *Nobody there*: no connection can be made, although one could before. The network is away.
 //!
 //! The steps are kept apart: a limit on uploads is no reason to ask for fewer links. This file does
@@ -13,12 +13,12 @@
 //! **One number** for each step, `at_once`: a call begins when fewer calls are under way. It starts
 //! with room for all threads, so a service without limits notices nothing. A call that gets through
 //! raises it by one. This doubles it in each round trip: two calls get through, four begin. Calls
-//! that began before the last refusal say nothing about the time after it, and do not count.
+//! that began before the last refusal do not count: the service may have admitted them before.
 //!
 //! **Too many at once.** The first refusal sets `at_once` to half of the calls under way: a crowded
 //! line needs relief soon, and TCP halves for the same reason. The other calls under way then show
-//! how many are welcome: `admitted` starts as their number, and each one that is refused too makes
-//! it one less. Up to `admitted` the number grows as above. Beyond it, it grows by one after as many
+//! the limit: `admitted` starts as their number, and each of them that is refused makes it one
+//! less. Up to `admitted` the number grows as above. Beyond it, it grows by one after as many
 //! calls in a row as there are at once, times `caution`. A refusal makes `caution` four times as
 //! large, up to 16, and each step up makes it half as large, down to 1. So a limit that stays is
 //! tested less and less, and one that has gone is soon forgotten.
@@ -58,13 +58,17 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Obstacle, Stage};
 
+/// All threads hold back for at least this time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The next try comes after at most this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// The run stops if nothing gets through for this time.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
-/// For 64 workers and the main thread.
+/// The number of calls that can be under way: 64 workers, and the main thread.
 const ROOM_FOR_ALL: usize = 65;
+/// The limit of `caution`.
 const MOST_CAUTION: usize = 16;
-/// A thread that waits looks this often whether the run was stopped.
+/// A thread that waits checks at this interval whether the run was stopped.
 pub const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50);
 
 /// The pace of a run.
@@ -158,7 +162,7 @@ impl Pace {
         holds.next().map(|hold| hold.because)
     }
 
-    /// The call failed in a way that says nothing about the pace.
+    /// The call failed for a reason that has nothing to do with the pace.
     pub fn failed(&self, begun: &Begun) {
         self.end(&mut self.state.lock().unwrap(), begun);
     }
@@ -195,7 +199,7 @@ impl Pace {
         Verdict::TryAgain
     }
 
-    /// Ends a call: that makes room for one, and may have let in one more.
+    /// Ends a call. This makes room for another one, and perhaps for one more.
     fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut Step {
         self.changed[begun.stage as usize].notify_one();
         self.changed[begun.stage as usize].notify_one();

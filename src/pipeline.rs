@@ -77,7 +77,7 @@ pub enum Outcome {
 }
 
 /// Uploads `files`, `jobs` at once, and reports each file as soon as it and all files before it are
-/// done. A file that a stopped run did not attempt is not reported. A file that stands in the list again
+/// done. A file that a stopped run did not attempt is not reported. A file that is in the list twice
 /// is uploaded once, and its outcome is reported at each place.
 ///
 /// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
@@ -170,7 +170,7 @@ struct UnderWay<'a> {
     no_links: Option<Failure>,
     /// Done, and waiting for the files before them.
     done: BTreeMap<usize, Outcome>,
-    /// The outcomes of the files that stand in the list again; `None` until they are reported.
+    /// The outcomes of the files that are in the list twice; `None` until they are reported.
     repeated: BTreeMap<usize, Option<Outcome>>,
     reported: usize,
 }

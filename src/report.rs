@@ -43,7 +43,7 @@ impl Report<'_> {
     }
 
     /// Prints the result line of a file and its error line, if it has them, and counts the file. A file
-    /// that stands in the list again has a result line only. The error is a sentence: standard output
+    /// that is in the list twice has a result line only. The error is a sentence: standard output
     /// cannot be written.
     pub fn file(&mut self, file: &LocalFile, outcome: &Outcome) -> Result<(), String> {
         let stands_again = file.same_as.is_some();
