@@ -40,6 +40,7 @@ mod secrets;
 mod tcp;
 mod unique;
 mod url;
+mod words;
 
 use std::fs;
 use std::io::{self, Write};

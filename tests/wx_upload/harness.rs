@@ -307,6 +307,7 @@ impl World {
         ] {
             command.env_remove(name);
         }
+        command.env("WX_LANG", "en");
         if !self.stand_in.ca_pem.is_empty() {
             command.env("SSL_CERT_FILE", self.stand_in.ca_file(self.dir.path()));
         }

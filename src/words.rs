@@ -1,0 +1,85 @@
+//! The language that the user reads: Chinese or English. Both texts of a message stand side by side
+//! where the message is made.
+//!
+//! Does not know what the messages are about.
+
+use std::env;
+use std::io::{self, ErrorKind};
+use std::sync::OnceLock;
+
+/// Makes a text in the user's language. Takes the English and the Chinese text, both as `format!` does:
+/// `words!("{path} is a directory", "{path} 是目录")`.
+macro_rules! words {
+    ($english:literal, $chinese:literal $(,)?) => {
+        match $crate::words::is_chinese() {
+            true => format!($chinese),
+            false => format!($english),
+        }
+    };
+}
+pub(crate) use words;
+
+/// Returns one of two texts, the one in the user's language.
+pub fn either(english: &'static str, chinese: &'static str) -> &'static str {
+    if is_chinese() { chinese } else { english }
+}
+
+/// Whether the user reads Chinese. `WX_LANG` decides. Without it, the locale does.
+pub fn is_chinese() -> bool {
+    static IS_CHINESE: OnceLock<bool> = OnceLock::new();
+    *IS_CHINESE.get_or_init(|| {
+        let names = ["WX_LANG", "LC_ALL", "LC_MESSAGES", "LANG"];
+        let named = names.iter().find_map(|name| {
+            let locale = env::var_os(name)?.to_string_lossy().into_owned();
+            (!locale.is_empty()).then_some(locale)
+        });
+        let locale = named.or_else(system_locale).unwrap_or_default();
+        locale.to_ascii_lowercase().starts_with("zh")
+    })
+}
+
+/// Returns the locale that the user has set in the system. Unix other than macOS has only variables.
+fn system_locale() -> Option<String> {
+    #[cfg(any(windows, target_os = "macos"))]
+    return sys_locale::get_locale();
+    #[cfg(not(any(windows, target_os = "macos")))]
+    None
+}
+
+/// Returns the words of an error of the system. In English they are the system's own. An error that
+/// the program made itself has its words already.
+pub fn io_words(error: &io::Error) -> String {
+    let is_own = error.get_ref().is_some();
+    if is_own || !is_chinese() {
+        return error.to_string();
+    }
+    let words = match error.kind() {
+        ErrorKind::NotFound => "没有这个文件或目录",
+        ErrorKind::PermissionDenied => "没有权限",
+        ErrorKind::AlreadyExists => "已存在",
+        ErrorKind::NotADirectory => "不是目录",
+        ErrorKind::IsADirectory => "是目录",
+        ErrorKind::ReadOnlyFilesystem => "文件系统是只读的",
+        ErrorKind::StorageFull => "磁盘已满",
+        ErrorKind::QuotaExceeded => "磁盘配额已用完",
+        ErrorKind::FileTooLarge => "文件太大",
+        ErrorKind::InvalidFilename => "文件名无效",
+        ErrorKind::ResourceBusy => "正被占用",
+        ErrorKind::WouldBlock => "暂时不可用",
+        ErrorKind::BrokenPipe => "管道另一端已关闭",
+        ErrorKind::OutOfMemory => "内存不足",
+        ErrorKind::ConnectionRefused => "连接被拒绝",
+        ErrorKind::ConnectionReset => "连接被对方重置",
+        ErrorKind::ConnectionAborted => "连接中断",
+        ErrorKind::HostUnreachable => "无法到达该主机",
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => "网络不通",
+        ErrorKind::AddrNotAvailable => "地址不可用",
+        ErrorKind::TimedOut => "超时",
+        ErrorKind::UnexpectedEof => "连接提前关闭",
+        _ => "系统错误",
+    };
+    match error.raw_os_error() {
+        Some(code) => format!("{words}（os error {code}）"),
+        None => words.to_owned(),
+    }
+}
