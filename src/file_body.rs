@@ -207,9 +207,9 @@ impl FileBody<'_> {
     }
 }
 
-/// The clocks of file systems tick every 1 to 10 ms. If a file changes twice in a tick, the second
-/// change does not show in its times.
-const TICK: Duration = Duration::from_millis(20);
+/// The clocks of file systems tick every 1 to 10 ms, and later where the machine is busy. If a file
+/// changes twice in a tick, the second change does not show in its times.
+const TICK: Duration = Duration::from_millis(30);
 
 /// Returns what the system tells about a file that was just opened. Waits until every later change
 /// shows in it.

@@ -29,6 +29,7 @@
 //! This room knows nothing about TLS or HTTP, apart from that and those numbers.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
 use std::thread;
@@ -193,7 +194,7 @@ pub struct Tcp {
     sent: usize,
     /// … and the number at which it is read next.
     listen_after: usize,
-    /// Something was received that ureq has not asked for yet.
+    /// Something was received that ureq has not waited for. It may have used it since.
     heard: bool,
     /// The first bytes to come may be TLS's session tickets.
     tickets_due: bool,
@@ -272,8 +273,7 @@ impl Transport for Tcp {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.replied = false;
-        if self.heard {
-            self.heard = false;
+        if mem::take(&mut self.heard) && !self.buffers.input().is_empty() {
             return Ok(true);
         }
         let mut limit = timeout.for_read();

@@ -1152,6 +1152,21 @@ fn the_proxy_that_the_environment_names_is_used() {
 }
 
 #[test]
+fn a_record_of_tls_itself_in_the_middle_of_an_upload_costs_no_try() {
+    let world = World::https();
+    world.file("file.bin", vec![b'x'; 4 << 20]);
+    for bytes in [64 << 10, 1 << 20, 3 << 20] {
+        let when = When::Nth(world.count(Step::Upload) + 1);
+        world
+            .stand_in
+            .fault(Step::Upload, when, Fault::NewKeys(bytes));
+        world.run(["--retries", "0", "file.bin"]).assert_success();
+    }
+    assert_eq!(world.count(Step::Upload), 3);
+    world.assert_proper();
+}
+
+#[test]
 fn no_proxy_leads_around_the_proxy() {
     let (_socket, port) = refusing_port();
     let dead = format!("http://127.0.0.1:{port}");

@@ -274,6 +274,7 @@ impl Connection {
             Some(Fault::At(bytes, call)) => {
                 body.call_at = Some(((*bytes).min(length), Arc::clone(call)));
             }
+            Some(Fault::NewKeys(bytes)) => body.new_keys_at = Some(*bytes),
             _ => {}
         }
         let keep = {

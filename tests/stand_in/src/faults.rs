@@ -89,6 +89,8 @@ pub enum Fault {
     /// Serves the request, and calls the function after this number of bytes of the body, or at its
     /// end. Meanwhile it reads nothing, so the client is not far ahead.
     At(u64, Arc<Call>),
+    /// Serves the request, and sends new keys of TLS after this number of bytes of the body.
+    NewKeys(u64),
     /// Serves the request, but sends the reply this much later.
     Delay(Duration),
     /// Serves the request, but holds the reply back until [`StandIn::open_gate`].

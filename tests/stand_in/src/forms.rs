@@ -33,6 +33,8 @@ pub(crate) struct Body<'a> {
     pub(crate) pace: Option<(usize, Duration)>,
     /// Is called once this number of bytes has been read.
     pub(crate) call_at: Option<(u64, Arc<Call>)>,
+    /// Sends new keys of TLS once this number of bytes has been read.
+    pub(crate) new_keys_at: Option<u64>,
     /// The last bytes read, enough of them for a closing boundary.
     pub(crate) tail: Vec<u8>,
 }
@@ -48,6 +50,7 @@ impl<'a> Body<'a> {
             stop_at: length,
             pace: None,
             call_at: None,
+            new_keys_at: None,
             tail: Vec::new(),
         }
     }
@@ -70,6 +73,9 @@ impl<'a> Body<'a> {
         self.done += wanted;
         if let Some((_, call)) = self.call_at.take_if(|(at, _)| *at == self.done) {
             call();
+        }
+        if self.new_keys_at.take_if(|at| *at <= self.done).is_some() {
+            self.io.get_mut().send_new_keys()?;
         }
         self.tail
             .extend_from_slice(&chunk[chunk.len().saturating_sub(Self::TAIL)..]);

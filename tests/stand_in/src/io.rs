@@ -16,6 +16,15 @@ pub(crate) enum Io {
 }
 
 impl Io {
+    /// Sends a record of TLS itself, as servers do for tickets and new keys.
+    pub(crate) fn send_new_keys(&mut self) -> io::Result<()> {
+        let Io::Tls(tls) = self else {
+            return Ok(());
+        };
+        tls.conn.refresh_traffic_keys().map_err(io::Error::other)?;
+        tls.flush()
+    }
+
     /// Closes in an orderly way: first TLS's own end, then FIN.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         match self {
