@@ -321,6 +321,14 @@ fn help_for_unknown_authority() -> &'static str {
 /// The marks of rustls' own types in its messages.
 const RUSTLS_TYPES: [&str; 4] = ["Other(OtherError(", "))", "DnsName(\"", "\")"];
 
+/// What rustls says in a sentence about a certificate, and the Chinese for it. Other faults have a
+/// name, such as `UnknownIssuer`.
+const CERTIFICATE_FAULTS: [(&str, &str); 3] = [
+    ("expired", "已过期"),
+    ("not valid yet", "尚未生效"),
+    ("not valid for", "域名不符"),
+];
+
 /// Returns what rustls says about a certificate, cut to a readable length, and what helps.
 fn certificate_words(told: &str) -> String {
     let mut told = told.to_owned();
@@ -328,37 +336,27 @@ fn certificate_words(told: &str) -> String {
         told = told.replace(dump, "");
     }
     let told = quote(&told, &[]);
-    // rustls has a sentence for the usual reasons, and only a name for the others.
     let name = told.rsplit(": ").next().unwrap_or_default();
-    let (reason, help) = if told.contains("UnknownIssuer") {
-        (name, help_for_unknown_authority())
-    } else if told.contains("expired") {
-        ("已过期", help_for_dates())
-    } else if told.contains("not valid yet") {
-        ("尚未生效", help_for_dates())
-    } else if told.contains("not valid for") {
-        let help = either(
+    let in_a_sentence = CERTIFICATE_FAULTS
+        .iter()
+        .find(|(fault, _)| told.contains(fault));
+    let (fault, reason) = in_a_sentence.copied().unwrap_or((name, name));
+    let help = match fault {
+        "UnknownIssuer" => help_for_unknown_authority(),
+        "expired" | "not valid yet" => either(
+            "check this machine's clock; if it is right, the server's certificate must be renewed",
+            "请检查本机时间；如果无误，需要由服务器更换证书",
+        ),
+        "not valid for" => either(
             "another server has answered: check the address",
             "应答的是另一台服务器，请检查地址",
-        );
-        ("域名不符", help)
-    } else if told.contains("CaUsedAsEndEntity") {
-        let help = either(
+        ),
+        "CaUsedAsEndEntity" => either(
             "the server shows an authority's certificate as its own: it needs one that the \
              authority signed",
             "服务器把 CA 证书当作自己的证书，它需要一个由该 CA 签发的证书",
-        );
-        (name, help)
-    } else {
-        let help = either("the server's certificate cannot be used", "无法使用");
-        (name, help)
+        ),
+        _ => either("the server's certificate cannot be used", "无法使用"),
     };
     words!("{told}: {help}", "服务器的证书无效（{reason}）：{help}")
-}
-
-fn help_for_dates() -> &'static str {
-    either(
-        "check this machine's clock; if it is right, the server's certificate must be renewed",
-        "请检查本机时间；如果无误，需要由服务器更换证书",
-    )
 }
