@@ -484,8 +484,7 @@ pub fn link_failure(status: i64, errmsg: &str) -> Option<Failure> {
     let says = |word: &str| errmsg.contains(word);
     let wait = Cure::Wait(Duration::ZERO);
     let (kind, cure, help) = if says("STORAGE_FILE_NONEXIST") {
-        let help = either("the API does not find the file", "API 找不到此文件");
-        (Kind::NotFound, wait, help)
+        (Kind::NotFound, wait, "")
     } else if says("SYS_ERR") {
         let help = either(
             "the service is busy: try again later",
