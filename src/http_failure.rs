@@ -76,14 +76,7 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
         cure = Cure::SlowDown(Obstacle::NobodyThere);
     }
     let help = match kind {
-        UNREACHABLE if !via.is_empty() => "",
-        UNREACHABLE if uri.scheme_str() == Some("http") => {
-            either(": is the network up?", "：网络是否正常？")
-        }
-        UNREACHABLE => either(
-            ": is the network up? behind a proxy, set HTTPS_PROXY",
-            "：网络是否正常？如需经代理上网，请设置 HTTPS_PROXY",
-        ),
+        UNREACHABLE if proxy.is_none() => help_for_unreachable(&uri),
         _ => "",
     };
     let detail = words!("{host}{via}: {what}{help}", "{host}{via}：{what}{help}");
@@ -92,6 +85,17 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
 
 /// The host could not be looked up, or nothing leads to it.
 const UNREACHABLE: Kind = Kind::Network(ErrorKind::HostUnreachable);
+
+/// What the user can do where nothing leads to a host, and no proxy is set.
+fn help_for_unreachable(uri: &Uri) -> &'static str {
+    if uri.scheme_str() == Some("http") {
+        return either(": is the network up?", "：网络是否正常？");
+    }
+    either(
+        ": is the network up? behind a proxy, set HTTPS_PROXY",
+        "：网络是否正常？如需经代理上网，请设置 HTTPS_PROXY",
+    )
+}
 
 /// Whether no connection could be made.
 fn is_missing(kind: Kind) -> bool {

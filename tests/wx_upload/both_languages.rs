@@ -391,9 +391,7 @@ fn each_message_stands_in_both_languages_and_mixes_them_nowhere() {
 /// Returns what is wrong with a source, without the place.
 fn wrong_with(source: &str) -> String {
     let found = offences("x.rs", source);
-    let whys = found
-        .iter()
-        .map(|found| found.splitn(3, ": ").nth(1).unwrap());
+    let whys = found.iter().map(|found| found.split(": ").nth(1).unwrap());
     whys.collect::<Vec<_>>().join("; ")
 }
 
