@@ -62,7 +62,8 @@ const SYSTEM_ERRORS: &str = "words.rs";
 
 /// Chinese texts that do not hold the same values as the English ones. English quotes a library,
 /// Chinese has words of its own.
-const OTHER_VALUES: [&str; 4] = [
+const OTHER_VALUES: [&str; 5] = [
+    "第 {line} 行第 {column} 列不是有效的 JSON：{hint}",
     "域名解析失败",
     "TLS 连接失败（{name}）",
     "代理没有应答",
