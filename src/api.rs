@@ -12,6 +12,7 @@ use ureq::{Agent, Body};
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::http_failure::{request_failure, status_failure};
 use crate::options::{Auth, Settings, text_in};
+use crate::words::{colon, either, words};
 
 /// The limit of a reply with links. 50 links take some 30 KiB.
 const MAX_LINKS_REPLY_BYTES: u64 = 1 << 20;
@@ -85,7 +86,7 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
         return Err(bad_status(settings, call, &reply, &json));
     }
     let Some(reply) = parse(&json.map_err(broken)?) else {
-        let failure = Failure::odd_reply(stage, "the reply is not JSON");
+        let failure = Failure::odd_reply(stage, either("the reply is not JSON", "应答不是 JSON"));
         return Err(failure.with_cure(Cure::Wait(Duration::ZERO)));
     };
     if let Some(failure) = refused_by_sidecar(settings, call, &reply) {
@@ -95,7 +96,10 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
         Some(0) => Ok(reply),
         Some(errcode) => Err(errcode_failure(settings, call, errcode, &reply)),
         None => {
-            let why = "the reply's `errcode` is not a whole number";
+            let why = either(
+                "the reply's `errcode` is not a whole number",
+                "应答中的 `errcode` 不是整数",
+            );
             Err(Failure::odd_reply(stage, why))
         }
     }
@@ -130,7 +134,11 @@ fn values_begun(json: &[u8]) -> usize {
 fn bad_status(settings: &Settings, call: &Call, reply: &Response<Body>, json: &Value) -> Failure {
     let mut told = words_about_status(settings, call, json);
     if reply.status() == 502 && told.is_empty() && settings.auth == Auth::None {
-        told = format!(" for {}: most often, {PERMISSION_LIST}", call.path);
+        let (path, why) = (call.path, not_permitted());
+        told = words!(
+            " for {path}: most often, {why}",
+            "（{path}）：多半是因为{why}"
+        );
     }
     let failure = status_failure(call.stage, reply, &told);
     match refused_by_sidecar(settings, call, json) {
@@ -145,8 +153,11 @@ fn words_about_status(settings: &Settings, call: &Call, reply: &Value) -> String
     let errmsg = text_in(reply, "errmsg").map(|told| quote(told, &secrets(settings, call, reply)));
     match (reply["errcode"].as_i64(), errmsg) {
         (Some(0), _) | (_, None) => String::new(),
-        (Some(errcode), Some(errmsg)) => format!(": errcode {errcode} ({errmsg})"),
-        (None, Some(errmsg)) => format!(": {errmsg}"),
+        (Some(errcode), Some(errmsg)) => words!(
+            ": errcode {errcode} ({errmsg})",
+            "：errcode {errcode}（{errmsg}）"
+        ),
+        (None, Some(errmsg)) => colon().to_owned() + &errmsg,
     }
 }
 
@@ -171,7 +182,11 @@ fn errcode_failure(settings: &Settings, call: &Call, errcode: i64, reply: &Value
     let errmsg = text_in(reply, "errmsg").unwrap_or_default();
     let told = quote(errmsg, &secrets(settings, call, reply));
     let refusal = Refusal::new(errcode, errmsg, call.stage, settings.auth);
-    let detail = format!("errcode {errcode} ({told}): {}", help_for(&refusal));
+    let help = help_for(&refusal);
+    let detail = words!(
+        "errcode {errcode} ({told}): {help}",
+        "errcode {errcode}（{told}）：{help}"
+    );
     Failure::new(
         call.stage,
         Kind::Errcode(errcode),
@@ -200,7 +215,8 @@ fn refused_by_sidecar(settings: &Settings, call: &Call, reply: &Value) -> Option
     );
     let number = code.parse().unwrap_or_default();
     let refusal = Refusal::new(number, "", call.stage, settings.auth);
-    let detail = format!("{} ({told}): {}", call.path, help_for(&refusal));
+    let (path, help) = (call.path, help_for(&refusal));
+    let detail = words!("{path} ({told}): {help}", "{path}（{told}）：{help}");
     Some(Failure::new(
         call.stage,
         Kind::Errcode(number),
@@ -260,148 +276,205 @@ fn cure_of(refusal: &Refusal) -> Cure {
 fn help_for(refusal: &Refusal) -> &'static str {
     let has_no_token = refusal.auth == Auth::None;
     match refusal.code {
-        -501005 => "check `env`, and its state in the 云托管 console",
-        _ if refusal.is_wrong_env => {
+        -501005 => either(
+            "check `env`, and its state in the 云托管 console",
+            "请检查 `env`，以及它在云托管控制台中的状态",
+        ),
+        _ if refusal.is_wrong_env => either(
             "check `env`: it must be the id of an environment of this account, as the 云托管 console \
-             (cloud.weixin.qq.com/cloudrun) shows it"
-        }
-        40001 if refusal.stage == Stage::Token => {
-            "check `secret`: it is wrong, or is not that of this `appid`"
-        }
-        41001 if has_no_token => NO_TOKEN_YET,
+             (cloud.weixin.qq.com/cloudrun) shows it",
+            "请检查 `env`：应为本账号的环境 ID，与云托管控制台（cloud.weixin.qq.com/cloudrun）中的一致",
+        ),
+        40001 if refusal.stage == Stage::Token => either(
+            "check `secret`: it is wrong, or is not that of this `appid`",
+            "请检查 `secret`：它有误，或不属于这个 `appid`",
+        ),
+        41001 if has_no_token => no_token_yet(),
         40001 | 40014 | 41001 | 42001 => help_for_refused_token(refusal.auth),
-        48001 if has_no_token => {
+        48001 if has_no_token => either(
             "this account may not use the API, or the environment is shared by another account \
-             (资源复用), which wx-upload does not support: check the account's permissions"
-        }
+             (资源复用), which wx-upload does not support: check the account's permissions",
+            "该账号无权调用此 API，或环境是从其他账号共享来的（资源复用，wx-upload 不支持）：请检查账号的\
+             权限",
+        ),
+        85107 => not_permitted(),
+        85113 => no_token_yet(),
         code => match HELP.iter().find(|help| help.0.contains(&code)) {
-            Some((_, help)) => help,
-            None if code < 0 => "see 云开发错误码 on developers.weixin.qq.com",
-            None => "see 全局错误码 on developers.weixin.qq.com",
+            Some((_, english, chinese)) => either(english, chinese),
+            None if code < 0 => either(
+                "see 云开发错误码 on developers.weixin.qq.com",
+                "请查阅 developers.weixin.qq.com 上的“云开发错误码”",
+            ),
+            None => either(
+                "see 全局错误码 on developers.weixin.qq.com",
+                "请查阅 developers.weixin.qq.com 上的“全局错误码”",
+            ),
         },
     }
 }
 
-const PERMISSION_LIST: &str = "the container may not call this path: add /tcb/uploadfile and \
-    /tcb/batchdownloadfile, one a line, to the permission list in the 云托管 console \
-    (cloud.weixin.qq.com/cloudrun/openapi): 云调用 → 云调用权限配置 (called 微信令牌权限配置 before), and \
-    save it";
-const NO_TOKEN_YET: &str = "the platform has no token for this container yet: try again in some \
-    minutes; if 开放接口服务 was switched on after this version was published, publish a new version";
+/// What tells that a path is not on the container's permission list.
+fn not_permitted() -> &'static str {
+    either(
+        "the container may not call this path: add /tcb/uploadfile and /tcb/batchdownloadfile, one \
+         a line, to the permission list in the 云托管 console \
+         (cloud.weixin.qq.com/cloudrun/openapi): 云调用 → 云调用权限配置 (called 微信令牌权限配置 \
+         before), and save it",
+        "容器无权调用此路径：请在云托管控制台（cloud.weixin.qq.com/cloudrun/openapi）的云调用 → \
+         云调用权限配置（原名“微信令牌权限配置”）中加入 /tcb/uploadfile 和 /tcb/batchdownloadfile，\
+         每行一个，然后保存",
+    )
+}
 
-/// What codes tell that mean the same at each step.
-const HELP: [(&[i64], &str); 27] = [
+fn no_token_yet() -> &'static str {
+    either(
+        "the platform has no token for this container yet: try again in some minutes; if \
+         开放接口服务 was switched on after this version was published, publish a new version",
+        "平台还没有为此容器准备好令牌：请几分钟后再试；如果“开放接口服务”是在此版本发布之后开启的，\
+         请发布新版本",
+    )
+}
+
+/// What codes tell that mean the same at each step: in English, and in Chinese.
+const HELP: [(&[i64], &str, &str); 25] = [
     (
         &[-1, -1000, -501001, -501002],
         "the service is busy: try again later",
+        "服务繁忙：请稍后再试",
     ),
     (
         &[-503001, -601001, -601003],
         "the storage or the network behind the service failed: try again later",
+        "存储或服务的内部网络出错：请稍后再试",
     ),
-    (&[45011], "too many calls per minute"),
-    (&[-501004], "too many calls at once"),
+    (
+        &[45011],
+        "too many calls per minute",
+        "每分钟的调用次数过多",
+    ),
+    (&[-501004], "too many calls at once", "同时进行的调用过多"),
     (
         &[45009],
         "the daily quota of calls is used up: it is reset at midnight, Beijing time (or at once, by the \
          API \"clear quota\")",
+        "今天的调用额度已用完：北京时间零点恢复（也可用“clear quota”接口立即恢复）",
     ),
     (
         &[-501003],
         "the quota of the environment's plan is used up: it is reset with the plan's next period",
+        "环境套餐的额度已用完：套餐的下一周期恢复",
     ),
     (
         &[-501015],
         "the plan's quota of reads is used up: it is reset with the plan's next period",
+        "套餐的读取额度已用完：套餐的下一周期恢复",
     ),
     (
         &[-501016],
         "the plan's quota of writes is used up: it is reset with the plan's next period",
+        "套餐的写入额度已用完：套餐的下一周期恢复",
     ),
     (
         &[-501017],
         "the storage is full: delete files, or get more storage in the 云托管 console",
+        "存储空间已满：请删除文件，或在云托管控制台扩容",
     ),
     (
         &[-501018],
         "a resource of the environment cannot be used, perhaps because the account is in arrears: \
          see the 云托管 console",
+        "环境的某项资源不可用，可能是账号欠费：请查看云托管控制台",
     ),
-    (&[40013, 41002], "check `appid`"),
-    (&[40125, 41004], "check `secret`"),
+    (&[40013, 41002], "check `appid`", "请检查 `appid`"),
+    (&[40125, 41004], "check `secret`", "请检查 `secret`"),
     (
         &[40243],
         "the AppSecret is frozen: unfreeze it on mp.weixin.qq.com",
+        "AppSecret 已被冻结：请在 mp.weixin.qq.com 解冻",
     ),
     (
         &[40164, 61004],
         "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, 开发设置",
+        "请在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中，把这里所示的公网 IP 加入 IP 白名单",
     ),
     (
         &[89501, 89503],
         "the administrator has to confirm calls from this address, in WeChat",
+        "须由管理员在微信中确认来自此 IP 的调用",
     ),
     (
         &[89506],
         "the administrator refused calls from this address twice: try again in a day",
+        "管理员已两次拒绝来自此 IP 的调用：请一天后再试",
     ),
     (
         &[89507],
         "the administrator refused calls from this address: try again in an hour",
+        "管理员已拒绝来自此 IP 的调用：请一小时后再试",
     ),
     (
         &[48001, 85105],
         "this account may not use the API: check its permissions",
+        "该账号无权调用此 API：请检查其权限",
     ),
     (
         &[48004, 50002],
         "the account is frozen, or the API is banned for it: see its notices on mp.weixin.qq.com",
+        "账号已被冻结，或接口已被封禁：请查看 mp.weixin.qq.com 上的通知",
     ),
     (
         &[85088],
         "CloudRun is not enabled: check that `env` and `appid` belong together",
+        "未开通云托管：请检查 `env` 与 `appid` 是否属于同一账号",
     ),
-    (&[85107], PERMISSION_LIST),
     (
         &[85112],
         "the platform itself has a problem: open a ticket (工单) for 微信云托管, with the id of the \
          environment, the AppID, the time, and this request_id",
+        "平台自身有故障：请向微信云托管提交工单，附上环境 ID、AppID、时间和此 request_id",
     ),
-    (&[85113], NO_TOKEN_YET),
     (
         &[40097, 40101, 47001, -501007],
         "check `env`, and the file's cloud path",
+        "请检查 `env` 和云端路径",
     ),
     (
         &[-501019, -501020, -501021, -503002, -601002],
         "check the permissions of the account and of its storage in the 云托管 console, and `env`",
+        "请在云托管控制台检查账号和存储的权限，并检查 `env`",
     ),
     (
         &[-503003],
         "the storage does not know the file, or a signature is wrong: see what is quoted here",
+        "存储中没有此文件，或签名有误：以括号中的原文为准",
     ),
     (
         &[40002, 43002, 44002],
         "this is a bug of wx-upload: please report it",
+        "这是 wx-upload 的缺陷，请反馈",
     ),
 ];
 
 /// Returns advice for an access token that stays refused.
 fn help_for_refused_token(auth: Auth) -> &'static str {
     match auth {
-        Auth::None => {
+        Auth::None => either(
             "`auth` is none, which works in a container with 开放接口服务 switched on: see its \
-             settings"
-        }
-        Auth::StableToken => {
+             settings",
+            "`auth` 为 none，只适用于开启了“开放接口服务”的容器：请检查其设置",
+        ),
+        Auth::StableToken => either(
             "the access token is refused, and a new one did not help: check that `appid` is that \
-             of the account that `env` belongs to"
-        }
-        Auth::Token => {
+             of the account that `env` belongs to",
+            "access_token 被拒绝，换新的也不行：请检查 `appid` 与 `env` 是否属于同一账号",
+        ),
+        Auth::Token => either(
             "the access token is refused, and a new one did not help: check `appid`, and whether \
              another program fetches tokens for it (`\"auth\": \"stable_token\"` keeps out of its \
-             way)"
-        }
+             way)",
+            "access_token 被拒绝，换新的也不行：请检查 `appid`，以及是否有其他程序在获取它的 \
+             access_token（改用 `\"auth\": \"stable_token\"` 可互不影响）",
+        ),
     }
 }
 
@@ -411,24 +484,38 @@ pub fn link_failure(status: i64, errmsg: &str) -> Option<Failure> {
     let says = |word: &str| errmsg.contains(word);
     let wait = Cure::Wait(Duration::ZERO);
     let (kind, cure, help) = if says("STORAGE_FILE_NONEXIST") {
-        (Kind::NotFound, wait, ": the API does not find the file")
+        (Kind::NotFound, wait, "")
     } else if says("SYS_ERR") {
-        let help = ": the service is busy: try again later";
+        let help = either(
+            "the service is busy: try again later",
+            "服务繁忙：请稍后再试",
+        );
         (Kind::OddReply, wait, help)
     } else if says("STORAGE_EXCEED_AUTHORITY") {
-        let help = ": this account may not read the file: check the permissions of the storage in \
-                    the 云托管 console";
+        let help = either(
+            "this account may not read the file: check the permissions of the storage in the 云托管 \
+             console",
+            "该账号无权读取此文件：请在云托管控制台检查存储的权限",
+        );
         (Kind::OddReply, Cure::Nothing, help)
     } else if says("INVALID_PARAM") {
-        let help = ": check `env`, and `max_age` if the config has it";
+        let help = either(
+            "check `env`, and `max_age` if the config has it",
+            "请检查 `env`，以及配置中的 `max_age`（如果有）",
+        );
         (Kind::OddReply, Cure::Nothing, help)
     } else if status == 0 {
         return None;
     } else {
         (Kind::OddReply, Cure::Nothing, "")
     };
-    let colon = if errmsg.is_empty() { "" } else { ": " };
-    let detail = format!("status {status}{colon}{errmsg}{help}");
+    let mut detail = format!("status {status}");
+    for words in [errmsg, help] {
+        if !words.is_empty() {
+            detail += colon();
+            detail += words;
+        }
+    }
     Some(Failure::new(Stage::Link, kind, cure, detail))
 }
 
@@ -437,7 +524,10 @@ pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Fai
     match text_in(reply, name) {
         Some(text) => Ok(text.to_owned()),
         None => {
-            let why = format!("the reply has no usable `{name}`");
+            let why = words!(
+                "the reply has no usable `{name}`",
+                "应答中没有可用的 `{name}`"
+            );
             Err(Failure::odd_reply(stage, why))
         }
     }

@@ -2,35 +2,60 @@
 //!
 //! Does not look at files.
 
+use crate::words::either;
+
 /// A cloud name has at most this length (官方文件名命名限制).
 const MAX_BYTES: usize = 850;
 /// A `file_id` has some 100 bytes, and then the cloud name. Percent-encoded, that is three times as
 /// long.
 const MAX_FILE_ID_BYTES: usize = 4 << 10;
 
-pub const TOO_LONG: &str = "the cloud name is longer than 850 bytes";
-
 /// The limit of COS's "POST Object".
 pub const MAX_FILE_BYTES: u64 = 5 << 30;
-pub const TOO_LARGE: &str = "it is larger than the 5 GiB that COS takes";
+
+pub fn too_long() -> &'static str {
+    either(
+        "the cloud name is longer than 850 bytes",
+        "云端文件名超过 850 字节",
+    )
+}
+
+pub fn too_large() -> &'static str {
+    either(
+        "it is larger than the 5 GiB that COS takes",
+        "文件超过 COS 的 5 GiB 上限",
+    )
+}
 
 /// Returns the rule for cloud names that `key` breaks: 官方文件名命名限制, no `.` or `..` between
 /// slashes, and nothing that COS would replace.
 pub fn broken_rule(key: &str) -> Option<&'static str> {
     if key.chars().any(char::is_control) {
-        return Some("a cloud name cannot contain control characters");
+        return Some(either(
+            "a cloud name cannot contain control characters",
+            "云端文件名不能含有控制字符",
+        ));
     }
     if key.starts_with('/') || key.contains("//") {
-        return Some("a cloud name cannot begin with `/` or contain `//`");
+        return Some(either(
+            "a cloud name cannot begin with `/` or contain `//`",
+            "云端文件名不能以 `/` 开头，也不能含有 `//`",
+        ));
     }
     if key.split('/').any(|part| part == "." || part == "..") {
-        return Some("a cloud name cannot contain `.` or `..` between slashes");
+        return Some(either(
+            "a cloud name cannot contain `.` or `..` between slashes",
+            "云端文件名中，两个斜杠之间不能是 `.` 或 `..`",
+        ));
     }
     if key.contains("${filename}") {
-        return Some("a cloud name cannot contain `${filename}`: COS would put another name there");
+        return Some(either(
+            "a cloud name cannot contain `${filename}`: COS would put another name there",
+            "云端文件名不能含有 `${filename}`：COS 会把它换成别的名字",
+        ));
     }
     if is_too_long(key) {
-        return Some(TOO_LONG);
+        return Some(too_long());
     }
     None
 }

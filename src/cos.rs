@@ -11,6 +11,7 @@ use ureq::{Agent, Body};
 use crate::failure::{Cure, Failure, Obstacle, Stage, quote};
 use crate::file_body::FileBody;
 use crate::http_failure::{request_failure, retry_after, status_failure};
+use crate::words::{colon, either};
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
 
@@ -112,11 +113,13 @@ fn refusal(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failu
     let mut told = String::new();
     for words in [code, message] {
         if !words.is_empty() {
-            told += &format!(": {}", quote(words, &secrets));
+            told += colon();
+            told += &quote(words, &secrets);
         }
     }
     if let Some(help) = help_for(code, reply.status()) {
-        told += &format!(": {help}");
+        told += colon();
+        told += help;
     }
     let failure = status_failure(Stage::Upload, reply, &told);
     match cure_of(code, reply) {
@@ -146,22 +149,30 @@ fn cure_of(code: &str, reply: &Response<Body>) -> Option<Cure> {
 /// What a `Code` of COS, or else the status, tells the user: what to do about it.
 fn help_for(code: &str, status: StatusCode) -> Option<&'static str> {
     Some(match (code, status.as_u16()) {
-        ("RequestTimeTooSkewed", _) => "check this machine's clock",
-        ("UserNetworkTooSlow" | "RequestTimeout", _) => {
-            "the line is too slow for so many uploads at once"
-        }
-        ("IncompleteBody", _) => "the upload broke off on its way",
-        ("PathStyleDomainForbidden", _) => {
+        ("RequestTimeTooSkewed", _) => either("check this machine's clock", "请检查本机时间"),
+        ("UserNetworkTooSlow" | "RequestTimeout", _) => either(
+            "the line is too slow for so many uploads at once",
+            "网络带不动这么多并发上传",
+        ),
+        ("IncompleteBody", _) => either("the upload broke off on its way", "上传中途断开"),
+        ("PathStyleDomainForbidden", _) => either(
             "this storage takes no uploads at the address that the API gave: ask the support of \
-             微信云托管"
-        }
-        ("MalformedPOSTRequest", _) => "this is a bug of wx-upload: please report it",
-        ("PaymentRequired", _) | (_, 402) => {
-            "the account is in arrears: top it up in the 云托管 console (cloud.weixin.qq.com/cloudrun)"
-        }
-        ("UnavailableForLegalReasons", _) | (_, 451) => {
-            "the storage is banned: see the notices of the account, or ask the support of 微信云托管"
-        }
+             微信云托管",
+            "此存储不接受该上传地址（由 API 给出）：请联系微信云托管的客服",
+        ),
+        ("MalformedPOSTRequest", _) => either(
+            "this is a bug of wx-upload: please report it",
+            "这是 wx-upload 的缺陷，请反馈",
+        ),
+        ("PaymentRequired", _) | (_, 402) => either(
+            "the account is in arrears: top it up in the 云托管 console \
+             (cloud.weixin.qq.com/cloudrun)",
+            "账号已欠费：请在云托管控制台（cloud.weixin.qq.com/cloudrun）充值",
+        ),
+        ("UnavailableForLegalReasons", _) | (_, 451) => either(
+            "the storage is banned: see the notices of the account, or ask the support of 微信云托管",
+            "存储已被封禁：请查看账号收到的通知，或联系微信云托管的客服",
+        ),
         _ => return None,
     })
 }

@@ -13,6 +13,8 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::words::either;
+
 /// The user is told about a wait for a lock after this time.
 const NOTE_AFTER: Duration = Duration::from_secs(1);
 /// A wait for a lock ends after this time.
@@ -70,8 +72,10 @@ pub fn replace_file(path: &Path, old: &[u8], new: &[u8]) -> io::Result<bool> {
     let metadata = fs::metadata(&path)?;
     #[cfg(unix)]
     if metadata.nlink() > 1 {
-        let why = "it has another hard link, which would keep the old content: remove that link";
-        return Err(io::Error::other(why));
+        return Err(io::Error::other(either(
+            "it has another hard link, which would keep the old content: remove that link",
+            "文件另有硬链接，替换后那里仍是旧内容：请删除那个硬链接",
+        )));
     }
     let new_path = random_name_beside(&path);
     let mut file = create_private(&new_path)?;
@@ -98,9 +102,10 @@ fn write_owned(file: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> 
         let new = file.metadata()?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
             std::os::unix::fs::fchown(&*file, Some(old.uid()), Some(old.gid())).map_err(|_| {
-                io::Error::other(
+                io::Error::other(either(
                     "its owner and group could not be kept: run wx-upload as its owner",
-                )
+                    "无法保持属主和属组：请以文件属主的身份运行 wx-upload",
+                ))
             })?;
         }
     }
@@ -171,7 +176,7 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
 /// Opens a regular file with `options`. Anything else is an error: to open a FIFO would wait for the
 /// program at its other end, and to open a device may do anything.
 pub fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let odd = || io::Error::other("it is not a regular file");
+    let odd = || io::Error::other(either("it is not a regular file", "不是普通文件"));
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return Err(odd()),
         _ => {} // `options` may create the file; any other error comes again below

@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::words::words;
+
 /// A server's own words are cut to this length in an error line.
 const MAX_QUOTE_CHARS: usize = 300;
 /// Shorter strings are not hidden: they would match ordinary words.
@@ -84,8 +86,20 @@ pub struct Failure {
     pub stage: Stage,
     pub kind: Kind,
     pub cure: Cure,
-    /// As an error line says it: `STAGE: DETAIL`.
+    /// As an error line says it, apart from the number of tries: `STAGE: DETAIL`.
     pub message: String,
+    pub tries: u32,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let tries = self.tries;
+        if tries > 1 {
+            f.write_str(&words!(" (tried {tries} times)", "（共尝试 {tries} 次）"))?;
+        }
+        Ok(())
+    }
 }
 
 impl Failure {
@@ -96,6 +110,7 @@ impl Failure {
             kind,
             cure,
             message,
+            tries: 1,
         }
     }
 
@@ -125,10 +140,9 @@ impl Failure {
     }
 }
 
-/// Returns a message up to the number of the request (`rid`) or of the tries.
+/// Returns a message up to the number of the request, which the API writes as `rid: …`.
 fn gist(message: &str) -> &str {
     let (gist, _) = message.split_once(" rid: ").unwrap_or((message, ""));
-    let (gist, _) = gist.split_once(" (tried ").unwrap_or((gist, ""));
     gist
 }
 

@@ -15,13 +15,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::cloud_rules::{MAX_FILE_BYTES, TOO_LARGE};
+use crate::cloud_rules::{MAX_FILE_BYTES, too_large};
 use crate::console::Console;
 use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
 use crate::listing::LocalFile;
-use crate::own_files::{NEVER_UPLOADED, OwnFiles};
+use crate::own_files::{OwnFiles, never_uploaded};
 use crate::secrets;
+use crate::words::{either, io_words, words};
 
 /// The encoding of a text file is judged by this many bytes at its beginning. Few texts are longer,
 /// and reading them takes some 5 ms.
@@ -60,10 +61,10 @@ impl FileBody<'_> {
         }
         let metadata = settled(&file).map_err(unreadable)?;
         if own.is_own_opened(path, &metadata) {
-            return Err(unusable(NEVER_UPLOADED));
+            return Err(unusable(never_uploaded()));
         }
         if metadata.len() > MAX_FILE_BYTES {
-            return Err(unusable(TOO_LARGE));
+            return Err(unusable(too_large()));
         }
         let found = secrets::found_in(&mut file, metadata.len(), secrets);
         if let Some(why) = found.map_err(unreadable)? {
@@ -172,7 +173,10 @@ impl FileBody<'_> {
         if count == 0 && wanted > 0 {
             // Not `Ok(0)`: then ureq would ask for the rest of the promised length for ever.
             self.check_unchanged()?;
-            return Err(unusable("it is shorter than the system says"));
+            return Err(unusable(either(
+                "it is shorter than the system says",
+                "实际内容比系统报告的短",
+            )));
         }
         self.crc.write(&buffer[..count]);
         if count as u64 == self.left {
@@ -187,9 +191,11 @@ impl FileBody<'_> {
         let more = self.read_some(&mut [0])?;
         self.check_unchanged()?;
         if more > 0 {
-            let help = "copy it, and upload the copy";
-            let why = format!("it is longer than the system says, as files in /proc are: {help}");
-            return Err(unusable(&why));
+            return Err(unusable(either(
+                "it is longer than the system says, as files in /proc are: copy it, and upload the \
+                 copy",
+                "实际内容比系统报告的长（/proc 中的文件就是这样）：请复制一份，上传副本",
+            )));
         }
         match self.expected_crc64 {
             Some(expected) if expected != self.crc64() => Err(changed()),
@@ -296,16 +302,21 @@ fn unusable(why: &str) -> Failure {
 
 /// The next try opens the file anew.
 fn changed() -> Failure {
-    let why = "it changed while it was read: upload it when no program writes to it";
+    let why = either(
+        "it changed while it was read: upload it when no program writes to it",
+        "读取期间文件有变化：请等没有程序写入时再上传",
+    );
     unusable(why).with_cure(Cure::Wait(Duration::ZERO))
 }
 
 fn cannot_be_read(error: io::Error) -> Failure {
-    unusable(&format!("cannot be read: {error}"))
+    let error = io_words(&error);
+    unusable(&words!("cannot be read: {error}", "无法读取：{error}"))
 }
 
 fn unreadable(error: io::Error) -> Failure {
-    let failure = unusable(&format!("cannot be opened: {error}"));
+    let words = io_words(&error);
+    let failure = unusable(&words!("cannot be opened: {words}", "无法打开：{words}"));
     if can_pass(&error) {
         return failure.with_cure(Cure::Wait(Duration::ZERO));
     }

@@ -12,6 +12,7 @@ use ureq::{Agent, Body, Proxy, Timeout};
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::known_hosts::Away;
 use crate::tcp::{NOT_THIS_MACHINE, can_connect};
+use crate::words::{either, io_words, words};
 
 /// A whole reply may take this many times `--timeout`. Without a limit, a reply that comes byte by
 /// byte would never end.
@@ -26,7 +27,7 @@ pub fn status_failure(stage: Stage, reply: &Response<Body>, told: &str) -> Failu
         _ => Cure::Nothing,
     };
     let why = if status.is_redirection() {
-        ": redirects are not followed"
+        either(": redirects are not followed", "：不跟随重定向")
     } else {
         ""
     };
@@ -44,14 +45,18 @@ pub fn retry_after(reply: &Response<Body>) -> Duration {
 /// Puts an error of ureq into our own words. Its own message may hold a URL with the access token.
 pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Error) -> Failure {
     let uri: Uri = url.parse().unwrap_or_default();
-    let host = match uri.scheme() {
-        Some(_) => quote(uri.host().unwrap_or("the upload URL"), &[]),
-        None => "the upload URL".to_owned(),
-    };
+    let named = uri.scheme().and_then(|_| uri.host());
+    let host = quote(named.unwrap_or(either("the upload URL", "上传地址")), &[]);
     let proxies = agent.config().proxy();
     let proxy = proxies.filter(|proxy| !proxy.is_no_proxy(&uri));
     let via = match proxy {
-        Some(proxy) => format!(", through the proxy {}:{}", proxy.host(), proxy.port()),
+        Some(proxy) => {
+            let (host, port) = (proxy.host(), proxy.port());
+            words!(
+                ", through the proxy {host}:{port}",
+                "（经代理 {host}:{port}）"
+            )
+        }
         None => String::new(),
     };
     let (error, was_known) = match error {
@@ -71,16 +76,26 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
         cure = Cure::SlowDown(Obstacle::NobodyThere);
     }
     let help = match kind {
-        UNREACHABLE if !via.is_empty() => "",
-        UNREACHABLE if uri.scheme_str() == Some("http") => ": is the network up?",
-        UNREACHABLE => ": is the network up? behind a proxy, set HTTPS_PROXY",
+        UNREACHABLE if proxy.is_none() => help_for_unreachable(&uri),
         _ => "",
     };
-    Failure::new(stage, kind, cure, format!("{host}{via}: {what}{help}"))
+    let detail = words!("{host}{via}: {what}{help}", "{host}{via}：{what}{help}");
+    Failure::new(stage, kind, cure, detail)
 }
 
 /// The host could not be looked up, or nothing leads to it.
 const UNREACHABLE: Kind = Kind::Network(ErrorKind::HostUnreachable);
+
+/// What the user can do where nothing leads to a host, and no proxy is set.
+fn help_for_unreachable(uri: &Uri) -> &'static str {
+    if uri.scheme_str() == Some("http") {
+        return either(": is the network up?", "：网络是否正常？");
+    }
+    either(
+        ": is the network up? behind a proxy, set HTTPS_PROXY",
+        "：网络是否正常？如需经代理上网，请设置 HTTPS_PROXY",
+    )
+}
 
 /// Whether no connection could be made.
 fn is_missing(kind: Kind) -> bool {
@@ -135,28 +150,43 @@ fn failure_of(agent: &Agent, error: ureq::Error) -> HttpFailure {
         ureq::Error::Timeout(timeout) => timeout_failure(agent, timeout),
         ureq::Error::Io(error) => connection_failure(&error),
         ureq::Error::HostNotFound => {
-            HttpFailure::temporary(ErrorKind::HostUnreachable, "no such host")
+            let what = either("no such host", "域名解析失败");
+            HttpFailure::temporary(ErrorKind::HostUnreachable, what)
         }
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            HttpFailure::temporary(ErrorKind::InvalidData, "the reply is not HTTP")
+            let what = either("the reply is not HTTP", "应答不是 HTTP");
+            HttpFailure::temporary(ErrorKind::InvalidData, what)
         }
         ureq::Error::BodyExceedsLimit(limit) => {
-            let what = format!("its reply is longer than {} KiB", limit >> 10);
+            let limit = limit >> 10;
+            let what = words!(
+                "its reply is longer than {limit} KiB",
+                "应答超过 {limit} KiB"
+            );
             HttpFailure::temporary(ErrorKind::InvalidData, what)
         }
         ureq::Error::ConnectProxyFailed(why) => proxy_failure(&why),
         ureq::Error::InvalidProxyUrl => HttpFailure {
             kind: Kind::Proxy,
             cure: Cure::StopRun,
-            what: "this kind of proxy is not supported: it must be like http://HOST:PORT, or name \
-                   the host in no_proxy"
-                .to_owned(),
+            what: either(
+                "this kind of proxy is not supported: it must be like http://HOST:PORT, or name the \
+                 host in no_proxy",
+                "不支持这种代理：应形如 http://HOST:PORT，或把该主机写入 no_proxy",
+            )
+            .to_owned(),
         },
         ureq::Error::RequireHttpsOnly(_) => {
-            let what = "plain http is refused, as `api_base` is https";
+            let what = either(
+                "plain http is refused, as `api_base` is https",
+                "`api_base` 是 https，因此不使用明文 http",
+            );
             HttpFailure::permanent(ErrorKind::InvalidInput, what)
         }
-        _ => HttpFailure::permanent(ErrorKind::InvalidInput, "cannot be used"),
+        _ => {
+            let what = either("cannot be used", "无法使用");
+            HttpFailure::permanent(ErrorKind::InvalidInput, what)
+        }
     }
 }
 
@@ -164,15 +194,23 @@ fn timeout_failure(agent: &Agent, timeout: Timeout) -> HttpFailure {
     let silence = agent.config().timeout_per_read().unwrap_or_default();
     match timeout {
         Timeout::Connect | Timeout::Resolve => {
-            HttpFailure::temporary(ErrorKind::HostUnreachable, "no connection within 10 s")
+            let what = either("no connection within 10 s", "10 秒内无法建立连接");
+            HttpFailure::temporary(ErrorKind::HostUnreachable, what)
         }
         Timeout::RecvResponse | Timeout::RecvBody => {
             let limit = (silence * REPLY_TIMEOUT_FACTOR).as_secs();
-            let what = format!("no complete reply within {limit} s");
+            let what = words!(
+                "no complete reply within {limit} s",
+                "{limit} 秒内没有收到完整的应答"
+            );
             HttpFailure::temporary(ErrorKind::TimedOut, what)
         }
         _ => {
-            let what = format!("silent for {} s (--timeout)", silence.as_secs());
+            let silence = silence.as_secs();
+            let what = words!(
+                "silent for {silence} s (--timeout)",
+                "{silence} 秒没有收发数据（--timeout）"
+            );
             HttpFailure::temporary(ErrorKind::TimedOut, what)
         }
     }
@@ -180,7 +218,7 @@ fn timeout_failure(agent: &Agent, timeout: Timeout) -> HttpFailure {
 
 fn connection_failure(error: &io::Error) -> HttpFailure {
     if error.kind() == ErrorKind::UnexpectedEof {
-        let what = "it closed the connection too early";
+        let what = either("it closed the connection too early", "连接被对方提前关闭");
         return HttpFailure::temporary(ErrorKind::UnexpectedEof, what);
     }
     let told = error.to_string();
@@ -208,7 +246,16 @@ fn connection_failure(error: &io::Error) -> HttpFailure {
     } else {
         error.kind()
     };
-    HttpFailure::temporary(kind, told)
+    let is_tls = error.kind() == ErrorKind::InvalidData && error.get_ref().is_some();
+    let what = if is_lookup {
+        words!("{told}", "域名解析失败")
+    } else if is_tls {
+        let name = told.rsplit(' ').next().unwrap_or_default(); // rustls' own name for it
+        words!("{told}", "TLS 连接失败（{name}）")
+    } else {
+        io_words(error)
+    };
+    HttpFailure::temporary(kind, what)
 }
 
 /// What a proxy's refusal means. `why` is in ureq's words, and ends with the HTTP status.
@@ -216,16 +263,26 @@ fn proxy_failure(why: &str) -> HttpFailure {
     let status = why.rsplit('/').next().and_then(|end| end.parse().ok());
     let (cure, what) = match status {
         Some(407) => {
-            let help = "it wants a user name and a password, or other ones than it was given: \
-                        HTTPS_PROXY must be like http://USER:PASSWORD@HOST:PORT";
-            (Cure::StopRun, format!("HTTP 407: {help}"))
+            let what = either(
+                "HTTP 407: it wants a user name and a password, or other ones than it was given: \
+                 HTTPS_PROXY must be like http://USER:PASSWORD@HOST:PORT",
+                "HTTP 407：代理需要用户名和密码，或现有的不对：HTTPS_PROXY 应形如 \
+                 http://USER:PASSWORD@HOST:PORT",
+            );
+            (Cure::StopRun, what.to_owned())
         }
         Some(status @ 400..500) => (
             Cure::Nothing,
-            format!("HTTP {status}: it does not let this program through"),
+            words!(
+                "HTTP {status}: it does not let this program through",
+                "HTTP {status}：代理不放行本程序"
+            ),
         ),
         Some(status) => (Cure::Wait(Duration::ZERO), format!("HTTP {status}")),
-        None => (Cure::Wait(Duration::ZERO), why.to_owned()),
+        None => (
+            Cure::Wait(Duration::ZERO),
+            words!("{why}", "代理没有应答"), // ureq gives no other reason
+        ),
     };
     HttpFailure {
         kind: Kind::Proxy,
@@ -239,28 +296,42 @@ fn help_for_unknown_authority() -> &'static str {
     let has_own_file = env::var_os("SSL_CERT_FILE").is_some_and(|path| !path.is_empty());
     let is_container = env::var_os("CBR_ENV_ID").is_some();
     match (is_container, has_own_file) {
-        (true, false) => {
+        (true, false) => either(
             "in a CloudRun container, set \"auth\": \"none\" in the config: then the API is asked \
-             over plain http, and needs no certificate"
-        }
-        (true, true) => {
+             over plain http, and needs no certificate",
+            "在云托管容器中，请在配置中设置 \"auth\": \"none\"，这样会以明文 http 访问 API，不需要证书",
+        ),
+        (true, true) => either(
             "in a CloudRun container, set \"auth\": \"none\" in the config: then the API is asked \
              over plain http, and needs no certificate; and unset SSL_CERT_FILE, which replaces the \
-             built-in authorities"
-        }
-        (false, true) => {
+             built-in authorities",
+            "在云托管容器中，请在配置中设置 \"auth\": \"none\"，这样会以明文 http 访问 API，不需要证书；\
+             并取消 SSL_CERT_FILE，它会取代内置的 CA 证书",
+        ),
+        (false, true) => either(
             "the file in SSL_CERT_FILE replaces the built-in authorities, and the authority of this \
-             server is not in it: add its certificate to the file, or unset SSL_CERT_FILE"
-        }
-        (false, false) => {
+             server is not in it: add its certificate to the file, or unset SSL_CERT_FILE",
+            "SSL_CERT_FILE 指定的文件取代了内置的 CA 证书，而其中没有签发此证书的 CA：请把它的证书加入该\
+             文件，或取消 SSL_CERT_FILE",
+        ),
+        (false, false) => either(
             "behind a company proxy, name the file with its authority's certificate in \
-             SSL_CERT_FILE"
-        }
+             SSL_CERT_FILE",
+            "如果经公司代理上网，请用 SSL_CERT_FILE 指定代理的 CA 证书文件",
+        ),
     }
 }
 
 /// The marks of rustls' own types in its messages.
 const RUSTLS_TYPES: [&str; 4] = ["Other(OtherError(", "))", "DnsName(\"", "\")"];
+
+/// What rustls says in a sentence about a certificate, and the Chinese for it. Other faults have a
+/// name, such as `UnknownIssuer`.
+const CERTIFICATE_FAULTS: [(&str, &str); 3] = [
+    ("expired", "已过期"),
+    ("not valid yet", "尚未生效"),
+    ("not valid for", "域名不符"),
+];
 
 /// Returns what rustls says about a certificate, cut to a readable length, and what helps.
 fn certificate_words(told: &str) -> String {
@@ -268,16 +339,28 @@ fn certificate_words(told: &str) -> String {
     for dump in RUSTLS_TYPES {
         told = told.replace(dump, "");
     }
-    let help = if told.contains("UnknownIssuer") {
-        help_for_unknown_authority()
-    } else if told.contains("expired") || told.contains("not valid yet") {
-        "check this machine's clock; if it is right, the server's certificate must be renewed"
-    } else if told.contains("not valid for") {
-        "another server has answered: check the address"
-    } else if told.contains("CaUsedAsEndEntity") {
-        "the server shows an authority's certificate as its own: it needs one that the authority signed"
-    } else {
-        "the server's certificate cannot be used"
+    let told = quote(&told, &[]);
+    let name = told.rsplit(": ").next().unwrap_or_default();
+    let in_a_sentence = CERTIFICATE_FAULTS
+        .iter()
+        .find(|(fault, _)| told.contains(fault));
+    let (fault, reason) = in_a_sentence.copied().unwrap_or((name, name));
+    let help = match fault {
+        "UnknownIssuer" => help_for_unknown_authority(),
+        "expired" | "not valid yet" => either(
+            "check this machine's clock; if it is right, the server's certificate must be renewed",
+            "请检查本机时间；如果无误，需要由服务器更换证书",
+        ),
+        "not valid for" => either(
+            "another server has answered: check the address",
+            "应答的是另一台服务器，请检查地址",
+        ),
+        "CaUsedAsEndEntity" => either(
+            "the server shows an authority's certificate as its own: it needs one that the \
+             authority signed",
+            "服务器把 CA 证书当作自己的证书，它需要一个由该 CA 签发的证书",
+        ),
+        _ => either("the server's certificate cannot be used", "无法使用"),
     };
-    format!("{}: {help}", quote(&told, &[]))
+    words!("{told}: {help}", "服务器的证书无效（{reason}）：{help}")
 }

@@ -9,11 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, TOO_LARGE, TOO_LONG};
+use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, too_large, too_long};
 use crate::config_help::BACKSLASHES;
 use crate::disk::{identity_of, real_path};
 use crate::options::Settings;
-use crate::own_files::{NEVER_UPLOADED, OwnFiles};
+use crate::own_files::{OwnFiles, never_uploaded};
 
 const HIDDEN: &str = "its name begins with a dot (give its path to upload it)";
 const LINK_TO_HIDDEN: &str = "a link to what is hidden (give its path to upload it)";
@@ -361,7 +361,7 @@ impl Lister<'_> {
         }
         if !is_directory && self.own.has_config_name(&real) {
             // Checked before `looked_at?`: another run has perhaps renamed its new config already.
-            self.skip(path, NEVER_UPLOADED);
+            self.skip(path, never_uploaded());
             return Ok(None);
         }
         let mut metadata = looked_at?;
@@ -407,7 +407,7 @@ impl Lister<'_> {
         };
         let below = format!("{}{name}/", directory.below);
         if cloud_rules::is_too_long(&self.longest_key(&format!("{below}x"))) {
-            self.add_problem(directory, path, TOO_LONG); // so is the name of every file below it
+            self.add_problem(directory, path, too_long()); // so is the name of every file below it
             return None;
         }
         let path = path.to_owned();
@@ -417,7 +417,7 @@ impl Lister<'_> {
     /// Adds a path that is not a directory. Its name is that of the real file, as in the script.
     fn add_file(&mut self, path: &Path, real: &Path, metadata: &Metadata, below: &str) {
         if self.own.is_own(real, metadata) {
-            return self.skip(path, NEVER_UPLOADED);
+            return self.skip(path, never_uploaded());
         }
         if !metadata.is_file() {
             return self.skip(path, "not a regular file");
@@ -427,7 +427,7 @@ impl Lister<'_> {
         let problem = if own_name.to_str().is_none() {
             Some(NOT_UTF8)
         } else if metadata.len() > MAX_FILE_BYTES {
-            Some(TOO_LARGE)
+            Some(too_large())
         } else {
             cloud_rules::broken_rule(&self.longest_key(&name))
         };

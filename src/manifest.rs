@@ -18,6 +18,7 @@ use crate::disk::{lock_file, open_regular_with};
 use crate::file_body::Content;
 use crate::listing::LocalFile;
 use crate::options::{Settings, text_in};
+use crate::words::{either, io_words, words};
 
 /// A line has some 300 bytes. A file with a longer line than this is not a manifest.
 const MAX_LINE: u64 = 64 << 10;
@@ -94,7 +95,7 @@ impl Manifest<'_> {
             unique: settings.options.unique,
         };
         let read = manifest.read(path, settings.options.dry_run, &wanted);
-        read.map_err(|error| format!("--manifest {}: {error}", path.display()))?;
+        read.map_err(|error| format!("--manifest {}: {}", path.display(), io_words(&error)))?;
         Ok(manifest)
     }
 
@@ -220,9 +221,10 @@ impl Manifest<'_> {
         let appended = records.append(&entry);
         records.unlock();
         if let Err(error) = appended {
-            self.console.warn(&format!(
-                "the manifest {} cannot be written: {error}: the next run uploads again",
-                records.shown
+            let (shown, error) = (&records.shown, io_words(&error));
+            self.console.warn(&words!(
+                "the manifest {shown} cannot be written: {error}: the next run uploads again",
+                "清单 {shown} 无法写入：{error}；下次运行会重新上传"
             ));
         }
     }
@@ -231,12 +233,15 @@ impl Manifest<'_> {
 impl Records {
     /// Locks the file, so that no other run writes to it meanwhile.
     fn lock_out_other_runs(&mut self, console: &Console) {
-        let note = format!(
-            "note: waiting for another run, which is using {}",
-            self.shown
-        );
+        let shown = &self.shown;
+        let tell = || {
+            console.note(&words!(
+                "note: waiting for another run, which is using {shown}",
+                "note: 正在等待另一个 wx-upload 用完 {shown}"
+            ));
+        };
         if !self.cannot_lock {
-            self.cannot_lock = !lock_file(&self.file, || console.note(&note));
+            self.cannot_lock = !lock_file(&self.file, tell);
         }
     }
 
@@ -259,7 +264,10 @@ impl Records {
 }
 
 fn not_a_manifest() -> io::Error {
-    io::Error::other("this file is not a manifest, and was not changed: name another")
+    io::Error::other(either(
+        "this file is not a manifest, and was not changed: name another",
+        "不是清单，未作改动：请换一个文件",
+    ))
 }
 
 /// Whether a line, which may be torn anywhere, begins like a line that `record` writes.

@@ -9,9 +9,15 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::{Identity, identity, identity_of, real_path};
 use crate::options::Settings;
+use crate::words::either;
 
 /// Why such a file is skipped.
-pub const NEVER_UPLOADED: &str = "the config, its backups and the manifest are never uploaded";
+pub fn never_uploaded() -> &'static str {
+    either(
+        "the config, its backups and the manifest are never uploaded",
+        "配置文件及其副本、清单不会上传",
+    )
+}
 
 pub struct OwnFiles {
     /// The config, and the manifest.

@@ -102,12 +102,12 @@ impl Report<'_> {
     /// are not repeated.
     fn words(&mut self, why: &Failure) -> String {
         if why.kind == Kind::Local {
-            return why.message.clone();
+            return why.to_string();
         }
         let before = self.last_failure.replace(why.clone());
         match before {
             Some(before) if before.says_same(why) => format!("{}: as above", why.stage),
-            _ => why.message.clone(),
+            _ => why.to_string(),
         }
     }
 
@@ -121,7 +121,7 @@ impl Report<'_> {
                 false => last.is_like(failure), // the words are about all files that failed alike
             };
             if !self.last_failure.as_ref().is_some_and(is_told) {
-                words.push(failure.message.clone());
+                words.push(failure.to_string());
             } else if stop.words.is_empty() {
                 words.push(format!("{}: as above", failure.stage));
             }
@@ -137,9 +137,9 @@ impl Report<'_> {
         match outcome {
             Outcome::Linked { stored, url } => Some(linked_line(self.format, file, stored, url)),
             Outcome::NoLink { stored, why } => {
-                failed_line(self.format, file, &why.message, Some(stored))
+                failed_line(self.format, file, &why.to_string(), Some(stored))
             }
-            Outcome::Failed { why } => failed_line(self.format, file, &why.message, None),
+            Outcome::Failed { why } => failed_line(self.format, file, &why.to_string(), None),
         }
     }
 
@@ -187,8 +187,8 @@ pub fn dry_run(
         let line = match cloud_name(file) {
             Err(why) => {
                 failed += 1;
-                say(&format!("error: {}: {}", file.path.display(), why.message));
-                failed_line(format, file, &why.message, None)
+                say(&format!("error: {}: {}", file.path.display(), why));
+                failed_line(format, file, &why.to_string(), None)
             }
             Ok(None) => {
                 unchanged += 1;

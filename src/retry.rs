@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 use crate::console::Console;
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage};
 use crate::pace::{Begun, Pace, STOP_SEEN_WITHIN, Verdict};
+use crate::words::{either, words};
 
 /// A server's `Retry-After` is obeyed up to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -164,9 +165,7 @@ impl Course<'_> {
             if try_again {
                 continue;
             }
-            if tries > 1 {
-                failure.message += &format!(" (tried {tries} times)");
-            }
+            failure.tries = failure.tries.max(tries); // a step within this one has counted its own
             if matches!(failure.cure, Cure::SlowDown(_)) {
                 // The run was stopped while it held back, so the file was not attempted.
                 failure.cure = Cure::StopRun;
@@ -232,7 +231,7 @@ impl Course<'_> {
         call: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let Some(begun) = self.pace.begin(stage, || self.is_over(stage)) else {
-            let failure = Failure::local(stage, "the run is stopped");
+            let failure = Failure::local(stage, either("the run is stopped", "运行已中止"));
             return Err(failure.with_cure(Cure::StopRun));
         };
         match self.through_proxy(call) {
@@ -296,10 +295,13 @@ impl Course<'_> {
             }
             Verdict::CostsATry => failure.with_cure(Cure::Wait(Duration::ZERO)),
             Verdict::GiveUp => {
-                let help = "nothing got through for 3 minutes: try again later";
+                let why = &failure.message;
                 Failure {
                     cure: Cure::StopRun,
-                    message: format!("{}: {help}", failure.message),
+                    message: words!(
+                        "{why}: nothing got through for 3 minutes: try again later",
+                        "{why}；3 分钟内没有一次成功：请稍后再试"
+                    ),
                     ..failure
                 }
             }
@@ -315,18 +317,21 @@ impl Course<'_> {
     /// Tells why the run adapts its pace: in a note the first time, and in the progress.
     fn tell_of(&self, obstacle: Obstacle, failure: &Failure) {
         let why = &failure.message;
-        let (noted, note) = match obstacle {
+        let (noted, reaction) = match obstacle {
             Obstacle::TooFast(_) | Obstacle::TooMany => (
                 &self.noted_slow_down,
-                format!("note: {why}: the run slows down and goes on"),
+                either("the run slows down and goes on", "放慢速度，继续上传"),
             ),
             Obstacle::NobodyThere => (
                 &self.noted_network,
-                format!("note: {why}: the run waits for the network"),
+                either("the run waits for the network", "等待网络恢复"),
             ),
         };
         if !noted.swap(true, Ordering::Relaxed) {
-            self.console.note(&note);
+            self.console.note(&words!(
+                "note: {why}: {reaction}",
+                "note: {why}；{reaction}"
+            ));
         }
         if obstacle != Obstacle::TooMany {
             self.console.show_waiting(Some(reason(obstacle)));
@@ -348,7 +353,10 @@ impl Course<'_> {
         }
         match self.count_alike(&failure) {
             Some(ALIKE_TO_STOP) => {
-                let words = format!("the first {ALIKE_TO_STOP} files all failed alike");
+                let words = words!(
+                    "the first {ALIKE_TO_STOP} files all failed alike",
+                    "前 {ALIKE_TO_STOP} 个文件都因同样的原因失败"
+                );
                 self.set_stopped(Some(failure.clone()), words);
                 failure
             }
@@ -384,8 +392,10 @@ impl Course<'_> {
 /// What the progress says about a run that waits.
 fn reason(obstacle: Obstacle) -> &'static str {
     match obstacle {
-        Obstacle::TooFast(_) | Obstacle::TooMany => "the service asked to slow down",
-        Obstacle::NobodyThere => "the network is away",
+        Obstacle::TooFast(_) | Obstacle::TooMany => {
+            either("the service asked to slow down", "服务要求放慢")
+        }
+        Obstacle::NobodyThere => either("the network is away", "网络不通"),
     }
 }
 

@@ -11,15 +11,12 @@ use std::sync::Mutex;
 use serde_json::value::RawValue;
 
 use crate::failure::MIN_SECRET_BYTES;
+use crate::words::either;
 
 /// A larger file is not looked into.
 const MAX_BYTES: u64 = 1 << 20;
 /// A file is read in pieces of this length: 64 threads may look into files at once.
 const PIECE_BYTES: u64 = 64 << 10;
-
-const HOLDS_SECRET: &str = "it holds the AppSecret or the access token, so it is never uploaded";
-const IS_LIKE_CONFIG: &str =
-    "it is JSON with an `appid` and a `secret`, like a config, so it is never uploaded";
 
 /// Held while a file is read whole, so that only one is in memory.
 static WHOLE_FILE: Mutex<()> = Mutex::new(());
@@ -42,7 +39,10 @@ pub fn found_in(
     let may_be_config = begins_object(&piece);
     while count > 0 {
         if needles.iter().any(|needle| contains(&piece, needle)) {
-            return Ok(Some(HOLDS_SECRET));
+            return Ok(Some(either(
+                "it holds the AppSecret or the access token, so it is never uploaded",
+                "文件含有 AppSecret 或 access_token，不会上传",
+            )));
         }
         // A secret may begin in this piece and end in the next one.
         piece.drain(..piece.len().saturating_sub(longest));
@@ -54,7 +54,10 @@ pub fn found_in(
         let mut json = Vec::new();
         file.take(size).read_to_end(&mut json)?;
         if is_like_config(&json) {
-            return Ok(Some(IS_LIKE_CONFIG));
+            return Ok(Some(either(
+                "it is JSON with an `appid` and a `secret`, like a config, so it is never uploaded",
+                "文件是含有 `appid` 和 `secret` 的 JSON，与配置文件相似，不会上传",
+            )));
         }
         file.rewind()?;
     }

@@ -24,6 +24,11 @@ pub fn either(english: &'static str, chinese: &'static str) -> &'static str {
     if is_chinese() { chinese } else { english }
 }
 
+/// Returns the colon between the parts of a message.
+pub fn colon() -> &'static str {
+    either(": ", "：")
+}
+
 /// Whether the user reads Chinese. `WX_LANG` decides. Without it, the locale does.
 pub fn is_chinese() -> bool {
     static IS_CHINESE: OnceLock<bool> = OnceLock::new();

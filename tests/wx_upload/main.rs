@@ -5,6 +5,7 @@ mod accounts;
 mod at_once;
 #[cfg(unix)]
 mod away;
+mod both_languages;
 mod config;
 mod doubles;
 mod elsewhere;
@@ -16,6 +17,7 @@ mod found;
 mod harness;
 mod hostile;
 mod kindnesses;
+mod language;
 #[cfg(unix)]
 mod limits;
 mod links;

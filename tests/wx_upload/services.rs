@@ -253,7 +253,7 @@ fn bad_names_do_not_count_as_failures_of_the_network() {
 }
 
 /// A proxy that answers each CONNECT with `answer`. Returns its URL and the number of requests.
-fn proxy(
+pub fn proxy(
     answer: fn(&mut std::net::TcpStream),
 ) -> (String, std::sync::Arc<std::sync::Mutex<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
