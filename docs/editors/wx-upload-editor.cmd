@@ -3,7 +3,8 @@ rem Uploads pictures for an editor, and prints their links, one a line, in the o
 rem
 rem Enter the full path of this file in the editor. The path must have no blanks, as cmd gets it without quotes.
 rem - Typora: Preferences, Image, Image Uploader: Custom Command. It passes the paths.
-rem - MarkText: Preferences, Image, Uploader: Command line script. It passes one path.
+rem - MarkText: Preferences, Image, Uploader: Command line script. It passes one path. New versions start no .cmd: there,
+rem   name a copy of this file picgo.cmd, put its directory on the PATH, and choose the uploader PicGo, which passes `u`.
 rem - Obsidian, plugin Image auto upload: PicGo-Core path. It passes the word `upload`, then the paths.
 rem
 rem The program and config.json are beside this file, or two directories above it, as in the archive. A program on the
@@ -18,6 +19,9 @@ if not exist "%program%" for %%P in (wx-upload.exe) do set "program=%%~$PATH:P"
 if not defined program echo error: "%here%wx-upload.exe": there is no such program>&2& exit /b 2
 set "config=%here%config.json"
 if not exist "%config%" for %%P in ("%program%") do if exist "%%~dpPconfig.json" set "config=%%~dpPconfig.json"
+
+rem MarkText looks for the link behind these words.
+if "%~1"=="u" echo [PicGo SUCCESS]:
 
 rem --unique: pictures in different articles often have the same name.
 "%program%" --quiet --format url --unique --config "%config%" %*

@@ -4,6 +4,7 @@
 # Enter the full path of this file in the editor:
 # - Typora: Preferences, Image, Image Uploader: Custom Command. It passes the paths.
 # - MarkText: Preferences, Image, Uploader: Command line script. It passes one path.
+#   (With the uploader PicGo it calls `picgo u PATH`. A copy of this file may have that name.)
 # - Obsidian, plugin Image auto upload: PicGo-Core path. It passes the word `upload`, then the paths.
 #
 # The program and config.json are beside this file, or two directories above it, as in the archive. A program on the
@@ -25,6 +26,9 @@ if [ ! -e "$config" ]; then
   beside=$(dirname -- "$(readlink -f -- "$program")")/config.json
   if [ -e "$beside" ]; then config=$beside; fi
 fi
+
+# MarkText looks for the link behind these words.
+if [ "$1" = u ]; then echo "[PicGo SUCCESS]:"; fi
 
 # --unique: pictures in different articles often have the same name.
 "$program" --quiet --format url --unique --config "$config" "$@"
