@@ -6,7 +6,11 @@ mod at_once;
 #[cfg(unix)]
 mod away;
 mod config;
+#[cfg(unix)]
+mod documents;
 mod doubles;
+#[cfg(unix)]
+mod editors;
 mod elsewhere;
 mod faults;
 #[cfg(target_os = "linux")]
@@ -33,7 +37,6 @@ mod passing;
 #[cfg(unix)]
 mod private;
 #[cfg(unix)]
-mod readme;
 mod recipes;
 mod refusals;
 mod reports;
@@ -42,6 +45,8 @@ mod saving;
 #[cfg(unix)]
 mod secrecy;
 mod services;
+#[cfg(unix)]
+mod shell;
 mod soak;
 #[cfg(target_os = "linux")]
 mod static_binary;
