@@ -385,7 +385,7 @@ fn pieces(message: &str) -> Vec<&str> {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         match is_code || is_name {
             true => pieces.push(piece),
-            false => pieces.extend(piece.split(|c: char| c.is_ascii_digit())),
+            false => pieces.extend(piece.split(|c: char| c.is_ascii_digit() || "（）".contains(c))),
         }
     }
     let trimmed = pieces
