@@ -10,7 +10,7 @@ use crate::harness::World;
 /// The documents of a language.
 pub struct Language {
     /// As in `WX_LANG`.
-    tag: &'static str,
+    pub tag: &'static str,
     pub readme: &'static str,
     pub manual: &'static str,
     /// The documents are there.
@@ -42,7 +42,7 @@ pub fn written() -> impl Iterator<Item = &'static Language> {
 }
 
 /// The languages of the program's messages.
-fn spoken() -> impl Iterator<Item = &'static Language> {
+pub fn spoken() -> impl Iterator<Item = &'static Language> {
     written().filter(|language| language.is_spoken)
 }
 

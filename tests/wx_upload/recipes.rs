@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use stand_in::{APPID, ENV, Fault, SECRET, StandIn, Step, When};
 
-use crate::documents::{Code, Language, code_blocks, read, written};
+use crate::documents::{Code, Language, code_blocks, read, spoken, written};
 use crate::harness::{Ran, World};
 use crate::shell::{link_program, run_lines, shell, with_program};
 use crate::unix::is_installed;
@@ -429,25 +429,26 @@ fn without_numbers(text: &str) -> String {
 
 #[test]
 fn a_failure_and_the_summary_are_like_the_sample() {
-    let world = World::http();
-    for name in ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"] {
-        world.file(format!("pics/{name}"), vec![7; 252_000]);
+    for language in spoken() {
+        let world = World::http();
+        for name in ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"] {
+            world.file(format!("pics/{name}"), vec![7; 252_000]);
+        }
+        world.file("pics/大.psd", "x");
+        let reason = "<Code>ServiceUnavailable</Code><Message>Please try again.</Message>";
+        let fault = Fault::status(503, &[], &format!("<Error>{reason}</Error>"));
+        let key = When::Key("temp3/大.psd".into());
+        world.stand_in.fault(Step::Upload, key, fault);
+        let mut command = world.command(["pics"]);
+        command.env("WX_LANG", language.tag);
+        let ran = world.finish(command);
+        let blocks = code_blocks(&read(language.manual));
+        let sample = blocks
+            .iter()
+            .find(|block| block.text.starts_with("error: "));
+        let sample = without_numbers(&sample.unwrap().text);
+        assert_eq!(without_numbers(&ran.stderr), sample);
     }
-    world.file("pics/大.psd", "x");
-    let xml = "<Error><Code>ServiceUnavailable</Code><Message>Please try again.</Message></Error>";
-    let fault = Fault::status(503, &[], xml);
-    world
-        .stand_in
-        .fault(Step::Upload, When::Key("temp3/大.psd".into()), fault);
-    let ran = world.run(["pics"]);
-    let blocks = code_blocks(&read("docs/manual.md"));
-    let sample = blocks
-        .iter()
-        .find(|block| block.text.starts_with("error: "));
-    assert_eq!(
-        without_numbers(&ran.stderr),
-        without_numbers(&sample.unwrap().text)
-    );
 }
 
 #[test]
