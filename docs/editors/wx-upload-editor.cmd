@@ -15,7 +15,10 @@ set "here=%~dp0"
 if /i "%here:~-14%"=="\docs\editors\" set "here=%here:~0,-13%"
 
 set "program=%here%wx-upload.exe"
+set "call="
 if not exist "%program%" for %%P in (wx-upload.exe) do set "program=%%~$PATH:P"
+rem npm puts a .cmd on the PATH.
+if not defined program for %%P in (wx-upload.cmd) do set "program=%%~$PATH:P"& set "call=call"
 if not defined program echo error: "%here%wx-upload.exe": there is no such program>&2& exit /b 2
 set "config=%here%config.json"
 if not exist "%config%" for %%P in ("%program%") do if exist "%%~dpPconfig.json" set "config=%%~dpPconfig.json"
@@ -24,7 +27,7 @@ rem MarkText looks for the link behind these words.
 if "%~1"=="u" echo [PicGo SUCCESS]:
 
 rem --unique: pictures in different articles often have the same name.
-"%program%" --quiet --format url --unique --config "%config%" %*
+%call% "%program%" --quiet --format url --unique --config "%config%" %*
 set "status=%errorlevel%"
 
 rem Obsidian's plugin does not look at the exit status, but at these words.

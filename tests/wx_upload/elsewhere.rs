@@ -99,42 +99,71 @@ fn unpack_archive(world: &World, binary: &Path) -> PathBuf {
     root
 }
 
+/// Runs a script under Wine, with the directory `npm` in the PATH, as editors do: in a directory with
+/// another program's config. Returns the exit status and standard output.
+fn run_script(world: &World, script: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    world.file("editor/config.json", "{}");
+    let script = windows_path(script);
+    let mut words = vec!["cmd", "/c", &script];
+    words.extend(arguments);
+    let mut command = world.command_of(Path::new("wine"), words);
+    command.env("WINEPATH", windows_path(&world.path("npm")));
+    let output = command.current_dir(world.path("editor")).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), stdout.replace('\r', ""))
+}
+
 #[test]
 fn the_scripts_for_windows_upload_what_they_are_given() {
     let Some(binary) = windows_binary() else {
         return;
     };
     let world = World::with_files(&["notes/图 1.png", "notes/b & c.png"]);
-    // Editors run in a directory with another program's config.
-    world.file("editor/config.json", "{}");
     let root = unpack_archive(&world, &binary);
-    let paths = ["图 1.png", "b & c.png", "gone.png"]
-        .map(|name| windows_path(&world.path("notes").join(name)));
-    let run = |script: &str, arguments: &[&str]| {
-        let script = windows_path(&root.join(script));
-        let mut words = vec!["cmd", "/c", &script];
-        words.extend(arguments);
-        let mut command = world.command_of(Path::new("wine"), words);
-        let output = command.current_dir(world.path("editor")).output().unwrap();
-        let stdout = String::from_utf8(output.stdout).unwrap();
-        (output.status.code(), stdout.replace('\r', ""))
-    };
-    let editor = "docs/editors/wx-upload-editor.cmd";
+    let note = |name| windows_path(&world.path("notes").join(name));
+    let [one, two, gone] = ["图 1.png", "b & c.png", "gone.png"].map(note);
+    let editor = root.join("docs/editors/wx-upload-editor.cmd");
 
-    let (status, stdout) = run(editor, &["upload", &paths[0], &paths[1]]);
+    let (status, stdout) = run_script(&world, &editor, &["upload", &one, &two]);
     assert_eq!((status, stdout.lines().count()), (Some(0), 2), "{stdout}");
     let keys = world.keys();
     assert!(keys[0].starts_with("temp3/b & c-") && keys[1].starts_with("temp3/图 1-"));
-    let (status, stdout) = run(editor, &["u", &paths[0]]);
+    let (status, stdout) = run_script(&world, &editor, &["u", &one]);
     let (_, link) = stdout.split_once("[PicGo SUCCESS]:\n").unwrap();
     assert_eq!((status, link.lines().count()), (Some(0), 1), "{stdout}");
-    assert_eq!(
-        run(editor, &["upload", &paths[2]]),
-        (Some(2), "PicGo ERROR\n".into())
-    );
+    let failed = run_script(&world, &editor, &["upload", &gone]);
+    assert_eq!(failed, (Some(2), "PicGo ERROR\n".to_owned()));
 
-    let (_, stdout) = run("upload.bat", &[&paths[0]]);
+    let (_, stdout) = run_script(&world, &root.join("upload.bat"), &[&one]);
     assert!(stdout.starts_with("图 1.png\thttp"), "{stdout}");
     assert!(world.keys().contains(&"temp3/图 1.png".to_owned()));
     world.assert_proper();
+}
+
+#[test]
+fn the_script_for_windows_finds_a_program_that_npm_installed() {
+    let Some(binary) = windows_binary() else {
+        return;
+    };
+    let world = World::with_files(&["notes/a b.png"]);
+    let root = unpack_archive(&world, &binary);
+    // npm puts a script on the PATH, and the program elsewhere.
+    let modules = world.path("npm/node_modules");
+    fs::create_dir_all(&modules).unwrap();
+    for file in fs::read_dir(&root).unwrap() {
+        let file = file.unwrap().path();
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "exe" || extension == "dll")
+        {
+            fs::rename(&file, modules.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    let program = windows_path(&modules.join(binary.file_name().unwrap()));
+    world.file("npm/wx-upload.cmd", format!("@\"{program}\" %*\r\n"));
+    let editor = root.join("docs/editors/wx-upload-editor.cmd");
+    let picture = windows_path(&world.path("notes/a b.png"));
+    let (status, stdout) = run_script(&world, &editor, &["upload", &picture]);
+    assert_eq!((status, stdout.lines().count()), (Some(0), 1), "{stdout}");
+    assert!(world.keys()[0].starts_with("temp3/a b-"));
 }
