@@ -186,7 +186,7 @@ fn shape(line: &str) -> String {
     let without_comment = line.split("  #").next().unwrap().trim();
     let is_name = |word: &str| {
         let word = word.trim_matches(['"', '\'', ',', ';', ')', ']', '}']);
-        word.chars().any(|c| !c.is_ascii())
+        !word.is_ascii()
     };
     let words = without_comment.split(' ');
     let shapes = words.map(|word| if is_name(word) { "NAME" } else { word });
