@@ -1,7 +1,7 @@
 //! Draws the picture of the README: `cargo run --release --example picture > docs/run.svg`
 //!
-//! Runs the program twice in its own terminal, against a slow stand-in. Draws the screen that a
-//! person would see: first the progress, then the results.
+//! Runs the program twice in its own terminal, against a slow stand-in. Draws the window that a
+//! person would see: first the progress, then the results. The links are like those of the service.
 //!
 //! It does not know how the program or the services work.
 
@@ -16,20 +16,23 @@ use std::thread;
 use std::time::Duration;
 
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use serde_json::Value;
 use stand_in::{Fault, StandIn, Step, When};
 
 const SIZE: PtySize = PtySize {
     rows: 12,
-    cols: 100,
+    cols: 96,
     pixel_width: 0,
     pixel_height: 0,
 };
 const FILES: [(&str, usize); 4] = [
-    ("产品图.png", 4 << 20),
+    ("报价.pdf", 900_000),
     ("日落.jpg", 3 << 20),
-    ("海边 2026.jpg", 5 << 20),
-    ("说明书.pdf", 900_000),
+    ("海边.jpg", 5 << 20),
+    ("首页.png", 4 << 20),
 ];
+/// Where the links of the service lead.
+const BUCKET: &str = "https://7072-prod-1g2h3j4k5l-1300000000.tcb.qcloud.la/";
 const FIRST: [&str; 7] = [
     "-t",
     "img/",
@@ -69,6 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pause: Duration::from_millis(50),
     };
     stand_in.fault(Step::Upload, When::Always, slow);
+    stand_in.fault(Step::Link, When::Always, Fault::edit(lead_to_bucket));
     let dir = tempfile::tempdir()?;
     fs::create_dir(dir.path().join("pics"))?;
     for (name, size) in FILES {
@@ -93,6 +97,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     lines.extend(second);
     print!("{}", draw(&lines));
     Ok(())
+}
+
+/// Replaces the links of the stand-in in a reply by links of the service.
+fn lead_to_bucket(reply: &mut Value) {
+    let files = reply["file_list"].as_array_mut();
+    for file in files.into_iter().flatten() {
+        let link = file["download_url"].as_str();
+        if let Some((_, key)) = link.and_then(|link| link.split_once("/download/")) {
+            file["download_url"] = format!("{BUCKET}{key}").into();
+        }
+    }
 }
 
 /// A line of the picture.
@@ -127,6 +142,7 @@ fn run(
     command.cwd(dir);
     command.env("SSL_CERT_FILE", "ca.pem");
     command.env("NO_PROXY", "localhost");
+    command.env("WX_LANG", "en");
     let mut child = pty.slave.spawn_command(command)?;
     drop(pty.slave);
     let [rows, cols] = [SIZE.rows, SIZE.cols].map(|size| size.try_into().expect("not zero"));
@@ -176,23 +192,32 @@ fn run(
     Ok((halfway.unwrap_or_default(), lines.collect()))
 }
 
+/// The height of the bar at the top of the window.
+const BAR: usize = 28;
+const LINE_HEIGHT: usize = 19;
+/// A README on GitHub shows a picture of this width as it is.
+const WIDTH: usize = 790;
+
 fn draw(lines: &[Line]) -> String {
-    let width = 836;
-    let height = 20 * lines.len() + 32;
+    let height = BAR + LINE_HEIGHT * lines.len() + 22;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"Two runs of wx-upload in a \
-         terminal: progress, links, and a second run that uploads nothing again\">\n<style>text{{\
-         font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,\"Noto Sans Mono CJK SC\",monospace;\
-         fill:#d6deeb}}.c{{fill:#7fdbca}}.s{{fill:#ecc48d}}</style>\n<rect width=\"{width}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Two runs of wx-upload in a \
+         terminal: progress and links, and a second run that uploads nothing again\">\n<style>text{{\
+         font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,\"Noto Sans Mono CJK SC\",monospace;\
+         fill:#d6deeb}}.c{{fill:#7fdbca}}.s{{fill:#ecc48d}}</style>\n<rect width=\"{WIDTH}\" \
          height=\"{height}\" rx=\"8\" fill=\"#011627\"/>\n"
     );
+    for (number, colour) in ["#ff5f57", "#febc2e", "#28c840"].iter().enumerate() {
+        let x = 18 + 18 * number;
+        svg += &format!("<circle cx=\"{x}\" cy=\"16\" r=\"5\" fill=\"{colour}\"/>\n");
+    }
     for (number, Line { text, class }) in lines.iter().enumerate() {
-        let y = 20 * number + 34;
+        let y = BAR + LINE_HEIGHT * number + 20;
         if *class == "rule" {
             let y = y - 5;
             svg += &format!(
-                "<line x1=\"0\" x2=\"{width}\" y1=\"{y}\" y2=\"{y}\" stroke=\"#1d3b53\"/>\n"
+                "<line x1=\"0\" x2=\"{WIDTH}\" y1=\"{y}\" y2=\"{y}\" stroke=\"#1d3b53\"/>\n"
             );
             continue;
         }
@@ -204,7 +229,7 @@ fn draw(lines: &[Line]) -> String {
             .replace('&', "&amp;")
             .replace('<', "&lt;")
             .replace('>', "&gt;");
-        svg += &format!("<text x=\"18\" y=\"{y}\"{class} xml:space=\"preserve\">{text}</text>\n");
+        svg += &format!("<text x=\"16\" y=\"{y}\"{class} xml:space=\"preserve\">{text}</text>\n");
     }
     svg + "</svg>\n"
 }

@@ -1,4 +1,4 @@
-//! Measures the figures of the README: `cargo bench`. For one part alone: `cargo bench -- memory`
+//! Measures the figures of docs/benchmarks.md: `cargo bench`. For one part alone: `cargo bench -- memory`
 //!
 //! The parts are `files`, `pace`, `cpu`, `large`, `memory` and `start`. All of them take about four
 //! minutes. Each part runs the release binary over TLS against a stand-in in this process. To

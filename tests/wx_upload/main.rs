@@ -7,7 +7,11 @@ mod at_once;
 mod away;
 mod both_languages;
 mod config;
+#[cfg(unix)]
+mod documents;
 mod doubles;
+#[cfg(unix)]
+mod editors;
 mod elsewhere;
 mod faults;
 #[cfg(target_os = "linux")]
@@ -35,7 +39,6 @@ mod passing;
 #[cfg(unix)]
 mod private;
 #[cfg(unix)]
-mod readme;
 mod recipes;
 mod refusals;
 mod reports;
@@ -44,6 +47,8 @@ mod saving;
 #[cfg(unix)]
 mod secrecy;
 mod services;
+#[cfg(unix)]
+mod shell;
 mod soak;
 #[cfg(target_os = "linux")]
 mod static_binary;
