@@ -243,7 +243,7 @@ fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
     }
     Err(words!(
         "it changed during each of {SAVE_TRIES} tries",
-        "尝试了 {SAVE_TRIES} 次，每次都遇到它有变化"
+        "已尝试 {SAVE_TRIES} 次，每次文件都有变化"
     ))
 }
 

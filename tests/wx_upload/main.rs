@@ -15,6 +15,7 @@ mod filesystems;
 mod found;
 mod harness;
 mod hostile;
+mod in_chinese;
 mod kindnesses;
 #[cfg(unix)]
 mod limits;
