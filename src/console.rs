@@ -13,6 +13,8 @@ use std::time::Duration;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use terminal::Term;
 
+use crate::words::{io_words, words};
+
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// The progress is drawn at most this number of times per second, however many lines are printed.
 const DRAWN_PER_SECOND: u8 = 20;
@@ -25,8 +27,13 @@ const FULL_PIPE_WAIT: Duration = Duration::from_millis(10);
 pub fn print(line: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     let line = line.to_owned() + "\n";
-    write_all(&mut stdout, line.as_bytes())
-        .map_err(|error| format!("standard output cannot be written: {error}"))
+    write_all(&mut stdout, line.as_bytes()).map_err(|error| {
+        let error = io_words(&error);
+        words!(
+            "standard output cannot be written: {error}",
+            "无法写入标准输出：{error}"
+        )
+    })
 }
 
 /// Prints a line on standard error.

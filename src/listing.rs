@@ -10,16 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, too_large, too_long};
-use crate::config_help::BACKSLASHES;
+use crate::config_help::help_for_backslashes;
 use crate::disk::{identity_of, real_path};
 use crate::options::Settings;
 use crate::own_files::{OwnFiles, never_uploaded};
+use crate::words::{either, io_words, words};
 
-const HIDDEN: &str = "its name begins with a dot (give its path to upload it)";
-const LINK_TO_HIDDEN: &str = "a link to what is hidden (give its path to upload it)";
-const LINK_ELSEWHERE: &str =
-    "a link that leads out of the directory (give its path to upload what it leads to)";
-const NOT_UTF8: &str = "its name is not UTF-8: rename it";
+fn not_utf8() -> &'static str {
+    either(
+        "its name is not UTF-8: rename it",
+        "文件名不是 UTF-8：请改名",
+    )
+}
 
 /// A file to upload, as it was when it was listed.
 pub struct LocalFile {
@@ -92,19 +94,17 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
         skipped: Vec::new(),
     };
     for path in &settings.options.paths {
-        let added = lister.add_typed(path);
-        added.map_err(|error| format!("{}: {error}{}", path.display(), hint_for(path)))?;
+        lister.add_typed(path).map_err(|error| {
+            let (shown, error) = (path.display(), io_words(&error));
+            format!("{shown}: {error}{}", hint_for(path))
+        })?;
     }
     if settings.options.paths.is_empty() {
         let path = &settings.upload_dir;
         lister.add_typed(path).map_err(|error| {
-            let config = settings.options.config.display();
-            let hint = if path.to_string_lossy().contains(char::is_control) {
-                format!("{config}: {BACKSLASHES}") // "D:\temp" has a tab in it
-            } else {
-                format!("name files to upload, or set `upload_dir` in {config}")
-            };
-            format!("{}: {error}: {hint}", path.display())
+            let (shown, error) = (path.display(), io_words(&error));
+            let hint = hint_for_upload_dir(path, &settings.options.config);
+            words!("{shown}: {error}: {hint}", "{shown}: {error}：{hint}")
         })?;
     }
     let Lister { files, skipped, .. } = lister;
@@ -114,11 +114,26 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
 /// Returns what helps if a typed path does not exist because of the shell.
 fn hint_for(path: &Path) -> &'static str {
     if path.to_string_lossy().contains('*') {
-        ": the shell did not replace the * by the names of files (in Windows it never does): name the \
-         directory"
+        either(
+            ": the shell did not replace the * by the names of files (in Windows it never does): name \
+             the directory",
+            "：shell 没有把 * 展开成文件名（Windows 上从不展开）：请改写目录名",
+        )
     } else {
         ""
     }
+}
+
+/// Returns what helps if the fixed directory cannot be listed.
+fn hint_for_upload_dir(path: &Path, config: &Path) -> String {
+    let config = config.display();
+    if path.to_string_lossy().contains(char::is_control) {
+        return format!("{config}: {}", help_for_backslashes()); // "D:\temp" has a tab in it
+    }
+    words!(
+        "name files to upload, or set `upload_dir` in {config}",
+        "请写明要上传的文件，或在 {config} 中设置 `upload_dir`"
+    )
 }
 
 /// Finds the files that are listed again. One that the user typed stays in the list; one that was
@@ -156,8 +171,9 @@ fn without_doubles(
             repeated += 1;
             files.push(file);
         } else {
+            let first = first.display();
             skipped.push(Skipped {
-                why: format!("the same file as {}", first.display()),
+                why: words!("the same file as {first}", "与 {first} 是同一个文件"),
                 path: file.path,
                 is_directory: false,
             });
@@ -200,11 +216,12 @@ fn notes_about(skipped: &[Skipped]) -> Vec<String> {
             1
         };
         if alike <= MAX_DIRECTORY_NOTES {
-            notes.push(format!("{path}: skipped: {why}"));
+            notes.push(words!("{path}: skipped: {why}", "{path}: 已跳过：{why}"));
         } else if noted.insert(why) {
             let more = alike - 1;
-            notes.push(format!(
-                "{path} and {more} more directories: skipped: {why}"
+            notes.push(words!(
+                "{path} and {more} more directories: skipped: {why}",
+                "{path} 和另外 {more} 个目录：已跳过：{why}"
             ));
         }
     }
@@ -223,9 +240,10 @@ fn check_same_file(file: &LocalFile, other: &Path) -> Result<(), String> {
         return Ok(()); // on a file system whose inode numbers change
     }
     let (one, two, key) = (one.display(), two.display(), &file.key);
-    Err(format!(
+    Err(words!(
         "{one} and {two} would both become {key} in the cloud: rename one of them, upload them one \
-         after the other with different -t, or use --unique"
+         after the other with different -t, or use --unique",
+        "{one} 和 {two} 的云端文件名都会是 {key}：请改名，或用不同的 -t 分别上传，或加上 --unique"
     ))
 }
 
@@ -247,8 +265,14 @@ fn is_hidden(name: &OsStr) -> bool {
 /// `real` must not, if a link leads to it: it lies elsewhere, or below a name that begins with a dot.
 fn leads_out(root: &Path, real: &Path) -> Option<&'static str> {
     match real.strip_prefix(root) {
-        Err(_) => Some(LINK_ELSEWHERE),
-        Ok(below) if below.iter().any(is_hidden) => Some(LINK_TO_HIDDEN),
+        Err(_) => Some(either(
+            "a link that leads out of the directory (give its path to upload what it leads to)",
+            "指向目录之外的链接（要上传，请写明路径）",
+        )),
+        Ok(below) if below.iter().any(is_hidden) => Some(either(
+            "a link to what is hidden (give its path to upload it)",
+            "指向隐藏文件的链接（要上传，请写明路径）",
+        )),
         Ok(_) => None,
     }
 }
@@ -302,14 +326,19 @@ impl Lister<'_> {
     /// Adds a file in the cloud. The error says why its link cannot be had.
     fn add_file_id(&mut self, text: &str) -> Result<(), String> {
         let Some(file_id) = FileId::parse(text) else {
-            return Err("this is not a file_id, which is like cloud://ENV.BUCKET/PATH".into());
+            return Err(either(
+                "this is not a file_id, which is like cloud://ENV.BUCKET/PATH",
+                "不是 file_id，应形如 cloud://ENV.BUCKET/PATH",
+            )
+            .into());
         };
         let FileId { env, key, name } = file_id;
-        if env != self.settings.env {
-            return Err(format!(
-                "this file is in the environment {env}, but `env` is {}: use a config with that \
-                 environment",
-                self.settings.env
+        let own_env = &self.settings.env;
+        if env != own_env {
+            return Err(words!(
+                "this file is in the environment {env}, but `env` is {own_env}: use a config with \
+                 that environment",
+                "该文件在环境 {env} 中，而 `env` 为 {own_env}：请使用该环境的配置文件"
             ));
         }
         self.files.push(LocalFile {
@@ -337,7 +366,7 @@ impl Lister<'_> {
                 Err(error) => Err(error),
             };
             if let Err(error) = added {
-                self.add_problem(directory, &path, &error.to_string());
+                self.add_problem(directory, &path, &io_words(&error));
             }
         }
         Ok(())
@@ -356,7 +385,11 @@ impl Lister<'_> {
         let looked_at = fs::symlink_metadata(path);
         let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
         if recursive && is_hidden(name) {
-            self.leave_out(path, HIDDEN, is_directory);
+            let why = either(
+                "its name begins with a dot (give its path to upload it)",
+                "名称以点开头（要上传，请写明路径）",
+            );
+            self.leave_out(path, why, is_directory);
             return Ok(None);
         }
         if !is_directory && self.own.has_config_name(&real) {
@@ -393,16 +426,23 @@ impl Lister<'_> {
         is_link: bool,
     ) -> Option<Directory> {
         if !self.settings.options.recursive {
-            self.leave_out(path, "a directory (use -r to upload what is in it)", true);
+            let why = either(
+                "a directory (use -r to upload what is in it)",
+                "是目录（要上传其中的文件，请加上 -r）",
+            );
+            self.leave_out(path, why, true);
             return None;
         }
         if is_link {
-            let why = "a link to a directory (give its path to upload what is in it)";
+            let why = either(
+                "a link to a directory (give its path to upload what is in it)",
+                "指向目录的链接（要上传其中的文件，请写明路径）",
+            );
             self.leave_out(path, why, true);
             return None;
         }
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
-            self.add_problem(directory, path, NOT_UTF8);
+            self.add_problem(directory, path, not_utf8());
             return None;
         };
         let below = format!("{}{name}/", directory.below);
@@ -420,12 +460,12 @@ impl Lister<'_> {
             return self.skip(path, never_uploaded());
         }
         if !metadata.is_file() {
-            return self.skip(path, "not a regular file");
+            return self.skip(path, either("not a regular file", "不是普通文件"));
         }
         let own_name = real.file_name().unwrap_or_default();
         let name = format!("{below}{}", own_name.to_string_lossy());
         let problem = if own_name.to_str().is_none() {
-            Some(NOT_UTF8)
+            Some(not_utf8())
         } else if metadata.len() > MAX_FILE_BYTES {
             Some(too_large())
         } else {

@@ -24,6 +24,7 @@ mod cos;
 mod disk;
 mod failure;
 mod file_body;
+mod help;
 mod http_failure;
 mod known_hosts;
 mod listing;
@@ -42,8 +43,7 @@ mod unique;
 mod url;
 mod words;
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -54,23 +54,23 @@ use ureq::Agent;
 use access_token::{AccessToken, SharedToken, unix_seconds};
 use api::{Call, call_api, link_failure, text_field};
 use cloud_rules::is_file_id;
-use config_help::{find_config, why_not_json};
-use console::{Console, print, say};
+use config_help::{find_config, init_config, parse_config};
+use console::{Console, say};
 use cos::{content_type, post_object};
 use failure::{Cure, Failure, Kind, Stage, quote};
 use file_body::FileBody;
+use help::show;
 use listing::{Listing, LocalFile, list_files};
 use manifest::Manifest;
 use network::http_agent;
-use notes::print_notes;
-use options::{Auth, Command, Options, Settings, appid, parse_options, text_in};
+use notes::{note_new_token, print_notes};
+use options::{Auth, Command, Settings, appid, parse_options, text_in};
 use own_files::OwnFiles;
 use pipeline::{Origin, Outcome, Stored};
 use report::{Report, dry_run};
 use retry::Course;
 use unique::{CloudName, CloudNames};
-
-const EXAMPLE_CONFIG: &str = include_str!("../config.example.json");
+use words::{either, io_words, words};
 
 fn main() -> ExitCode {
     try_main().unwrap_or_else(|message| {
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 fn try_main() -> Result<ExitCode, String> {
     let mut options = match parse_options()? {
         Command::Show(text) => return Ok(show(text)),
-        Command::Init(options) => return init_config(&options),
+        Command::Init(options) => return init_config(&options).map(|()| ExitCode::SUCCESS),
         Command::Upload(options) => options,
     };
     options.config = find_config(&options)?;
@@ -153,43 +153,17 @@ fn secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
 // ---- The config -------------------------------------------------------------------------------
 
 /// Reads the config: the script's keys and the optional keys, in their own order. The error is a
-/// sentence that names the file, the key or line, and what to do.
+/// sentence that names the file, the line, and what to do.
 fn load_config(path: &Path) -> Result<Value, String> {
-    parse_config(path, &read_config(path)?)
+    let config = read_config(path).and_then(|bytes| parse_config(&bytes));
+    config.map_err(|why| format!("{}: {why}", path.display()))
 }
 
 fn read_config(path: &Path) -> Result<Vec<u8>, String> {
-    let shown = path.display();
-    disk::read_regular(path).map_err(|error| format!("{shown}: cannot be read: {error}"))
-}
-
-fn parse_config(path: &Path, bytes: &[u8]) -> Result<Value, String> {
-    let shown = path.display();
-    // Windows Notepad puts a byte-order mark first.
-    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let config: Value = serde_json::from_slice(json)
-        .map_err(|error| format!("{shown}: {}", why_not_json(bytes, &error)))?;
-    if !config.is_object() {
-        let example = "{ \"appid\": \"wx…\", … }";
-        return Err(format!(
-            "{shown}: is not a JSON object: it must look like {example}"
-        ));
-    }
-    for key in [
-        "appid",
-        "secret",
-        "env",
-        "upload_dir",
-        "upload_path",
-        "auth",
-        "api_base",
-        "cache_control",
-    ] {
-        if !config[key].is_null() && !config[key].is_string() {
-            return Err(format!("{shown}: `{key}` must be text in quotes"));
-        }
-    }
-    Ok(config)
+    disk::read_regular(path).map_err(|error| {
+        let error = io_words(&error);
+        words!("cannot be read: {error}", "无法读取：{error}")
+    })
 }
 
 /// Replaces the file at `path` with `config`, indented by four spaces as in the script. If the file
@@ -220,8 +194,12 @@ fn get_access_token(run: &Run) -> Result<String, Failure> {
 fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
     let path = &run.settings.options.config;
     // Runs at the same time share one token. If the lock cannot be had, this run fetches its own.
-    let waiting = "note: waiting for another run, which is fetching a token";
-    let _lock = disk::lock(path, || run.console.note(waiting));
+    let _lock = disk::lock(path, || {
+        run.console.note(either(
+            "note: waiting for another run, which is fetching a token",
+            "note: 正在等待另一个 wx-upload 获取 access_token",
+        ));
+    });
     if let Ok(config) = load_config(path)
         && let Some(saved) = AccessToken::saved_in(&config, run.settings.appid())
         && !run.token.has_refused(&saved)
@@ -233,16 +211,13 @@ fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
         .with_retries(Stage::Token, || fetch_token(run))
         .map_err(|failure| failure.with_cure(Cure::StopRun))?;
     if run.settings.auth_is_missing {
-        run.console.note_once(&format!(
-            "{}: without `auth`, a new token ends the token of other programs with this `appid`: \
-             \"auth\": \"stable_token\" does not",
-            path.display()
-        ));
+        note_new_token(path, run.console);
     }
     if let Err(why) = save_token(path, &fetched) {
         let path = path.display();
-        run.console.warn(&format!(
-            "{path}: the new token could not be saved, so the next run asks for another: {why}"
+        run.console.warn(&words!(
+            "{path}: the new token could not be saved, so the next run asks for another: {why}",
+            "{path}: 新的 access_token 无法保存，下次运行会重新获取：{why}"
         ));
     }
     Ok(AccessToken::fetched(&fetched.text, fetched.expires_in))
@@ -257,16 +232,19 @@ const SAVE_TRIES: usize = 100;
 fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
     for _ in 0..SAVE_TRIES {
         let old = read_config(path)?;
-        let mut config = parse_config(path, &old)?;
+        let mut config = parse_config(&old)?;
         config["create_time"] = unix_seconds().into();
         config["expires_in"] = token.expires_in.into();
         config["access_token"] = token.text.as_str().into();
         config["token_appid"] = token.appid.as_str().into();
-        if save_config(&config, path, &old).map_err(|error| error.to_string())? {
+        if save_config(&config, path, &old).map_err(|error| io_words(&error))? {
             return Ok(());
         }
     }
-    Err(format!("it changed during each of {SAVE_TRIES} tries"))
+    Err(words!(
+        "it changed during each of {SAVE_TRIES} tries",
+        "已尝试 {SAVE_TRIES} 次，每次文件都有变化"
+    ))
 }
 
 /// The API's answer to `appid` and `secret`.
@@ -309,7 +287,10 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
         }),
         _ => Err(Failure::odd_reply(
             stage,
-            "the reply has no usable `expires_in`",
+            either(
+                "the reply has no usable `expires_in`",
+                "应答中没有可用的 `expires_in`",
+            ),
         )),
     }
 }
@@ -375,7 +356,10 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
         cos_file_id: text("cos_file_id")?,
     };
     if !is_file_id(&info.file_id) {
-        let why = "the reply has no usable `file_id`";
+        let why = either(
+            "the reply has no usable `file_id`",
+            "应答中没有可用的 `file_id`",
+        );
         return Err(Failure::odd_reply(Stage::Info, why));
     }
     Ok(info)
@@ -409,7 +393,10 @@ fn upload_file(
     let stored = post_object(&run.agent, &url, &form, file)?;
     match stored.crc64 {
         Some(crc64) if crc64 != file.crc64().to_string() => {
-            let why = "what COS stored differs from what was sent (CRC-64)";
+            let why = either(
+                "what COS stored differs from what was sent (CRC-64)",
+                "COS 存下的内容与发送的不一致（CRC-64）",
+            );
             let failure = Failure::odd_reply(Stage::Upload, why);
             Err(failure.with_cure(Cure::Wait(Duration::ZERO)))
         }
@@ -453,10 +440,13 @@ fn link_in(run: &Run, reply: &Value, stored: &Stored) -> Result<String, Failure>
         .iter()
         .find(|entry| entry["fileid"] == stored.file_id)
     else {
-        return odd("the reply has no link for it");
+        return odd(either("the reply has no link for it", "应答中没有它的链接"));
     };
     let Some(status) = entry.get("status").map_or(Some(0), Value::as_i64) else {
-        return odd("the reply's `status` is not a whole number");
+        return odd(either(
+            "the reply's `status` is not a whole number",
+            "应答中的 `status` 不是整数",
+        ));
     };
     let [secret, token] = secrets(&run.settings, &run.token);
     let secrets = [secret.as_str(), &token];
@@ -468,11 +458,14 @@ fn link_in(run: &Run, reply: &Value, stored: &Stored) -> Result<String, Failure>
     }
     let url = text_field(Stage::Link, entry, "download_url")?;
     if !url::is_link(&url) {
-        return odd("the reply's link is not an http or https address");
+        return odd(either(
+            "the reply's link is not an http or https address",
+            "应答中的链接不是 http 或 https 地址",
+        ));
     }
     let url = url::encoded(&url, &stored.key);
     if url.len() > MAX_URL_BYTES {
-        return odd("its link is longer than 8 KiB");
+        return odd(either("its link is longer than 8 KiB", "链接超过 8 KiB"));
     }
     Ok(url)
 }
@@ -482,16 +475,26 @@ fn not_found(origin: Origin) -> Failure {
     let (cure, why) = match origin {
         Origin::ThisRun | Origin::OtherFile => (
             Cure::Wait(Duration::ZERO),
-            "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): ask for its \
-             link later, with its file_id as PATH",
+            either(
+                "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): ask for \
+                 its link later, with its file_id as PATH",
+                "COS 已收下文件，但 API 还查不到（STORAGE_FILE_NONEXIST）：请稍后再试，以 file_id 为路径\
+                 获取链接",
+            ),
         ),
         Origin::EarlierRun => (
             Cure::UploadAgain,
-            "it is not in the cloud any more (STORAGE_FILE_NONEXIST)",
+            either(
+                "it is not in the cloud any more (STORAGE_FILE_NONEXIST)",
+                "云端已没有这个文件（STORAGE_FILE_NONEXIST）",
+            ),
         ),
         Origin::Named => (
             Cure::Nothing,
-            "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check its name",
+            either(
+                "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check its name",
+                "云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查文件名",
+            ),
         ),
     };
     Failure::new(Stage::Link, Kind::NotFound, cure, why)
@@ -568,20 +571,6 @@ fn send_file(run: &Run, file: &LocalFile, name: &CloudName) -> Result<Stored, Fa
 
 // ---- All files --------------------------------------------------------------------------------
 
-/// A worker needs a file, two connections, and another file while it looks a host up.
-const OPEN_FILES_PER_JOB: usize = 4;
-/// The main thread needs two connections, and files to save a new token and to look a host up.
-const OTHER_OPEN_FILES: usize = 8;
-
-/// Returns the number of workers: `--jobs`, or fewer if the system's limit of open files is low.
-/// Without this limit a new token could not be saved.
-fn workers(settings: &Settings) -> usize {
-    let jobs = settings.options.jobs;
-    let wanted = OTHER_OPEN_FILES + jobs * OPEN_FILES_PER_JOB;
-    let left = disk::open_files_left(&settings.options.config, wanted);
-    (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_JOB).max(1)
-}
-
 /// Uploads all files, prints their results and the summary.
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console);
@@ -595,7 +584,7 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
             run.course.stop(why);
         }
     };
-    let jobs = workers(&run.settings);
+    let jobs = pipeline::workers(&run.settings.options);
     run.console
         .while_shown(|| pipeline::run(&listing.files, jobs, &run.course, upload, get_links, tell));
     report.end(listing, run.course.stopped())
@@ -620,36 +609,4 @@ fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, 
             Err(run.course.count_failure(failure))
         }
     }
-}
-
-// ---- Around the run ---------------------------------------------------------------------------
-
-/// Prints the text of `--help` or `--version`.
-fn show(text: &str) -> ExitCode {
-    match print(text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            say(&format!("error: {why}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Writes a config to fill in, for `--init`.
-fn init_config(options: &Options) -> Result<ExitCode, String> {
-    let shown = options.config.display();
-    let mut file = disk::create_private(&options.config).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => format!("{shown} already exists: nothing was changed"),
-        _ => format!("{shown}: cannot be written: {error}"),
-    })?;
-    if let Err(error) = file.write_all(EXAMPLE_CONFIG.as_bytes()) {
-        let _ = fs::remove_file(&options.config); // half a config would be in the way
-        return Err(format!("{shown}: cannot be written: {error}"));
-    }
-    if !options.quiet {
-        say(&format!(
-            "{shown} was written: fill in `appid`, `secret` and `env`"
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
 }

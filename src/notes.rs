@@ -1,6 +1,8 @@
-//! The notes that a user should read before anything is sent.
+//! The notes about what the user may want to change, most of them before anything is sent.
 //!
 //! Does not know what is sent.
+
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -8,6 +10,7 @@ use crate::console::Console;
 use crate::disk::public_mode;
 use crate::listing::Listing;
 use crate::options::{Auth, Settings, text_in};
+use crate::words::{either, words};
 
 /// Prints the notes.
 pub fn print_notes(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
@@ -15,26 +18,44 @@ pub fn print_notes(settings: &Settings, config: &Value, console: &Console, listi
         && let Some(mode) = public_mode(&settings.options.config)
     {
         let path = settings.options.config.display();
-        console.note(&format!(
-            "note: {path}: everybody on this machine can read {secret}{}",
-            chmod_command(&path.to_string(), mode)
+        let command = chmod_command(&path.to_string(), mode);
+        console.note(&words!(
+            "note: {path}: everybody on this machine can read {secret}{command}",
+            "note: {path}: 本机所有用户都能读到{secret}{command}"
         ));
     }
     for note in &listing.notes {
         console.note(&format!("note: {note}"));
     }
     if listing.files.is_empty() {
-        console.note("note: there are no files to upload");
+        console.note(either(
+            "note: there are no files to upload",
+            "note: 没有要上传的文件",
+        ));
     }
+}
+
+/// Prints what a new token does if the config at `path` has no `auth`.
+pub fn note_new_token(path: &Path, console: &Console) {
+    let path = path.display();
+    console.note_once(&words!(
+        "{path}: without `auth`, a new token ends the token of other programs with this `appid`: \
+         \"auth\": \"stable_token\" does not",
+        "{path}: 没有设置 `auth`，获取新的 access_token 会使其他程序（同一 `appid`）的 access_token 失效：\
+         设为 \"auth\": \"stable_token\" 则互不影响"
+    ));
 }
 
 /// Returns the words for the secret that is in the config, or that the run will save there.
 fn secret_in_config(settings: &Settings, config: &Value) -> Option<&'static str> {
     let has_token = text_in(config, "access_token").is_some() || !settings.options.dry_run;
     if text_in(config, "secret").is_some() {
-        Some("its `secret`")
+        Some(either("its `secret`", "其中的 `secret`"))
     } else if settings.auth != Auth::None && has_token {
-        Some("the access token that is kept in it")
+        Some(either(
+            "the access token that is kept in it",
+            "其中保存的 access_token",
+        ))
     } else {
         None
     }
@@ -50,5 +71,5 @@ fn chmod_command(path: &str, mode: u32) -> String {
     if path.starts_with('-') || !path.chars().all(is_plain) || !has_permissions {
         return String::new();
     }
-    format!(": chmod o-r '{path}'")
+    words!(": chmod o-r '{path}'", "：请执行 chmod o-r '{path}'")
 }

@@ -12,34 +12,9 @@ use ureq::http::Uri;
 
 use crate::cloud_rules;
 use crate::disk;
+use crate::help::{VERSION, command_to_type, help};
 use crate::url::is_this_machine;
-
-const HELP: &str = "\
-Upload files to WeChat CloudRun (微信云托管) storage and print their links.
-
-Usage: wx-upload [OPTIONS] [PATH]...
-
-A PATH is a file, or a directory: the files in it. Default: config's upload_dir.
-A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
-
-  -c, --config FILE      the config file [./config.json, or beside the program]
-  -t, --to PREFIX        the cloud folder [config's upload_path, else temp3/]
-  -r, --recursive        also files in subdirectories
-  -j, --jobs N           files uploaded at once, 1 to 64 [8]
-  -f, --format FORMAT    text, url, markdown or json [text]
-  -u, --unique           put a checksum of the content into each cloud name
-      --manifest FILE    remember uploads there, skip what has not changed since
-      --retries N        tries after the first, 0 to 10 [3]
-      --timeout SECONDS  give up on a silent connection, 1 to 3600 [60]
-  -n, --dry-run          list what would be uploaded, touch no network
-      --init             write a config file to fill in
-  -q, --quiet            only warnings and errors on standard error
-  -h, --help             this text;  -V, --version: the version
-
-  wx-upload --init                                 do this first
-  wx-upload -r -t img/ --manifest sent.jsonl pics  again later: only what is new";
-
-const VERSION: &str = concat!("wx-upload ", env!("CARGO_PKG_VERSION"));
+use crate::words::{either, words};
 
 const DEFAULT_DIR: &str = "./154190339_附件/"; // the script's own directory
 const DEFAULT_FOLDER: &str = "temp3/"; // the script's own cloud folder
@@ -84,55 +59,63 @@ pub struct Options {
     pub quiet: bool,
 }
 
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            config: "./config.json".into(),
+            has_named_config: false,
+            paths: Vec::new(),
+            to: None,
+            recursive: false,
+            jobs: 8,
+            format: Format::Text,
+            unique: false,
+            manifest: None,
+            retries: 3,
+            timeout: 60,
+            dry_run: false,
+            quiet: false,
+        }
+    }
+}
+
 /// Reads the command line. The error is a sentence about it.
 pub fn parse_options() -> Result<Command, String> {
-    parse(lexopt::Parser::from_env())
-        .map_err(|error| format!("{error}; see `{}`", command_to_type("--help")))
+    parse(lexopt::Parser::from_env()).map_err(|error| {
+        let (error, help) = (words_of(&error), command_to_type("--help"));
+        words!("{error}; see `{help}`", "{error}；详见 `{help}`")
+    })
 }
 
-/// Returns the command that calls the program with these arguments, as it must be typed here. A
-/// program that was called by its path, such as `./wx-upload`, is perhaps not on the `PATH`.
-pub fn command_to_type(arguments: &str) -> String {
-    let called = env::args_os().next().and_then(|name| shell_word(&name));
-    match called {
-        Some(name) if name.contains(['/', '\\']) => format!("{name} {arguments}"),
-        _ => format!("wx-upload {arguments}"),
+/// Returns the words for an error in the command line. In English they are lexopt's own.
+fn words_of(error: &lexopt::Error) -> String {
+    use lexopt::Error::{MissingValue, NonUnicodeValue, UnexpectedOption, UnexpectedValue};
+    match error {
+        UnexpectedOption(option) => {
+            words!("invalid option '{option}'", "无法识别的选项“{option}”")
+        }
+        MissingValue {
+            option: Some(option),
+        } => words!(
+            "missing argument for option '{option}'",
+            "{option} 后面缺少参数"
+        ),
+        UnexpectedValue { option, value } => words!(
+            "unexpected argument for option '{option}': {value:?}",
+            "{option} 不接受参数，却写了 {value:?}"
+        ),
+        NonUnicodeValue(value) => words!(
+            "argument is invalid unicode: {value:?}",
+            "参数 {value:?} 不是有效的 Unicode 文本"
+        ),
+        error => error.to_string(), // the words of this room
     }
-}
-
-/// Returns `text` as a word of a command, with quotes if it needs them. Returns `None` if it has
-/// characters that are special in a shell, because users paste the command.
-pub fn shell_word(text: &OsStr) -> Option<String> {
-    let text = text.to_str()?;
-    let is_path = |c: char| "/._-".contains(c) || cfg!(windows) && "\\:".contains(c);
-    let is_plain = |c: char| c.is_alphanumeric() || c == ' ' || is_path(c);
-    if text.starts_with('-') || !text.chars().all(is_plain) {
-        return None;
-    }
-    if text.contains(' ') {
-        return Some(format!("\"{text}\""));
-    }
-    Some(text.to_owned())
 }
 
 fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::*;
     let mut init = false;
-    let mut options = Options {
-        config: "./config.json".into(),
-        has_named_config: false,
-        paths: Vec::new(),
-        to: None,
-        recursive: false,
-        jobs: 8,
-        format: Format::Text,
-        unique: false,
-        manifest: None,
-        retries: 3,
-        timeout: 60,
-        dry_run: false,
-        quiet: false,
-    };
+    let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('c') | Long("config") => {
@@ -158,9 +141,9 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Short('n') | Long("dry-run") => options.dry_run = true,
             Long("init") => init = true,
             Short('q') | Long("quiet") => options.quiet = true,
-            Short('h') | Long("help") => return Ok(Command::Show(HELP)),
+            Short('h') | Long("help") => return Ok(Command::Show(help())),
             Short('V') | Long("version") => return Ok(Command::Show(VERSION)),
-            Value(path) => options.paths.push(file_named("PATH", path)?),
+            Value(path) => options.paths.push(file_named(path_word(), path)?),
             _ => return Err(argument.unexpected()),
         }
     }
@@ -185,7 +168,11 @@ fn leave_out_upload(paths: &mut Vec<PathBuf>) -> Result<(), lexopt::Error> {
     let word = paths.remove(0);
     if paths.is_empty() {
         let word = word.display();
-        return Err(format!("after '{word}' there is no PATH, so nothing was uploaded").into());
+        let why = words!(
+            "after '{word}' there is no PATH, so nothing was uploaded",
+            "“{word}”后面没有路径，因此什么也没有上传"
+        );
+        return Err(why.into());
     }
     Ok(())
 }
@@ -197,14 +184,27 @@ fn check_single_word(paths: &[PathBuf]) -> Result<(), lexopt::Error> {
     };
     let word = path.to_string_lossy();
     if word.chars().all(char::is_alphabetic) && disk::is_missing(path) {
-        return Err(format!("there is no file, directory or command '{word}'").into());
+        let why = words!(
+            "there is no file, directory or command '{word}'",
+            "没有名为“{word}”的文件、目录或命令"
+        );
+        return Err(why.into());
     }
     Ok(())
 }
 
+/// Returns the word for the arguments that are no options, as `--help` has it.
+fn path_word() -> &'static str {
+    either("PATH", "路径")
+}
+
 fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
     if name.is_empty() {
-        return Err(format!("{option} is empty: give the name of a file").into());
+        let why = words!(
+            "{option} is empty: give the name of a file",
+            "{option}: 不能为空，请写明文件名"
+        );
+        return Err(why.into());
     }
     check_quotes(option, &name)?;
     Ok(name.into())
@@ -215,8 +215,15 @@ fn file_named(option: &str, name: OsString) -> Result<PathBuf, lexopt::Error> {
 fn check_quotes(option: &str, value: &OsStr) -> Result<(), lexopt::Error> {
     let text = value.to_string_lossy();
     if cfg!(windows) && text.contains('"') {
-        let why = r#"leave out the \ before the closing ", or write two of them"#;
-        return Err(format!("{option} is '{text}': {why}").into());
+        let help = either(
+            r#"leave out the \ before the closing ", or write two of them"#,
+            r#"请去掉结尾 " 前的 \，或写成两个"#,
+        );
+        let why = words!(
+            "{option} is '{text}': {help}",
+            "{option}: 值为“{text}”：{help}"
+        );
+        return Err(why.into());
     }
     Ok(())
 }
@@ -228,7 +235,10 @@ fn format_named(name: OsString) -> Result<Format, lexopt::Error> {
         "markdown" => Format::Markdown,
         "json" => Format::Json,
         other => {
-            let why = format!("--format takes text, url, markdown or json, not '{other}'");
+            let why = words!(
+                "--format takes text, url, markdown or json, not '{other}'",
+                "--format 应为 text、url、markdown 或 json，而不是“{other}”"
+            );
             return Err(why.into());
         }
     })
@@ -240,8 +250,11 @@ fn number(option: &str, value: OsString, least: u32, most: u32) -> Result<u32, l
     match text.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => {
-            let range = format!("from {least} to {most}");
-            Err(format!("{option} takes a whole number {range}, not '{text}'").into())
+            let why = words!(
+                "{option} takes a whole number from {least} to {most}, not '{text}'",
+                "{option} 应为 {least} 到 {most} 的整数，而不是“{text}”"
+            );
+            Err(why.into())
         }
     }
 }
@@ -289,10 +302,11 @@ impl Settings {
     /// Puts the settings together and checks them. `needs_account` says that there is no token yet,
     /// so one will be fetched. The error is a sentence that names the keys.
     pub fn new(options: Options, config: &Value, needs_account: bool) -> Result<Settings, String> {
-        let shown = options.config.display();
-        let auth = auth(config).map_err(|why| format!("{shown}: {why}"))?;
-        let max_age = max_age(config).map_err(|why| format!("{shown}: {why}"))?;
-        let cache_control = cache_control(config).map_err(|why| format!("{shown}: {why}"))?;
+        let in_config = |why| format!("{}: {why}", options.config.display());
+        check_texts(config).map_err(in_config)?;
+        let auth = auth(config).map_err(in_config)?;
+        let max_age = max_age(config).map_err(in_config)?;
+        let cache_control = cache_control(config).map_err(in_config)?;
         let prefix = prefix(&options, config)?;
         let base = Base::of(&options.config, config, auth)?;
         let settings = Settings {
@@ -326,13 +340,15 @@ impl Settings {
             variables.push("WX_SECRET");
         }
         if !keys.is_empty() {
-            places.push("AppID and AppSecret are on mp.weixin.qq.com, 管理, 开发管理, 开发设置");
+            places.push(where_account_is());
         }
         if self.env.is_empty() {
             keys.push("`env`");
             variables.push("WX_ENV");
-            places
-                .push("the id of the environment, like prod-…, is on cloud.weixin.qq.com/cloudrun");
+            places.push(either(
+                "the id of the environment, like prod-…, is on cloud.weixin.qq.com/cloudrun",
+                "环境 ID 形如 prod-…，在 cloud.weixin.qq.com/cloudrun 查看",
+            ));
         }
         if keys.is_empty() {
             if needs_account {
@@ -340,17 +356,16 @@ impl Settings {
             }
             return Ok(());
         }
-        let (are, them) = if keys.len() == 1 {
-            ("is", "it")
-        } else {
-            ("are", "them")
+        let (keys, are_more) = (listed(&keys), keys.len() > 1);
+        let missing = match are_more {
+            true => words!("{keys} are missing: fill them in", "缺少 {keys}：请填写"),
+            false => words!("{keys} is missing: fill it in", "缺少 {keys}：请填写"),
         };
-        Err(format!(
-            "{}: {} {are} missing: fill {them} in, or set {} ({})",
-            self.options.config.display(),
-            with_and(&keys),
-            with_and(&variables),
-            places.join("; "),
+        let shown = self.options.config.display();
+        let (variables, places) = (listed(&variables), places.join(either("; ", "；")));
+        Err(words!(
+            "{shown}: {missing}, or set {variables} ({places})",
+            "{shown}: {missing}，或设置 {variables}（{places}）"
         ))
     }
 
@@ -358,15 +373,19 @@ impl Settings {
     pub fn account(&self) -> Result<Account<'_>, String> {
         let shown = self.options.config.display();
         let (Some(appid), Some(secret)) = (&self.appid, &self.secret) else {
-            return Err(format!(
-                "{shown}: `appid` or `secret` is missing: see mp.weixin.qq.com, 开发设置"
+            let place = where_account_is();
+            return Err(words!(
+                "{shown}: `appid` or `secret` is missing: {place}",
+                "{shown}: 缺少 `appid` 或 `secret`：{place}"
             ));
         };
         if !self.secret_may_be_sent {
             let base = &self.api_base;
-            return Err(format!(
+            return Err(words!(
                 "{shown}: `api_base` is {base}, and the WX_SECRET of the environment is not sent \
-                 there: set WX_API_BASE={base}, too, if that is where it belongs"
+                 there: set WX_API_BASE={base}, too, if that is where it belongs",
+                "{shown}: `api_base` 为 {base}，环境变量 WX_SECRET 不会发往该地址：如果确实要发往那里，\
+                 请同时设置 WX_API_BASE={base}"
             ));
         }
         Ok(Account { appid, secret })
@@ -394,14 +413,47 @@ pub fn appid(config: &Value) -> Option<String> {
     text_or_variable(config, "appid", "WX_APPID")
 }
 
+/// Tells where a user finds AppID and AppSecret.
+fn where_account_is() -> &'static str {
+    either(
+        "AppID and AppSecret are on mp.weixin.qq.com → 管理 → 开发管理 → 开发设置; an AppSecret is \
+         shown only when it is reset, which ends the old one",
+        "AppID 和 AppSecret 在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中；AppSecret 只在重置时\
+         显示，重置后旧的失效",
+    )
+}
+
 /// Joins words like `a, b and c`.
-fn with_and(words: &[&str]) -> String {
+fn listed(words: &[&str]) -> String {
     match words {
         [all_but_last @ .., last] if !all_but_last.is_empty() => {
-            format!("{} and {last}", all_but_last.join(", "))
+            let first = all_but_last.join(either(", ", "、"));
+            words!("{first} and {last}", "{first} 和 {last}")
         }
         _ => words.concat(),
     }
+}
+
+/// Checks that the keys that hold texts hold nothing else.
+fn check_texts(config: &Value) -> Result<(), String> {
+    for key in [
+        "appid",
+        "secret",
+        "env",
+        "upload_dir",
+        "upload_path",
+        "auth",
+        "api_base",
+        "cache_control",
+    ] {
+        if !config[key].is_null() && !config[key].is_string() {
+            return Err(words!(
+                "`{key}` must be text in quotes",
+                "`{key}` 应为带引号的文本"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn auth(config: &Value) -> Result<Auth, String> {
@@ -409,7 +461,11 @@ fn auth(config: &Value) -> Result<Auth, String> {
         Some("token") | None => Ok(Auth::Token),
         Some("stable_token") => Ok(Auth::StableToken),
         Some("none") => Ok(Auth::None),
-        Some(_) => Err("`auth` must be token, stable_token or none".into()),
+        Some(_) => Err(either(
+            "`auth` must be token, stable_token or none",
+            "`auth` 应为 token、stable_token 或 none",
+        )
+        .into()),
     }
 }
 
@@ -418,7 +474,11 @@ fn max_age(config: &Value) -> Result<Option<u64>, String> {
     match max_age.as_u64() {
         Some(seconds @ 1..) => Ok(Some(seconds)),
         None if max_age.is_null() => Ok(None),
-        _ => Err("`max_age` must be a whole number of seconds, from 1".into()),
+        _ => Err(either(
+            "`max_age` must be a whole number of seconds, from 1",
+            "`max_age` 应为整数秒，至少为 1",
+        )
+        .into()),
     }
 }
 
@@ -429,7 +489,11 @@ fn cache_control(config: &Value) -> Result<Option<String>, String> {
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Ok(Some(text.to_owned()));
     }
-    Err("`cache_control` must be plain ASCII in one line, like \"max-age=3600\"".into())
+    Err(either(
+        "`cache_control` must be plain ASCII in one line, like \"max-age=3600\"",
+        "`cache_control` 应为一行 ASCII 文本，如 \"max-age=3600\"",
+    )
+    .into())
 }
 
 /// The base URL of the API.
@@ -457,13 +521,17 @@ impl Base {
         };
         let url = url.trim_end_matches('/').to_owned();
         let Some(uri) = base_uri(&url) else {
-            return Err(format!("{source} must be like https://api.weixin.qq.com"));
+            return Err(words!(
+                "{source} must be like https://api.weixin.qq.com",
+                "{source} 应形如 https://api.weixin.qq.com"
+            ));
         };
         let is_here = is_this_machine(uri.host().unwrap_or_default());
         if uri.scheme_str() == Some("http") && auth != Auth::None && !is_here {
-            return Err(format!(
+            return Err(words!(
                 "{source} is {url}: over http, everybody on the way could read the secret: use \
-                 https"
+                 https",
+                "{source} 为 {url}：http 是明文，沿途任何人都能读到 AppSecret：请使用 https"
             ));
         }
         let is_from_environment =
@@ -495,7 +563,10 @@ fn prefix(options: &Options, config: &Value) -> Result<String, String> {
     };
     let prefix = cloud_rules::prefix(folder);
     match cloud_rules::broken_rule(&format!("{prefix}x")) {
-        Some(why) => Err(format!("{source} '{folder}': {why}")),
+        Some(why) => Err(words!(
+            "{source} '{folder}': {why}",
+            "{source} 为“{folder}”：{why}"
+        )),
         None => Ok(prefix),
     }
 }

@@ -9,9 +9,12 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::disk::open_files_left;
 use crate::failure::{Cure, Failure};
 use crate::listing::LocalFile;
+use crate::options::Options;
 use crate::retry::Course;
+use crate::words::{io_words, words};
 
 /// The limit of batchdownloadfile.
 const LINKS_PER_CALL: usize = 50;
@@ -20,6 +23,10 @@ const GATHER_TIME: Duration = Duration::from_millis(5);
 /// The workers get at most this number of files before the first of them is reported. It limits the
 /// memory for results that wait to be reported.
 const MAX_UNREPORTED: usize = 1_000;
+/// A worker needs a file, two connections, and another file while it looks a host up.
+const OPEN_FILES_PER_JOB: usize = 4;
+/// The main thread needs two connections, and files to save a new token and to look a host up.
+const OTHER_OPEN_FILES: usize = 8;
 
 /// A file that is in the cloud.
 pub struct Stored {
@@ -76,6 +83,14 @@ pub enum Outcome {
     },
 }
 
+/// Returns the number of workers: `--jobs`, or fewer if the system's limit of open files is low.
+/// Without this limit a new token could not be saved.
+pub fn workers(options: &Options) -> usize {
+    let wanted = OTHER_OPEN_FILES + options.jobs * OPEN_FILES_PER_JOB;
+    let left = open_files_left(&options.config, wanted);
+    (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_JOB).max(1)
+}
+
 /// Uploads `files`, `jobs` at once, and reports each file as soon as it and all files before it are
 /// done. A file that a stopped run did not attempt is not reported. A file that is in the list twice
 /// is uploaded once, and its outcome is reported at each place.
@@ -102,7 +117,11 @@ pub fn run(
             if let Err(error) = started {
                 // If the system gives no more threads, the started ones do the work.
                 if worker == 0 {
-                    course.stop(format!("cannot start a thread: {error}"));
+                    let error = io_words(&error);
+                    course.stop(words!(
+                        "cannot start a thread: {error}",
+                        "无法启动线程：{error}"
+                    ));
                 }
                 break;
             }

@@ -14,6 +14,7 @@ use crate::listing::{Listing, LocalFile};
 use crate::options::{Format, Settings};
 use crate::pipeline::{Origin, Outcome, Stored};
 use crate::retry::Stop;
+use crate::words::{either, words};
 
 /// Tells how each file of a run ended, and counts.
 pub struct Report<'a> {
@@ -60,18 +61,23 @@ impl Report<'_> {
         let problem = match outcome {
             Outcome::Linked { stored, .. } if printed.is_err() => {
                 let file_id = &stored.file_id;
-                Some(format!(
-                    "uploaded as {file_id}, but its line could not be printed"
+                Some(words!(
+                    "uploaded as {file_id}, but its line could not be printed",
+                    "文件已上传，file_id 为 {file_id}，但结果行无法输出"
                 ))
             }
             Outcome::Linked { .. } => None,
             Outcome::NoLink { stored, why } => {
                 let file_id = &stored.file_id;
                 let named = match why.kind {
-                    Kind::NotFound => "its file_id is", // perhaps it is not uploaded
-                    _ => "the file is uploaded, as",
+                    Kind::NotFound => either("its file_id is", "file_id 为"), // perhaps it is not there
+                    _ => either("the file is uploaded, as", "文件已上传，file_id 为"),
                 };
-                Some(format!("{}; {named} {file_id}", self.words(why)))
+                let why = self.words(why);
+                Some(words!(
+                    "{why}; {named} {file_id}",
+                    "{why}；{named} {file_id}"
+                ))
             }
             Outcome::Failed { why } => Some(self.words(why)),
         };
@@ -106,7 +112,7 @@ impl Report<'_> {
         }
         let before = self.last_failure.replace(why.clone());
         match before {
-            Some(before) if before.says_same(why) => format!("{}: as above", why.stage),
+            Some(before) if before.says_same(why) => as_above(why),
             _ => why.to_string(),
         }
     }
@@ -123,13 +129,13 @@ impl Report<'_> {
             if !self.last_failure.as_ref().is_some_and(is_told) {
                 words.push(failure.to_string());
             } else if stop.words.is_empty() {
-                words.push(format!("{}: as above", failure.stage));
+                words.push(as_above(failure));
             }
         }
         if !stop.words.is_empty() {
             words.push(stop.words.clone());
         }
-        words.join("; ")
+        words.join(either("; ", "；"))
     }
 
     /// Returns a file's line on standard output, if it has one.
@@ -147,20 +153,31 @@ impl Report<'_> {
     /// run was stopped, if it was.
     pub fn end(&self, listing: &Listing, stopped: Option<&Stop>) -> ExitCode {
         if let Some(stop) = stopped {
-            let words = self.stop_words(stop);
-            say(&format!("error: {words}; the run was stopped"));
+            let why = self.stop_words(stop);
+            say(&words!(
+                "error: {why}; the run was stopped",
+                "error: {why}；运行已中止"
+            ));
         }
-        self.console.note(&format!(
-            "{} uploaded ({}), {} failed, {} skipped, {} not attempted in {:.1} s",
-            self.uploaded,
-            human_bytes(self.uploaded_bytes),
-            self.failed,
-            listing.skipped + self.unchanged,
-            listing.each_once().count() - self.files_done(),
-            self.began.elapsed().as_secs_f64(),
+        let (uploaded, failed) = (self.uploaded, self.failed);
+        let bytes = human_bytes(self.uploaded_bytes);
+        let skipped = listing.skipped + self.unchanged;
+        let rest = listing.each_once().count() - self.files_done();
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.console.note(&words!(
+            "{uploaded} uploaded ({bytes}), {failed} failed, {skipped} skipped, {rest} not attempted in \
+             {seconds:.1} s",
+            "上传 {uploaded} 个（{bytes}），失败 {failed} 个，跳过 {skipped} 个，未尝试 {rest} 个，\
+             用时 {seconds:.1} s"
         ));
-        exit_status(self.failed == 0 && stopped.is_none())
+        exit_status(failed == 0 && stopped.is_none())
     }
+}
+
+/// Returns the words for a failure that was told in full for the file before.
+fn as_above(failure: &Failure) -> String {
+    let stage = failure.stage;
+    words!("{stage}: as above", "{stage}: 同上")
 }
 
 fn exit_status(all_well: bool) -> ExitCode {
@@ -209,8 +226,9 @@ pub fn dry_run(
     }
     let bytes = human_bytes(bytes);
     let skipped = listing.skipped + unchanged;
-    console.note(&format!(
-        "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped"
+    console.note(&words!(
+        "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped",
+        "将上传 {listed} 个（{bytes}），失败 {failed} 个，跳过 {skipped} 个"
     ));
     exit_status(failed == 0)
 }

@@ -77,7 +77,10 @@ fn a_config_in_utf16_is_named_as_such() {
         for mark in ["\u{feff}", ""] {
             world.file("config.json", utf16(&format!("{mark}{text}"), to_bytes));
             let ran = world.run(["a.txt"]);
-            world.assert_refused(&ran, &["./config.json: ", "UTF-16", "另存为", "UTF-8"]);
+            world.assert_refused(
+                &ran,
+                &["./config.json: ", "is in UTF-16", "save it as UTF-8"],
+            );
         }
     }
     // Other configs are not.

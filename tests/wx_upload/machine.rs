@@ -577,7 +577,8 @@ fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
             let user = 50_000 + limit; // the limit counts all processes of a user
             chown(world.path("config.json"), Some(user), None).unwrap();
             let command = world.command(["-j", jobs].into_iter().chain(names));
-            let mut command = after(&format!("ulimit -u {limit}"), &command);
+            let limit = format!("ulimit -u {limit} 2>/dev/null || ulimit -p {limit}"); // in dash: -p
+            let mut command = after(&limit, &command);
             command.uid(user).gid(50_000);
             let ran = world.finish(command);
             ran.assert_ended(names.len());

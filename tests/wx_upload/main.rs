@@ -20,6 +20,7 @@ mod filesystems;
 mod found;
 mod harness;
 mod hostile;
+mod in_chinese;
 mod kindnesses;
 mod language;
 #[cfg(unix)]

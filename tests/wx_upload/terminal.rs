@@ -576,6 +576,42 @@ fn a_window_of_unknown_size_shows_every_line_whole() {
     assert!(is_summary(&lines[3]) && lines.len() == 4, "{lines:?}");
 }
 
+// ---- In Chinese -----------------------------------------------------------------------------------
+
+/// A Chinese character takes two columns.
+#[test]
+fn notes_errors_and_the_summary_are_whole_in_chinese_in_a_window_of_any_width() {
+    side_by_side(
+        [10, 24, 80, 200].map(|columns| (columns.to_string(), columns)),
+        |columns| {
+            let world = world(&[5; 4]).and_files(&["files/目录/图"]);
+            let refuse = Fault::status(404, &[], "");
+            world.stand_in.fault(Step::Upload, key("2"), refuse.clone());
+            world.stand_in.fault(Step::Upload, key("3"), refuse);
+            let mut terminal = Terminal::new(200, columns);
+            let mut command = command(&world, &[]);
+            command.env("WX_LANG", "zh");
+            terminal.start(command, &[]);
+            let seen = terminal.finish(&world);
+            assert_eq!(seen.status, Some(1));
+            // A wide character that does not fit into its row goes to the next one, and the screen
+            // does not tell that this is the same line.
+            let seen = dense(&seen.lines).concat();
+            let results = [1, 4].map(|name| url(&world, name));
+            let expected = [
+                "note:files/目录:已跳过：是目录（要上传其中的文件，请加上-r）",
+                &results[0],
+                "error:files/2:上传文件失败:HTTP404NotFound",
+                "error:files/3:上传文件失败:同上",
+                &results[1],
+                "上传2个（10B），失败2个，跳过1个，未尝试0个，用时",
+            ]
+            .concat();
+            assert!(seen.starts_with(&expected), "{seen}\n{expected}");
+        },
+    );
+}
+
 // ---- Resizing -----------------------------------------------------------------------------------
 
 /// Cuts off lines that are too wide, as xterm and the Linux console do.
