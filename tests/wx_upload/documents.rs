@@ -31,8 +31,8 @@ const LANGUAGES: [Language; 2] = [
         tag: "zh",
         readme: "docs/README.zh-CN.md",
         manual: "docs/manual.zh-CN.md",
-        is_written: false,
-        is_spoken: false,
+        is_written: true,
+        is_spoken: true,
     },
 ];
 

@@ -374,7 +374,7 @@ fn failures_that_are_alike_are_told_in_chinese() {
     let refuse = Fault::status(404, &[], "");
     world.stand_in.fault(Step::Info, When::Always, refuse);
     let ran = run(&world, &["files"]);
-    ran.assert_failure(1, &["error: 前 8 个文件都因同样的原因失败; "]);
+    ran.assert_failure(1, &["error: 前 8 个文件都因同样的原因失败；运行已中止"]);
 }
 
 // ---- The network --------------------------------------------------------------------------------
