@@ -2,6 +2,8 @@
 //! reached the stand-in or what the user saw.
 
 mod accounts;
+#[cfg(target_os = "linux")]
+mod addresses;
 mod at_once;
 #[cfg(unix)]
 mod away;
@@ -18,6 +20,8 @@ mod hostile;
 mod kindnesses;
 #[cfg(unix)]
 mod limits;
+#[cfg(target_os = "linux")]
+mod lines;
 mod links;
 mod listing;
 #[cfg(unix)]
