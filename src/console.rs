@@ -6,14 +6,16 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::ops::RangeInclusive;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use terminal::Term;
 
-use crate::words::{io_words, words};
+use crate::send_queue::bytes_queued;
+use crate::words::{either, io_words, words};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// The progress is drawn at most this number of times per second, however many lines are printed.
@@ -118,8 +120,15 @@ pub fn human_bytes(bytes: u64) -> String {
 /// Standard error while a run goes on: lines, and the progress below them.
 pub struct Console {
     quiet: bool,
+    /// Its position is the number of bytes that have left this machine, as far as the system tells.
     bar: ProgressBar,
+    /// The number of characters in the progress that take two columns.
+    wide: Arc<AtomicU16>,
     files: usize,
+    /// Bytes of files that were handed over to the system. It sends them when it can.
+    handed_over: AtomicU64,
+    /// Bytes of files that COS has confirmed.
+    stored: AtomicU64,
     waiting_because: Mutex<Option<&'static str>>,
     said_once: Mutex<Vec<String>>,
 }
@@ -128,9 +137,13 @@ impl Console {
     /// If `quiet`, the console prints no notes and shows no progress. It shows progress, over this
     /// number of files and bytes, if `wants_progress` and standard error is a terminal.
     pub fn new(quiet: bool, wants_progress: bool, files: usize, bytes: u64) -> Console {
+        let wide = Arc::default();
         let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let bar = if wants_progress && !quiet && !is_dumb && io::stderr().is_terminal() {
-            let terminal = Box::new(Narrower(Term::buffered_stderr()));
+            let terminal = Box::new(Narrower {
+                term: Term::buffered_stderr(),
+                wide: Arc::clone(&wide),
+            });
             let target = ProgressDrawTarget::term_like_with_hz(terminal, DRAWN_PER_SECOND);
             ProgressBar::with_draw_target(Some(bytes), target)
                 .with_style(one_line())
@@ -141,7 +154,10 @@ impl Console {
         Console {
             quiet,
             bar,
+            wide,
             files,
+            handed_over: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
             waiting_because: Mutex::new(None),
             said_once: Mutex::default(),
         }
@@ -188,14 +204,21 @@ impl Console {
         print(line)
     }
 
-    /// Adds bytes that were sent.
+    /// Adds bytes that were handed over to the system.
     pub fn count_bytes(&self, bytes: u64) {
-        self.bar.inc(bytes);
+        self.handed_over.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes away bytes that were sent in vain.
+    /// Takes away bytes that were handed over in vain.
     pub fn take_back_bytes(&self, bytes: u64) {
-        self.bar.dec(bytes);
+        self.handed_over.fetch_sub(bytes, Ordering::Relaxed);
+        self.bar
+            .set_position(self.bar.position().saturating_sub(bytes));
+    }
+
+    /// Adds the size of a file that COS has confirmed.
+    pub fn count_stored(&self, bytes: u64) {
+        self.stored.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Subtracts from the total the size of a file that will not be sent.
@@ -233,32 +256,54 @@ impl Console {
 
     fn show_progress(&self) {
         while !self.bar.is_hidden() && !self.bar.is_finished() {
-            self.bar.set_message(self.progress());
+            let handed_over = self.handed_over.load(Ordering::Relaxed);
+            if let Some(queued) = bytes_queued() {
+                // What came into a queue meanwhile is not handed over yet. So this may be too little
+                // for a moment, and then the progress does not go back.
+                let sent = handed_over.saturating_sub(queued);
+                self.bar.set_position(self.bar.position().max(sent));
+            }
+            let progress = self.progress();
+            let wide = progress.chars().filter(|&c| c >= FIRST_WIDE).count();
+            self.wide.store(wide as u16, Ordering::Relaxed);
+            self.bar.set_message(progress);
             thread::park_timeout(PROGRESS_EVERY);
         }
     }
 
     fn progress(&self) -> String {
         let bar = &self.bar;
+        let files = self.files;
+        let files_done = bar.prefix();
+        let position = bar.position();
+        let length = bar.length().unwrap_or_default();
         let rate = bar.per_sec() as u64;
-        let pace = if let Some(why) = *self.waiting_because.lock().unwrap() {
-            format!("waiting: {why}")
-        } else if rate == 0 {
-            format!("{}/s", human_bytes(rate))
+        let pace = human_bytes(rate);
+        let state = if let Some(why) = *self.waiting_because.lock().unwrap() {
+            words!("waiting: {why}", "等待中：{why}")
+        } else if position >= length && self.stored.load(Ordering::Relaxed) < position {
+            either("waits for COS to confirm", "等待 COS 确认").to_owned()
+        } else if position >= length || rate == 0 {
+            format!("{pace}/s")
         } else {
-            format!(
-                "{}/s, {:#} left",
-                human_bytes(rate),
-                HumanDuration(bar.eta())
-            )
+            let left = human_time((length - position).div_ceil(rate));
+            words!("{pace}/s, {left} left", "{pace}/s，剩余 {left}")
         };
-        format!(
-            "{}/{} files, {}/{}, {pace}",
-            bar.prefix(),
-            self.files,
-            human_bytes(bar.position()),
-            human_bytes(bar.length().unwrap_or_default()),
+        let sent = human_bytes(position);
+        let of_all = human_bytes(length);
+        words!(
+            "{files_done}/{files} files, {sent}/{of_all}, {state}",
+            "{files_done}/{files} 个文件，{sent}/{of_all}，{state}"
         )
+    }
+}
+
+/// Writes a number of seconds like `5 s`, `3 min 5 s` or `2 h 3 min`.
+fn human_time(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -269,47 +314,54 @@ fn one_line() -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// A terminal that seems one column narrower than it is, so that its last column stays free. The
-/// Windows console wraps a line when that column is written to, and each redraw of the progress would
-/// leave a line behind.
+/// In the progress, Chinese characters and their punctuation take two columns. They begin here.
+const FIRST_WIDE: char = '\u{2e80}';
+
+/// A terminal that seems narrower than it is, so that the progress stays on one line. The last column
+/// stays free: the Windows console wraps a line when that column is written to. And indicatif takes
+/// all characters for one column wide, so there is one column less for each wide one.
 #[derive(Debug)]
-struct Narrower(Term);
+struct Narrower {
+    term: Term,
+    wide: Arc<AtomicU16>,
+}
 
 impl TermLike for Narrower {
     fn width(&self) -> u16 {
-        let (_, columns) = self.0.size();
-        columns.max(2) - 1
+        let (_, columns) = self.term.size();
+        let taken = 1 + self.wide.load(Ordering::Relaxed);
+        columns.saturating_sub(taken).max(1)
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.0.move_cursor_up(n)
+        self.term.move_cursor_up(n)
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.0.move_cursor_down(n)
+        self.term.move_cursor_down(n)
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.0.move_cursor_right(n)
+        self.term.move_cursor_right(n)
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.0.move_cursor_left(n)
+        self.term.move_cursor_left(n)
     }
 
     fn write_line(&self, line: &str) -> io::Result<()> {
-        self.0.write_line(line)
+        self.term.write_line(line)
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.0.write_str(text)
+        self.term.write_str(text)
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.0.clear_line()
+        self.term.clear_line()
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.0.flush()
+        self.term.flush()
     }
 }

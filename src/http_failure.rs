@@ -9,9 +9,9 @@ use std::time::Duration;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, Proxy, Timeout};
 
+use crate::connect::{can_connect, not_this_machine};
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::known_hosts::Away;
-use crate::tcp::{NOT_THIS_MACHINE, can_connect};
 use crate::words::{either, io_words, words};
 
 /// A whole reply may take this many times `--timeout`. Without a limit, a reply that comes byte by
@@ -222,7 +222,7 @@ fn connection_failure(error: &io::Error) -> HttpFailure {
         return HttpFailure::temporary(ErrorKind::UnexpectedEof, what);
     }
     let told = error.to_string();
-    if told == NOT_THIS_MACHINE {
+    if told == not_this_machine() {
         return HttpFailure {
             kind: Kind::Network(ErrorKind::AddrNotAvailable),
             cure: Cure::StopRun,

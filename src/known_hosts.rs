@@ -1,39 +1,25 @@
-//! Tells a host that is away from one that was never there: it was connected before, in this run.
+//! The hosts that were connected in this run, each with the address that worked last. All threads
+//! share them.
 //!
-//! The one is the affair of the whole run, which waits for it. The other is that of a file: a wrong
-//! address is no reason to wait.
+//! This tells a host that is away from one that was never there. The one is the affair of the whole
+//! run, which waits for it. The other is that of a file: a wrong address is no reason to wait.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use ureq::http::Uri;
+/// By host and port, as they stand in the URL.
+static ADDRESSES: Mutex<BTreeMap<String, SocketAddr>> = Mutex::new(BTreeMap::new());
 
-/// The hosts, with their ports, that a connection was made to.
-#[derive(Debug, Default)]
-pub struct KnownHosts(Mutex<BTreeSet<String>>);
+/// Returns the address of a host that worked last. `None` if the host was never connected.
+pub fn address_of(host: &str) -> Option<SocketAddr> {
+    ADDRESSES.lock().unwrap().get(host).copied()
+}
 
-impl KnownHosts {
-    /// Runs `connect`, which makes a connection to the host of `uri`. If that fails although it worked
-    /// before, the error is `Away`.
-    pub fn connect<T>(
-        &self,
-        uri: &Uri,
-        connect: impl FnOnce() -> Result<T, ureq::Error>,
-    ) -> Result<T, ureq::Error> {
-        let host = uri.authority().map(|host| host.to_string().to_lowercase());
-        let host = host.unwrap_or_default();
-        let connected = connect();
-        let mut known = self.0.lock().unwrap();
-        match connected {
-            Ok(connection) => {
-                known.insert(host);
-                Ok(connection)
-            }
-            Err(error) if known.contains(&host) => Err(ureq::Error::Other(Box::new(Away(error)))),
-            Err(error) => Err(error),
-        }
-    }
+/// Remembers the address that a host was connected at.
+pub fn remember(host: String, address: SocketAddr) {
+    ADDRESSES.lock().unwrap().insert(host, address);
 }
 
 /// Why no connection can be made to a host that was there before.

@@ -19,6 +19,7 @@ mod access_token;
 mod api;
 mod cloud_rules;
 mod config_help;
+mod connect;
 mod console;
 mod cos;
 mod disk;
@@ -38,6 +39,8 @@ mod pipeline;
 mod report;
 mod retry;
 mod secrets;
+mod send_queue;
+mod silence;
 mod tcp;
 mod unique;
 mod url;
@@ -598,6 +601,7 @@ fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, 
     match wx_upload_file(run, file, again) {
         Ok(stored) => {
             if stored.is_new() {
+                run.console.count_stored(stored.size);
                 run.course.count_success();
             } else {
                 run.console.take_from_total(file.size);

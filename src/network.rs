@@ -14,12 +14,17 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Proxy, ProxyBuilder, ProxyProtocol};
 
+use crate::connect::CONNECT_TIMEOUT;
 use crate::disk::open_regular;
 use crate::http_failure::REPLY_TIMEOUT_FACTOR;
 use crate::options::{Settings, variable};
-use crate::tcp::{CONNECT_TIMEOUT, INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
+use crate::tcp::{INPUT_BUFFER, TcpConnector};
 use crate::url::is_this_machine;
+use crate::words::{io_words, words};
 
+/// One record of TLS. What the program holds in its hands is in no queue: with larger pieces, the
+/// progress would be less true.
+const TLS_OUTPUT_BUFFER: usize = 16 << 10;
 /// A file with all of Mozilla's authorities has a few hundred KiB.
 const MAX_PEM_BYTES: u64 = 16 << 20;
 
@@ -40,22 +45,17 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .timeout_recv_response(Some(timeout * REPLY_TIMEOUT_FACTOR))
         .timeout_recv_body(Some(timeout * REPLY_TIMEOUT_FACTOR))
         .timeout_per_read(Some(timeout))
-        .timeout_per_write(Some(timeout))
         .input_buffer_size(INPUT_BUFFER)
-        .output_buffer_size(OUTPUT_BUFFER)
+        .output_buffer_size(TLS_OUTPUT_BUFFER)
         .max_idle_connections_per_host(threads)
         .max_idle_connections(2 * threads) // the API's host and COS's
         .build();
     let connector =
         ().chain(ProxyCheck)
             .chain(ConnectProxyConnector::default())
-            .chain(TcpConnector::default())
+            .chain(TcpConnector)
             .chain(RustlsConnector::default());
-    Ok(Agent::with_parts(
-        config,
-        connector,
-        TcpConnector::default(),
-    ))
+    Ok(Agent::with_parts(config, connector, TcpConnector))
 }
 
 /// Returns the proxy that the environment names, by curl's rules for https. (ureq's own rules differ:
@@ -69,9 +69,11 @@ fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
         return Ok(None);
     };
     let unusable = || {
-        format!(
+        words!(
             "{name}: must be like http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, where special \
-             characters are percent-encoded: other kinds of proxies are not supported"
+             characters are percent-encoded: other kinds of proxies are not supported",
+            "{name}: 格式应为 http://HOST:PORT 或 http://USER:PASSWORD@HOST:PORT（特殊字符用百分号编码），\
+             不支持其他类型的代理"
         )
     };
     let Some(hosts) = no_proxy_hosts(settings, name) else {
@@ -168,7 +170,7 @@ fn root_certs() -> Result<RootCerts, String> {
         return Ok(RootCerts::WebPki);
     };
     let shown = Path::new(&path).display();
-    let unreadable = |error| format!("SSL_CERT_FILE: {shown}: {error}");
+    let unreadable = |error| format!("SSL_CERT_FILE: {shown}: {}", io_words(&error));
     let file = open_regular(Path::new(&path)).map_err(unreadable)?;
     let mut pem = Vec::new();
     let read = file.take(MAX_PEM_BYTES).read_to_end(&mut pem);
@@ -180,8 +182,9 @@ fn root_certs() -> Result<RootCerts, String> {
         }
     }
     if certificates.is_empty() {
-        return Err(format!(
-            "SSL_CERT_FILE: {shown}: has no PEM certificate in it"
+        return Err(words!(
+            "SSL_CERT_FILE: {shown}: has no PEM certificate in it",
+            "SSL_CERT_FILE: {shown}: 文件中没有 PEM 证书"
         ));
     }
     Ok(RootCerts::from(certificates))

@@ -1,13 +1,14 @@
 //! TCP connections for ureq. They differ from ureq's own in three things.
 //!
 //! **A short send queue.** The system takes megabytes from a program at once and sends them when it
-//! can. At 100 kB/s, 4 MB take 40 s. For that time `--timeout` would see no byte move, and the progress
-//! would be 4 MB ahead. So, on Linux, the queue of bytes that are not sent yet is kept at 64 KiB
-//! (`TCP_NOTSENT_LOWAT`): every byte that the program hands over then tells that another one has left.
+//! can. At 100 kB/s, 4 MB take 40 s. For that time the program would know nothing, and a failure would
+//! come 40 s late. So the queue is kept short. On Linux, it holds at most 64 KiB that are not sent yet
+//! (`TCP_NOTSENT_LOWAT`), and what is sent, but not acknowledged, comes on top: this much is needed to
+//! keep a line busy, and the system measures it. Windows and macOS limit only both together. There it
+//! is 256 KiB, which is enough for 70 Mbit/s over 30 ms; less would slow down a fast line.
 //!
-//! **A time limit for each address.** A host may have several addresses, and some may be dead (IPv6
-//! that leads nowhere is the common case). Each address but the last gets 2 s of the 10 s for the
-//! connection. For example, with one dead address before a good one, a connection takes 2 s.
+//! **A slow peer is not a silent one.** While the program waits, it looks whether the peer takes what
+//! is in the queue. See `silence.rs`.
 //!
 //! **An ear for an early refusal.** A server that refuses an upload may answer, and close the
 //! connection, before it has read the whole body. Then sending fails, though the answer has arrived.
@@ -22,43 +23,34 @@
 //! Two more limits protect against a hostile peer: a reply of over 2 MiB, and a proxy that sends its
 //! reply byte by byte.
 //!
-//! **Plain http to this machine stays on it.** It may carry the AppSecret, as nobody is on the way. But
-//! `localhost` can lead to another machine where nobody but the network's name server answers for it,
-//! as in a container without `/etc/hosts`. So only loopback addresses are used for such a URL.
-//!
-//! This room knows nothing about TLS or HTTP, apart from that and those numbers.
+//! This room knows nothing about TLS or HTTP, apart from those numbers, nor how a host is found.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
-use std::thread;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use ureq::Timeout;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::http::uri::Scheme;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
-use crate::known_hosts::KnownHosts;
-use crate::url::is_this_machine;
+use crate::connect::{CONNECT_TIMEOUT, connect, or_timeout};
+use crate::silence::Silence;
+use crate::words::either;
 
-/// Why nothing is sent to a `localhost` that is another machine.
-pub const NOT_THIS_MACHINE: &str = "this name leads to another machine, where plain http is not \
-                                    sent: check /etc/hosts, or use https";
-
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time for an address, if there are others.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The limit of a reply, with its head and TLS. ureq itself would read interim replies for ever.
 const MAX_RECEIVED: usize = 2 << 20;
-/// Each connection has two buffers of each kind: one for TCP, one for TLS.
 pub const INPUT_BUFFER: usize = 32 << 10;
-pub const OUTPUT_BUFFER: usize = 64 << 10;
+const OUTPUT_BUFFER: usize = 64 << 10;
+/// The limit of the send queue where sent and unsent bytes count together.
+#[cfg(not(target_os = "linux"))]
+const SEND_QUEUE: usize = 256 << 10;
+/// Longer than any reply may take.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A connection reads what has come after this number of bytes sent; at first, sooner.
 const LISTEN_EVERY: usize = 1 << 20;
 /// At most this number of bytes are TLS's session tickets.
@@ -66,13 +58,11 @@ const TICKETS: usize = 1 << 10;
 /// TLS's `close_notify` has this number of bytes.
 const LAST_WORDS: usize = 24;
 
-/// Makes connections. It also looks hosts up, for new connections only: ureq asks its resolver for
-/// every request, and a look-up can take as long as a round trip. (Only a SOCKS4 proxy needs ureq's
+/// Makes connections. Hosts are looked up for new connections only: ureq asks its resolver for every
+/// request, and a look-up can take as long as a round trip. (Only a SOCKS4 proxy needs ureq's
 /// resolver, and `proxy_from_env` refuses those.)
-#[derive(Debug, Default)]
-pub struct TcpConnector {
-    known_hosts: KnownHosts,
-}
+#[derive(Debug)]
+pub struct TcpConnector;
 
 impl Resolver for TcpConnector {
     fn resolve(
@@ -97,18 +87,15 @@ impl<In: Transport> Connector<In> for TcpConnector {
             return Ok(Some(Either::A(tunnel)));
         }
         let until = Instant::now() + CONNECT_TIMEOUT;
-        let connect = || {
-            let addresses = look_up(details.uri)?;
-            connect_to_one_of(&addresses, until)
-                .map_err(|error| or_timeout(error, Timeout::Connect))
-        };
-        let stream = self.known_hosts.connect(details.uri, connect)?;
+        let stream = connect(details.uri, until)?;
+        let timeout = details.config.timeout_per_read().unwrap_or(A_DAY);
         let _ = stream.set_nodelay(true); // an error makes the connection slower, but not wrong
-        stream.set_write_timeout(details.config.timeout_per_write())?; // the only limit of a write
-        #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
+        keep_queue_short(&stream);
         Ok(Some(Either::B(Tcp {
+            silence: Silence::of(&stream, timeout),
             stream,
+            read_timeout: Duration::ZERO,
+            write_timeout: Duration::ZERO,
             connect_until: until,
             received: 0,
             sent: 0,
@@ -123,69 +110,23 @@ impl<In: Transport> Connector<In> for TcpConnector {
     }
 }
 
-/// Whether a connection to a URL's host can be made now.
-pub fn can_connect(uri: &Uri) -> bool {
-    let until = Instant::now() + CONNECT_TIMEOUT;
-    look_up(uri).is_ok_and(|addresses| connect_to_one_of(&addresses, until).is_ok())
-}
-
-/// Returns the addresses of a URL's host. The system's look-up has no time limit, so a thread does
-/// it. If the system gives no thread, the look-up has no limit.
-fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
-    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-        return Err(ureq::Error::BadUri("no host".into()));
-    };
-    let Some(host_and_port) = DefaultResolver::host_and_port(scheme, authority) else {
-        return Err(ureq::Error::BadUri("no port".into()));
-    };
-    let (sender, receiver) = mpsc::channel();
-    let name = host_and_port.clone();
-    let look_up = move || sender.send(name.to_socket_addrs());
-    let addresses = match thread::Builder::new().spawn(look_up) {
-        Ok(_) => match receiver.recv_timeout(CONNECT_TIMEOUT) {
-            Ok(addresses) => addresses?,
-            Err(_) => return Err(ureq::Error::Timeout(Timeout::Resolve)),
-        },
-        Err(_) => host_and_port.to_socket_addrs()?,
-    };
-    let mut addresses: Vec<SocketAddr> = addresses.collect();
-    if addresses.is_empty() {
-        return Err(ureq::Error::HostNotFound);
-    }
-    if *scheme == Scheme::HTTP && is_this_machine(authority.host()) {
-        addresses.retain(|address| address.ip().is_loopback());
-        if addresses.is_empty() {
-            return Err(io::Error::other(NOT_THIS_MACHINE).into());
-        }
-    }
-    Ok(addresses)
-}
-
-/// Tries one address after the other. A dead one leaves time for the others.
-fn connect_to_one_of(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
-    let mut failed = io::Error::from(ErrorKind::NotFound);
-    for (index, address) in addresses.iter().enumerate() {
-        let is_last = index + 1 == addresses.len();
-        let left = until.saturating_duration_since(Instant::now());
-        let limit = if is_last {
-            left
-        } else {
-            left.min(ADDRESS_TIMEOUT)
-        };
-        if limit.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        match TcpStream::connect_timeout(address, limit) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
+/// Sets the limit of the send queue. If that fails, progress is less true, but nothing else is wrong.
+fn keep_queue_short(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket.set_send_buffer_size(SEND_QUEUE);
 }
 
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
+    silence: Silence,
+    /// The time limits that the system has now for one read …
+    read_timeout: Duration,
+    /// … and for one write.
+    write_timeout: Duration,
     /// A proxy's reply, which belongs to connecting, must be complete at this time.
     connect_until: Instant,
     /// Bytes received since something was sent.
@@ -208,6 +149,60 @@ pub struct Tcp {
 }
 
 impl Tcp {
+    /// Hands bytes of the output buffer to the system, until it has taken all of them or the peer is
+    /// silent.
+    fn write(&mut self, amount: usize) -> io::Result<()> {
+        let part = self.silence.begin_wait();
+        if self.write_timeout != part {
+            self.stream.set_write_timeout(Some(part))?;
+            self.write_timeout = part;
+        }
+        let mut written = 0;
+        while written < amount {
+            match self.stream.write(&self.buffers.output()[written..amount]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    written += count;
+                    self.silence.wrote(count);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                Err(error) if is_timeout(&error) => {
+                    if self.silence.next_part().is_zero() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes and reads them, until this time or until the peer is silent. Returns the
+    /// number of bytes.
+    fn read(&mut self, until: Instant, reason: Timeout) -> Result<usize, ureq::Error> {
+        let mut part = self.silence.begin_wait();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ureq::Error::Timeout(reason));
+            }
+            if part.is_zero() {
+                return Err(ureq::Error::Timeout(Timeout::PerRead));
+            }
+            let limit = part.min(left);
+            if self.read_timeout != limit {
+                self.stream.set_read_timeout(Some(limit))?;
+                self.read_timeout = limit;
+            }
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Ok(amount) => return Ok(amount),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                Err(error) if is_timeout(&error) => part = self.silence.next_part(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Reads what the peer has sent, without waiting. Returns the number of bytes.
     fn listen(&mut self) -> io::Result<usize> {
         self.sent = 0;
@@ -260,7 +255,7 @@ impl Transport for Tcp {
         if self.timed_out {
             return Err(ureq::Error::Timeout(Timeout::PerWrite));
         }
-        if let Err(error) = self.stream.write_all(&self.buffers.output()[..amount]) {
+        if let Err(error) = self.write(amount) {
             return self.hear_last_words(error);
         }
         self.sent += amount;
@@ -276,31 +271,24 @@ impl Transport for Tcp {
         if mem::take(&mut self.heard) && !self.buffers.input().is_empty() {
             return Ok(true);
         }
-        let mut limit = timeout.for_read();
+        let mut until = Instant::now() + A_DAY.min(*timeout.after);
         if timeout.reason == Timeout::Connect {
             // ureq starts its limit again for each byte of a proxy's reply.
-            let left = self.connect_until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ureq::Error::Timeout(Timeout::Connect));
-            }
-            limit.after = limit.after.min(left.into());
+            until = until.min(self.connect_until);
         }
-        self.stream
-            .set_read_timeout(limit.not_zero().as_deref().copied())?;
-        let read = loop {
-            match self.stream.read(self.buffers.input_append_buf()) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {} // Ctrl-Z and fg
-                read => break read,
-            }
-        };
-        let amount = read.map_err(|error| or_timeout(error, limit.reason))?;
+        let amount = self.read(until, timeout.reason)?;
         if self.broken && amount == 0 {
             return Err(io::Error::from(ErrorKind::ConnectionReset).into());
         }
         self.buffers.input_appended(amount);
         self.received += amount;
+        self.silence.received();
         if self.received > MAX_RECEIVED {
-            return Err(io::Error::other("it sent more than any reply can hold").into());
+            let why = either(
+                "it sent more than any reply can hold",
+                "它发来的数据超出了应答的长度上限",
+            );
+            return Err(io::Error::other(why).into());
         }
         Ok(amount > 0)
     }
@@ -315,10 +303,6 @@ impl Transport for Tcp {
     }
 }
 
-/// Turns the system's error for a time limit into ureq's.
-fn or_timeout(error: io::Error, reason: Timeout) -> ureq::Error {
-    match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => ureq::Error::Timeout(reason),
-        _ => error.into(),
-    }
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -6,13 +6,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use serde_json::json;
 
 use crate::harness::World;
-use crate::unix::{OtherFacts, is_installed, set_mode, through};
+use crate::unix::{OtherSystem, is_installed, set_mode, through};
 
 #[test]
 fn inode_numbers_that_change_at_each_look_are_no_obstacle() {
     let changing = "static unsigned long long looks;
                     stat->stx_ino = 1000 + __atomic_add_fetch(&looks, 1, __ATOMIC_SEQ_CST);";
-    let Some(changing) = OtherFacts::new(changing) else {
+    let Some(changing) = OtherSystem::with_facts(changing) else {
         return;
     };
     let world = World::with_files(&["a.txt", "sub/b.txt"]);

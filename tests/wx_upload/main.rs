@@ -2,6 +2,8 @@
 //! reached the stand-in or what the user saw.
 
 mod accounts;
+#[cfg(target_os = "linux")]
+mod addresses;
 mod at_once;
 #[cfg(unix)]
 mod away;
@@ -25,6 +27,8 @@ mod kindnesses;
 mod language;
 #[cfg(unix)]
 mod limits;
+#[cfg(target_os = "linux")]
+mod lines;
 mod links;
 mod listing;
 #[cfg(unix)]

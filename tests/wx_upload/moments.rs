@@ -7,7 +7,7 @@ use std::path::Path;
 use stand_in::{Fault, Step, When};
 
 use crate::harness::{World, side_by_side};
-use crate::unix::OtherFacts;
+use crate::unix::OtherSystem;
 
 /// A file of up to 1 MiB is looked into before it is sent, a larger one is not.
 const SIZES: [usize; 2] = [300 << 10, 2 << 20];
@@ -229,7 +229,7 @@ fn where_the_clock_of_the_file_system_is_coarse_a_second_change_in_a_tick_shows(
     // The times of files tick every 18 ms, as with older kernels.
     let coarse = "stat->stx_mtime.tv_nsec -= stat->stx_mtime.tv_nsec % 18000000;
                   stat->stx_ctime.tv_nsec -= stat->stx_ctime.tv_nsec % 18000000;";
-    let Some(coarse) = OtherFacts::new(coarse) else {
+    let Some(coarse) = OtherSystem::with_facts(coarse) else {
         return;
     };
     let size = SIZES[1];
@@ -281,7 +281,7 @@ fn a_file_that_is_not_as_long_as_the_system_says_fails() {
     for (edit, words) in cases {
         // The config is short. It keeps its size.
         let edit = format!("if (stat->stx_size > 100000) {edit};");
-        let Some(untrue) = OtherFacts::new(&edit) else {
+        let Some(untrue) = OtherSystem::with_facts(&edit) else {
             return;
         };
         for size in SIZES {

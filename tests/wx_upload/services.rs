@@ -3,22 +3,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-#[cfg(target_os = "linux")]
-use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
-#[cfg(target_os = "linux")]
-use socket2::{Domain, Socket, Type};
 use stand_in::{Fault, Request, Step, When};
 
 #[cfg(target_os = "linux")]
 use crate::harness::wait_until;
 use crate::harness::{World, assert_takes, key, side_by_side};
 #[cfg(target_os = "linux")]
-use crate::unix::{after, is_installed, is_root, skipped, through};
+use crate::unix::{after, is_installed, through};
 
 /// Names, and how the script encodes them if the URL is raw. (It uses `requests` 2.34 with urllib3
 /// 2.7.)
@@ -445,55 +441,6 @@ fn listening_for_an_early_refusal_takes_few_system_calls() {
     let calls = std::fs::read_to_string(world.path("calls")).unwrap();
     let reads = calls.matches("recvfrom(").count();
     assert!((36..100).contains(&reads), "{reads}");
-}
-
-/// A listener with a full queue: the next connection to it hangs.
-#[cfg(target_os = "linux")]
-fn hanging(address: SocketAddr) -> std::io::Result<Vec<Socket>> {
-    let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    listener.bind(&address.into())?;
-    listener.listen(0)?;
-    let mut sockets = vec![listener];
-    for _ in 0..4 {
-        let client = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        client.set_nonblocking(true)?;
-        client.connect(&address.into()).ok(); // an error means that it is not connected yet
-        sockets.push(client);
-    }
-    Ok(sockets)
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_first_address_that_hangs_costs_two_seconds() {
-    if !is_root() {
-        return; // the test needs its own /etc/hosts
-    }
-    let world = World::with_files(&["a.txt"]);
-    let port = world
-        .stand_in
-        .base()
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
-    let Ok(_hanging) = hanging((Ipv6Addr::LOCALHOST, port).into()) else {
-        return skipped("IPv6");
-    };
-    world.file("hosts", "::1 localhost\n127.0.0.1 localhost\n");
-    world.save_token(
-        "the-token",
-        json!({ "api_base": &format!("http://localhost:{port}") }),
-    );
-    let command = world.command(["--retries", "0", "a.txt"]);
-    let mount = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";
-    let own_hosts = ["unshare", "-m", "sh", "-c", mount];
-    assert_takes([2.0..8.0], || {
-        let ran = world.finish(through(&own_hosts, &command));
-        ran.assert_success();
-        [ran.elapsed.as_secs_f64()]
-    });
 }
 
 #[cfg(target_os = "linux")]

@@ -1,5 +1,6 @@
 //! Helpers for tests on Unix: permissions, FIFOs, and runs through other programs or with limits.
 
+use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -66,36 +67,91 @@ pub fn after(script: &str, command: &Command) -> Command {
     through(&["sh", "-c", &script], command)
 }
 
-/// A system that tells other facts about regular files. (A static binary does not notice.)
-pub struct OtherFacts(TempDir);
+/// A system that answers some calls of the program in another way. There is none for a static binary,
+/// which would not notice, and where no C compiler is.
+pub struct OtherSystem(TempDir);
 
-impl OtherFacts {
-    /// `edit` is C that changes the facts in the `struct statx *stat`. `None` if there is no C
-    /// compiler.
-    pub fn new(edit: &str) -> Option<OtherFacts> {
-        if !is_installed("cc") {
-            return None;
-        }
-        let dir = TempDir::new().unwrap();
-        let code = [
+impl OtherSystem {
+    /// Tells other facts about regular files. `edit` is C that changes the facts in the
+    /// `struct statx *stat`.
+    pub fn with_facts(edit: &str) -> Option<OtherSystem> {
+        let edit = format!("if (result == 0 && S_ISREG(stat->stx_mode)) {{ {edit} }}");
+        OtherSystem::compiled(&[
             "#define _GNU_SOURCE",
             "#include <sys/stat.h>",
             "#include <sys/syscall.h>",
             "#include <unistd.h>",
             "int statx(int dir, const char *path, int flags, unsigned mask, struct statx *stat) {",
             "int result = syscall(SYS_statx, dir, path, flags, mask, stat);",
-            &format!("if (result == 0 && S_ISREG(stat->stx_mode)) {{ {edit} }}"),
+            &edit,
             "return result; }\n",
-        ];
-        fs::write(dir.path().join("statx.c"), code.join("\n")).unwrap();
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-o", "statx.so", "statx.c"]);
-        assert!(compiler.current_dir(&dir).status().unwrap().success());
-        Some(OtherFacts(dir))
+        ])
     }
 
-    /// Makes the program see them.
+    /// Has these addresses for each name of a host, in this order.
+    pub fn with_addresses(addresses: &[&str]) -> Option<OtherSystem> {
+        let addresses = format!("\"{}\"", addresses.join("\", \""));
+        OtherSystem::compiled(&[
+            "#include <arpa/inet.h>",
+            "#include <netdb.h>",
+            "#include <stdlib.h>",
+            "#include <string.h>",
+            &format!("static const char *addresses[] = {{ {addresses} }};"),
+            "int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,",
+            "                struct addrinfo **first) {",
+            "for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {",
+            "struct addrinfo *info = *first = calloc(1, sizeof *info);",
+            "struct sockaddr_in6 *v6 = calloc(1, sizeof *v6);",
+            "struct sockaddr_in *v4 = (void *) v6;",
+            "int is_v6 = strchr(addresses[i], ':') != NULL;",
+            "v6->sin6_family = info->ai_family = is_v6 ? AF_INET6 : AF_INET;",
+            "info->ai_socktype = SOCK_STREAM;",
+            "info->ai_addrlen = is_v6 ? sizeof *v6 : sizeof *v4;",
+            "info->ai_addr = (void *) v6;",
+            "inet_pton(info->ai_family, addresses[i],",
+            "          is_v6 ? (void *) &v6->sin6_addr : (void *) &v4->sin_addr);",
+            "first = &info->ai_next; }",
+            "return 0; }",
+            "void freeaddrinfo(struct addrinfo *info) { (void) info; }\n",
+        ])
+    }
+
+    /// Has a line for each connection that carries this number of bytes a second.
+    pub fn with_lines(bytes_per_second: u32) -> Option<OtherSystem> {
+        OtherSystem::compiled(&[
+            "#define _GNU_SOURCE",
+            "#include <netinet/in.h>",
+            "#include <netinet/tcp.h>",
+            "#include <sys/socket.h>",
+            "#include <sys/syscall.h>",
+            "#include <unistd.h>",
+            "int connect(int fd, const struct sockaddr *address, socklen_t length) {",
+            &format!("unsigned rate = {bytes_per_second};"),
+            "int segment = 88;", // what leaves at once is a multiple of this
+            "setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate);",
+            "setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);",
+            "return syscall(SYS_connect, fd, address, length); }\n",
+        ])
+    }
+
+    fn compiled(code: &[&str]) -> Option<OtherSystem> {
+        if env::var_os("WX_UPLOAD_BIN").is_some() {
+            skipped("a binary that is not static");
+            return None;
+        }
+        if !is_installed("cc") {
+            return None;
+        }
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("other.c"), code.join("\n")).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o", "other.so", "other.c"]);
+        assert!(compiler.current_dir(&dir).status().unwrap().success());
+        Some(OtherSystem(dir))
+    }
+
+    /// Makes the program call it.
     pub fn show_to(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", self.0.path().join("statx.so"));
+        command.env("LD_PRELOAD", self.0.path().join("other.so"));
     }
 }

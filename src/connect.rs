@@ -1,0 +1,163 @@
+//! Connects to a host: looks its name up, and finds an address that answers.
+//!
+//! A connection must be made within 10 s. But a host may have several addresses, and some may be
+//! dead: nothing comes back from them, not even a refusal. (IPv6 that leads nowhere is the common
+//! case.) Three rules keep the dead ones from taking all the time:
+//!
+//! **The time is shared.** The addresses are tried one after the other. Each gets the time that is
+//! left, divided by the number of addresses that are left, but at most 2 s. The last one gets all
+//! that is left. For example, with five dead addresses before a good one, each dead one takes
+//! 10 s / 6 = 1.7 s, and the connection is made after 8.3 s. With one dead address before a good one,
+//! it is made after 2 s. That is enough for a live address: an answer from the other side of the world
+//! takes 0.3 s, and a first packet that was lost is sent again after 1 s.
+//!
+//! **The two families take turns.** The resolver's first address comes first, then the first one of
+//! the other family (IPv4 or IPv6), and so on, as in RFC 8305. If all of IPv6 is dead, only one
+//! address is tried in vain, however many there are.
+//!
+//! **The address that worked last comes first.** All threads share it. So only the first
+//! connection to a host pays for its dead addresses.
+//!
+//! **Plain http to this machine stays on it.** It may carry the AppSecret, as nobody is on the way. But
+//! `localhost` can lead to another machine where nobody but the network's name server answers for it,
+//! as in a container without `/etc/hosts`. So only loopback addresses are used for such a URL.
+//!
+//! This room does not know what the connection is for.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ureq::Timeout;
+use ureq::http::Uri;
+use ureq::http::uri::Scheme;
+use ureq::unversioned::resolver::DefaultResolver;
+
+use crate::known_hosts::{self, Away};
+use crate::url::is_this_machine;
+use crate::words::either;
+
+/// The time for a connection, and the time for a look-up.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most time for an address, if there are others.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why nothing is sent to a `localhost` that is another machine.
+pub fn not_this_machine() -> &'static str {
+    either(
+        "this name leads to another machine, where plain http is not sent: check /etc/hosts, or \
+         use https",
+        "这个名字指向另一台机器，明文 http 不会发往那里：请检查 /etc/hosts，或改用 https",
+    )
+}
+
+/// Connects to the host of a URL, at the latest until this time. If that fails although the host was
+/// connected before, the error is `Away`.
+pub fn connect(uri: &Uri, until: Instant) -> Result<TcpStream, ureq::Error> {
+    let host = uri.authority().map(|host| host.to_string().to_lowercase());
+    let host = host.unwrap_or_default();
+    let worked_last = known_hosts::address_of(&host);
+    let connected = look_up(uri).and_then(|addresses| {
+        connect_to_one_of(&in_order(addresses, worked_last), until)
+            .map_err(|error| or_timeout(error, Timeout::Connect))
+    });
+    match connected {
+        Ok((stream, address)) => {
+            known_hosts::remember(host, address);
+            Ok(stream)
+        }
+        Err(error) if worked_last.is_some() => Err(ureq::Error::Other(Box::new(Away(error)))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a connection to a URL's host can be made now.
+pub fn can_connect(uri: &Uri) -> bool {
+    connect(uri, Instant::now() + CONNECT_TIMEOUT).is_ok()
+}
+
+/// Returns the addresses of a URL's host. The system's look-up has no time limit, so a thread does
+/// it. If the system gives no thread, the look-up has no limit.
+fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
+    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+        return Err(ureq::Error::BadUri("no host".into()));
+    };
+    let Some(host_and_port) = DefaultResolver::host_and_port(scheme, authority) else {
+        return Err(ureq::Error::BadUri("no port".into()));
+    };
+    let (sender, receiver) = mpsc::channel();
+    let name = host_and_port.clone();
+    let look_up = move || sender.send(name.to_socket_addrs());
+    let addresses = match thread::Builder::new().spawn(look_up) {
+        Ok(_) => match receiver.recv_timeout(CONNECT_TIMEOUT) {
+            Ok(addresses) => addresses?,
+            Err(_) => return Err(ureq::Error::Timeout(Timeout::Resolve)),
+        },
+        Err(_) => host_and_port.to_socket_addrs()?,
+    };
+    let mut addresses: Vec<SocketAddr> = addresses.collect();
+    if addresses.is_empty() {
+        return Err(ureq::Error::HostNotFound);
+    }
+    if *scheme == Scheme::HTTP && is_this_machine(authority.host()) {
+        addresses.retain(|address| address.ip().is_loopback());
+        if addresses.is_empty() {
+            return Err(io::Error::other(not_this_machine()).into());
+        }
+    }
+    Ok(addresses)
+}
+
+/// Puts addresses in the order in which they are tried: the one that worked last, then the two
+/// families by turns, beginning with the resolver's first.
+fn in_order(addresses: Vec<SocketAddr>, worked_last: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let count = addresses.len();
+    let begins_with_ipv6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let of_first_family = |address: &SocketAddr| address.is_ipv6() == begins_with_ipv6;
+    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(of_first_family);
+    let mut ordered = Vec::new();
+    for turn in 0..count {
+        ordered.extend(first.get(turn));
+        ordered.extend(second.get(turn));
+    }
+    let known = ordered
+        .iter()
+        .position(|address| Some(*address) == worked_last);
+    if let Some(known) = known {
+        ordered[..=known].rotate_right(1);
+    }
+    ordered
+}
+
+/// Tries one address after the other. Returns the connection and its address.
+fn connect_to_one_of(
+    addresses: &[SocketAddr],
+    until: Instant,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut failed = io::Error::from(ErrorKind::NotFound);
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now());
+        let limit = match addresses.len() - tried {
+            1 => left,
+            addresses_left => ADDRESS_TIMEOUT.min(left / addresses_left as u32),
+        };
+        if limit.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(address, limit) {
+            Ok(stream) => return Ok((stream, *address)),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// Turns the system's error for a time limit into ureq's.
+pub fn or_timeout(error: io::Error, reason: Timeout) -> ureq::Error {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => ureq::Error::Timeout(reason),
+        _ => error.into(),
+    }
+}
