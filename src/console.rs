@@ -6,15 +6,14 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use terminal::Term;
 
-use crate::send_queue::bytes_queued;
 use crate::words::{either, io_words, words};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -120,13 +119,8 @@ pub fn human_bytes(bytes: u64) -> String {
 /// Standard error while a run goes on: lines, and the progress below them.
 pub struct Console {
     quiet: bool,
-    /// Its position is the number of bytes that have left this machine, as far as the system tells.
     bar: ProgressBar,
-    /// The number of characters in the progress that take two columns.
-    wide: Arc<AtomicU16>,
     files: usize,
-    /// Bytes of files that were handed over to the system. It sends them when it can.
-    handed_over: AtomicU64,
     /// Bytes of files that COS has confirmed.
     stored: AtomicU64,
     waiting_because: Mutex<Option<&'static str>>,
@@ -137,13 +131,9 @@ impl Console {
     /// If `quiet`, the console prints no notes and shows no progress. It shows progress, over this
     /// number of files and bytes, if `wants_progress` and standard error is a terminal.
     pub fn new(quiet: bool, wants_progress: bool, files: usize, bytes: u64) -> Console {
-        let wide = Arc::default();
         let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let bar = if wants_progress && !quiet && !is_dumb && io::stderr().is_terminal() {
-            let terminal = Box::new(Narrower {
-                term: Term::buffered_stderr(),
-                wide: Arc::clone(&wide),
-            });
+            let terminal = Box::new(Narrower(Term::buffered_stderr()));
             let target = ProgressDrawTarget::term_like_with_hz(terminal, DRAWN_PER_SECOND);
             ProgressBar::with_draw_target(Some(bytes), target)
                 .with_style(one_line())
@@ -154,9 +144,7 @@ impl Console {
         Console {
             quiet,
             bar,
-            wide,
             files,
-            handed_over: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             waiting_because: Mutex::new(None),
             said_once: Mutex::default(),
@@ -204,16 +192,14 @@ impl Console {
         print(line)
     }
 
-    /// Adds bytes that were handed over to the system.
+    /// Adds bytes that were sent.
     pub fn count_bytes(&self, bytes: u64) {
-        self.handed_over.fetch_add(bytes, Ordering::Relaxed);
+        self.bar.inc(bytes);
     }
 
-    /// Takes away bytes that were handed over in vain.
+    /// Takes away bytes that were sent in vain.
     pub fn take_back_bytes(&self, bytes: u64) {
-        self.handed_over.fetch_sub(bytes, Ordering::Relaxed);
-        self.bar
-            .set_position(self.bar.position().saturating_sub(bytes));
+        self.bar.dec(bytes);
     }
 
     /// Adds the size of a file that COS has confirmed.
@@ -256,27 +242,15 @@ impl Console {
 
     fn show_progress(&self) {
         while !self.bar.is_hidden() && !self.bar.is_finished() {
-            let handed_over = self.handed_over.load(Ordering::Relaxed);
-            if let Some(queued) = bytes_queued() {
-                // What came into a queue meanwhile is not handed over yet. So this may be too little
-                // for a moment, and then the progress does not go back.
-                let sent = handed_over.saturating_sub(queued);
-                self.bar.set_position(self.bar.position().max(sent));
-            }
-            let progress = self.progress();
-            let wide = progress.chars().filter(|&c| c >= FIRST_WIDE).count();
-            self.wide.store(wide as u16, Ordering::Relaxed);
-            self.bar.set_message(progress);
+            self.bar.set_message(self.progress());
             thread::park_timeout(PROGRESS_EVERY);
         }
     }
 
     fn progress(&self) -> String {
         let bar = &self.bar;
-        let files = self.files;
-        let files_done = bar.prefix();
-        let position = bar.position();
-        let length = bar.length().unwrap_or_default();
+        let (files, files_done) = (self.files, bar.prefix());
+        let (position, length) = (bar.position(), bar.length().unwrap_or_default());
         let rate = bar.per_sec() as u64;
         let pace = human_bytes(rate);
         let state = if let Some(why) = *self.waiting_because.lock().unwrap() {
@@ -314,54 +288,47 @@ fn one_line() -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// In the progress, Chinese characters and their punctuation take two columns. They begin here.
-const FIRST_WIDE: char = '\u{2e80}';
-
-/// A terminal that seems narrower than it is, so that the progress stays on one line. The last column
-/// stays free: the Windows console wraps a line when that column is written to. And indicatif takes
-/// all characters for one column wide, so there is one column less for each wide one.
+/// A terminal that seems one column narrower than it is, so that its last column stays free. The
+/// Windows console wraps a line when that column is written to, and each redraw of the progress would
+/// leave a line behind.
 #[derive(Debug)]
-struct Narrower {
-    term: Term,
-    wide: Arc<AtomicU16>,
-}
+struct Narrower(Term);
 
 impl TermLike for Narrower {
     fn width(&self) -> u16 {
-        let (_, columns) = self.term.size();
-        let taken = 1 + self.wide.load(Ordering::Relaxed);
-        columns.saturating_sub(taken).max(1)
+        let (_, columns) = self.0.size();
+        columns.max(2) - 1
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.term.move_cursor_up(n)
+        self.0.move_cursor_up(n)
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.term.move_cursor_down(n)
+        self.0.move_cursor_down(n)
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.term.move_cursor_right(n)
+        self.0.move_cursor_right(n)
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.term.move_cursor_left(n)
+        self.0.move_cursor_left(n)
     }
 
     fn write_line(&self, line: &str) -> io::Result<()> {
-        self.term.write_line(line)
+        self.0.write_line(line)
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.term.write_str(text)
+        self.0.write_str(text)
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.term.clear_line()
+        self.0.clear_line()
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.term.flush()
+        self.0.flush()
     }
 }
