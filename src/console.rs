@@ -14,7 +14,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use terminal::Term;
 
-use crate::words::{either, io_words, words};
+use crate::words::{either, io_words, is_chinese, words};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// The progress is drawn at most this number of times per second, however many lines are printed.
@@ -288,16 +288,25 @@ fn one_line() -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// A terminal that seems one column narrower than it is, so that its last column stays free. The
-/// Windows console wraps a line when that column is written to, and each redraw of the progress would
-/// leave a line behind.
+/// The Chinese progress has at most this number of Chinese characters.
+const CHINESE_CHARACTERS: u16 = 16;
+
+/// A terminal that seems narrower than it is, by one column and, in Chinese, by one more for each
+/// Chinese character. The Windows console wraps a line when its last column is written to, and
+/// indicatif takes a Chinese character for one column, though it takes two. Each redraw of a progress
+/// that wraps would leave a line behind.
 #[derive(Debug)]
 struct Narrower(Term);
 
 impl TermLike for Narrower {
     fn width(&self) -> u16 {
         let (_, columns) = self.0.size();
-        columns.max(2) - 1
+        let kept_free = if is_chinese() {
+            1 + CHINESE_CHARACTERS
+        } else {
+            1
+        };
+        columns.saturating_sub(kept_free).max(1)
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
