@@ -256,13 +256,11 @@ impl Console {
 
     fn show_progress(&self) {
         while !self.bar.is_hidden() && !self.bar.is_finished() {
+            // What comes into a queue meanwhile is not handed over yet. So `sent` may be too little for a
+            // moment, and then the progress does not go back.
             let handed_over = self.handed_over.load(Ordering::Relaxed);
-            if let Some(queued) = bytes_queued() {
-                // What came into a queue meanwhile is not handed over yet. So this may be too little
-                // for a moment, and then the progress does not go back.
-                let sent = handed_over.saturating_sub(queued);
-                self.bar.set_position(self.bar.position().max(sent));
-            }
+            let sent = handed_over.saturating_sub(bytes_queued());
+            self.bar.set_position(self.bar.position().max(sent));
             let progress = self.progress();
             let wide = progress.chars().filter(|&c| c >= FIRST_WIDE).count();
             self.wide.store(wide as u16, Ordering::Relaxed);
