@@ -43,11 +43,12 @@ pub fn is_chinese() -> bool {
     })
 }
 
-/// Returns the locale that the user has set in the system. Unix other than macOS has only variables.
+/// Returns the locale that the user has set in the system. Unix has only variables; macOS's terminal sets
+/// them, too.
 fn system_locale() -> Option<String> {
-    #[cfg(any(windows, target_os = "macos"))]
+    #[cfg(windows)]
     return sys_locale::get_locale();
-    #[cfg(not(any(windows, target_os = "macos")))]
+    #[cfg(not(windows))]
     None
 }
 
