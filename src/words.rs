@@ -43,8 +43,8 @@ pub fn is_chinese() -> bool {
     })
 }
 
-/// Returns the locale that the user has set in the system. Unix has only variables; macOS's terminal sets
-/// them, too.
+/// Returns the locale that the user has set in the system. Unix has only variables; the terminal of
+/// macOS sets them, too.
 fn system_locale() -> Option<String> {
     #[cfg(windows)]
     return sys_locale::get_locale();

@@ -278,7 +278,22 @@ impl World {
         self.command_of(&binary(), arguments)
     }
 
-    /// The same for a copy of the program.
+    /// The same in Chinese.
+    pub fn command_in_chinese<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = self.command(arguments);
+        command.env("WX_LANG", "zh");
+        command
+    }
+
+    /// Runs the program in Chinese, as `run` does.
+    pub fn run_in_chinese<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
+        self.finish(self.command_in_chinese(arguments))
+    }
+
+    /// The same as `command` for a copy of the program.
     pub fn command_of<S: AsRef<OsStr>>(
         &self,
         program: &Path,

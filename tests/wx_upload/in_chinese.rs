@@ -9,27 +9,15 @@ use std::num::NonZeroU16;
 use std::os::unix::fs::{chown, symlink};
 #[cfg(unix)]
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Ran, World, binary, file_id, key, read_line, spawn};
+use crate::harness::{PATIENCE, World, binary, file_id, key, read_line, spawn};
 #[cfg(unix)]
 use crate::harness::{Streams, spawn_with};
 #[cfg(unix)]
 use crate::unix::{after, is_root, make_fifo, set_mode};
 use stand_in::{ENV, Fault, Step, When};
-
-/// The program, ready to speak Chinese.
-fn command(world: &World, arguments: &[&str]) -> Command {
-    let mut command = world.command(arguments);
-    command.env("WX_LANG", "zh");
-    command
-}
-
-fn run(world: &World, arguments: &[&str]) -> Ran {
-    world.finish(command(world, arguments))
-}
 
 // ---- The command line ---------------------------------------------------------------------------
 
@@ -87,14 +75,14 @@ fn a_bad_command_line_is_refused_in_chinese() {
         (&["帮助"], "没有名为“帮助”的文件、目录或命令"),
     ];
     for (arguments, told) in cases {
-        let ran = run(&world, arguments);
+        let ran = world.run_in_chinese(arguments);
         let help = format!("；详见 `{} --help`\n", binary().display());
         world.assert_refused(&ran, &[&format!("error: {told}"), &help]);
     }
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;
-        let mut command = command(&world, &["-t"]);
+        let mut command = world.command_in_chinese(["-t"]);
         command.arg(std::ffi::OsStr::from_bytes(b"a\xff"));
         let ran = world.finish(command);
         world.assert_refused(
@@ -107,10 +95,10 @@ fn a_bad_command_line_is_refused_in_chinese() {
 #[test]
 fn a_bad_cloud_folder_is_refused_in_chinese() {
     let world = World::with_files(&["a.txt"]);
-    let ran = run(&world, &["-t", "a//b", "a.txt"]);
+    let ran = world.run_in_chinese(["-t", "a//b", "a.txt"]);
     world.assert_refused(&ran, &["error: --to 为“a//b”："]);
     world.configure(json!({ "upload_path": "a//b" }));
-    let ran = run(&world, &["a.txt"]);
+    let ran = world.run_in_chinese(["a.txt"]);
     world.assert_refused(&ran, &["error: ./config.json: `upload_path` 为“a//b”："]);
 }
 
@@ -141,7 +129,7 @@ fn bad_values_in_the_config_are_told_in_chinese() {
     ];
     for (changes, told) in cases {
         world.configure(changes);
-        let ran = run(&world, &["a.txt"]);
+        let ran = world.run_in_chinese(["a.txt"]);
         world.assert_refused(&ran, &[&format!("error: ./config.json: {told}\n")]);
     }
 }
@@ -169,7 +157,7 @@ fn missing_keys_are_told_in_chinese_with_their_places() {
     ];
     for (changes, keys, variables, places) in cases {
         world.configure(changes);
-        let ran = run(&world, &["a.txt"]);
+        let ran = world.run_in_chinese(["a.txt"]);
         let told =
             format!("error: ./config.json: 缺少 {keys}：请填写，或设置 {variables}（{places}）\n");
         world.assert_refused(&ran, &[&told]);
@@ -180,7 +168,7 @@ fn missing_keys_are_told_in_chinese_with_their_places() {
 fn a_secret_of_the_environment_that_is_not_sent_is_told_in_chinese() {
     let world = World::with_files(&["a.txt"]);
     world.configure(json!({ "secret": "", "api_base": "https://x.test" }));
-    let mut command = command(&world, &["a.txt"]);
+    let mut command = world.command_in_chinese(["a.txt"]);
     command.env("WX_SECRET", "secret-of-the-environment");
     let told = "error: ./config.json: `api_base` 为 https://x.test，环境变量 WX_SECRET 不会发往该地址：\
                 如果确实要发往那里，请同时设置 WX_API_BASE=https://x.test\n";
@@ -194,7 +182,9 @@ fn a_missing_account_is_told_in_chinese_when_a_token_is_refused() {
     world.stand_in.kill_tokens();
     let told =
         "获取access token失败: ./config.json: 缺少 `appid` 或 `secret`：AppID 和 AppSecret 在";
-    run(&world, &["a.txt"]).assert_failure(1, &[told, "；运行已中止\n"]);
+    world
+        .run_in_chinese(["a.txt"])
+        .assert_failure(1, &[told, "；运行已中止\n"]);
 }
 
 #[test]
@@ -208,12 +198,12 @@ fn a_config_that_is_not_there_is_told_in_chinese_with_the_command_that_helps() {
         .with_file_name("config.json");
     let (here, beside, program) = (here.display(), beside.display(), binary());
     let program = program.display();
-    let ran = run(&world, &["a.txt"]);
+    let ran = world.run_in_chinese(["a.txt"]);
     let told = format!(
         "error: 没有配置文件（{here} 和 {beside} 都不存在）：用 `{program} --init` 生成一个，再填写\n"
     );
     world.assert_refused(&ran, &[&told]);
-    let ran = run(&world, &["-c", "x.json", "a.txt"]);
+    let ran = world.run_in_chinese(["-c", "x.json", "a.txt"]);
     let told = format!(
         "error: x.json: 没有这个文件：用 `{program} --init -c x.json` 生成待填写的配置文件\n"
     );
@@ -251,22 +241,22 @@ fn a_config_that_is_not_json_is_told_in_chinese() {
     ];
     for (bytes, told) in cases {
         world.file("config.json", bytes);
-        let ran = run(&world, &["a.txt"]);
+        let ran = world.run_in_chinese(["a.txt"]);
         world.assert_refused(&ran, &[&format!("error: ./config.json: {told}")]);
     }
-    let ran = run(&world, &["-c", ".", "a.txt"]);
+    let ran = world.run_in_chinese(["-c", ".", "a.txt"]);
     world.assert_refused(&ran, &["error: .: 无法读取："]);
 }
 
 #[test]
 fn init_speaks_chinese() {
     let world = World::http();
-    let ran = run(&world, &["--init", "-c", "new.json"]);
+    let ran = world.run_in_chinese(["--init", "-c", "new.json"]);
     let told = "已生成 new.json：请填写 `appid`、`secret` 和 `env`\n";
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), told));
-    let ran = run(&world, &["--init", "-c", "new.json"]);
+    let ran = world.run_in_chinese(["--init", "-c", "new.json"]);
     world.assert_refused(&ran, &["error: new.json 已存在，未作改动\n"]);
-    let ran = run(&world, &["--init", "-c", "no/new.json"]);
+    let ran = world.run_in_chinese(["--init", "-c", "no/new.json"]);
     let told = "error: no/new.json: 无法写入：没有这个文件或目录（os error ";
     world.assert_refused(&ran, &[told]);
 }
@@ -291,10 +281,10 @@ fn paths_that_cannot_be_listed_are_told_in_chinese() {
         (other, &of_other),
     ];
     for (path, told) in cases {
-        let ran = run(&world, &[path]);
+        let ran = world.run_in_chinese([path]);
         world.assert_refused(&ran, &[&format!("error: {path}: "), told]);
     }
-    let ran = run(&world, &["a.txt", "x/a.txt"]);
+    let ran = world.run_in_chinese(["a.txt", "x/a.txt"]);
     let names = ["a.txt", "x/a.txt"].map(|name| world.path(name).canonicalize().unwrap());
     let told = format!(
         "error: {} 和 {} 的云端文件名都会是 temp3/a.txt：请改名，或用不同的 -t 分别上传，或加上 --unique\n",
@@ -308,11 +298,11 @@ fn paths_that_cannot_be_listed_are_told_in_chinese() {
 fn a_fixed_directory_that_is_not_there_is_told_in_chinese() {
     let world = World::http();
     world.configure(json!({ "upload_dir": "附件" }));
-    let ran = run(&world, &[]);
+    let ran = world.run_in_chinese([""; 0]);
     let help = "）：请写明要上传的文件，或在 ./config.json 中设置 `upload_dir`\n";
     world.assert_refused(&ran, &["error: 附件: 没有这个文件或目录（os error ", help]);
     world.configure(json!({ "upload_dir": "D:\temp" }));
-    let ran = run(&world, &[]);
+    let ran = world.run_in_chinese([""; 0]);
     let help = r"）：./config.json: JSON 中，路径里的每个 \ 要写成 / 或 \\";
     world.assert_refused(&ran, &[r"error: D:\u0009emp: ", help]);
 }
@@ -326,7 +316,7 @@ fn skipped_files_are_noted_in_chinese() {
     symlink("sub", world.path("files/link to sub")).unwrap();
     symlink(".hidden/c", world.path("files/link to c")).unwrap();
     symlink("../outside", world.path("files/link out")).unwrap();
-    let ran = run(&world, &["-n", "-r", "files"]);
+    let ran = world.run_in_chinese(["-n", "-r", "files"]);
     for (name, why) in [
         (".hidden", "名称以点开头（要上传，请写明路径）"),
         ("fifo", "不是普通文件"),
@@ -342,7 +332,9 @@ fn skipped_files_are_noted_in_chinese() {
         ran.assert_failure(0, &[&told]);
     }
     let told = "note: files/sub: 已跳过：是目录（要上传其中的文件，请加上 -r）\n";
-    run(&world, &["-n", "files"]).assert_failure(0, &[told]);
+    world
+        .run_in_chinese(["-n", "files"])
+        .assert_failure(0, &[told]);
 }
 
 #[test]
@@ -351,7 +343,7 @@ fn many_skipped_directories_share_a_note_in_chinese() {
     for n in 10..22 {
         world.file(format!("files/{n}/a"), "a");
     }
-    let ran = run(&world, &["-n", "files"]);
+    let ran = world.run_in_chinese(["-n", "files"]);
     let told = "note: files/10 和另外 11 个目录：已跳过：是目录（要上传其中的文件，请加上 -r）\n\
                 note: 没有要上传的文件\n\
                 将上传 0 个（0 B），失败 0 个，跳过 12 个\n";
@@ -367,7 +359,7 @@ fn a_name_that_is_not_utf8_is_told_in_chinese() {
     let name = std::ffi::OsStr::from_bytes(b"files/a\xff");
     fs::write(world.path(name), "a").unwrap();
     let told = "上传文件失败: 文件名不是 UTF-8：请改名\n";
-    run(&world, &["files"]).assert_failure(1, &[told]);
+    world.run_in_chinese(["files"]).assert_failure(1, &[told]);
 }
 
 // ---- Notes --------------------------------------------------------------------------------------
@@ -379,11 +371,15 @@ fn secrets_that_everybody_can_read_are_noted_in_chinese() {
     set_mode(&world.path("config.json"), 0o644);
     let mend = "：请执行 chmod o-r './config.json'\n";
     let told = format!("note: ./config.json: 本机所有用户都能读到其中的 `secret`{mend}");
-    run(&world, &["-n", "a.txt"]).assert_failure(0, &[&told]);
+    world
+        .run_in_chinese(["-n", "a.txt"])
+        .assert_failure(0, &[&told]);
     world.configure(json!({ "secret": "", "access_token": "old-token" }));
     set_mode(&world.path("config.json"), 0o644);
     let told = format!("note: ./config.json: 本机所有用户都能读到其中保存的 access_token{mend}");
-    run(&world, &["-n", "a.txt"]).assert_failure(0, &[&told]);
+    world
+        .run_in_chinese(["-n", "a.txt"])
+        .assert_failure(0, &[&told]);
 }
 
 #[test]
@@ -392,16 +388,16 @@ fn a_new_token_without_auth_is_noted_in_chinese() {
     world.configure(json!({ "auth": null }));
     let told = "note: ./config.json: 没有设置 `auth`，获取新的 access_token 会使其他程序（同一 `appid`）的 \
                 access_token 失效：设为 \"auth\": \"stable_token\" 则互不影响\n";
-    run(&world, &["a.txt"]).assert_failure(0, &[told]);
+    world.run_in_chinese(["a.txt"]).assert_failure(0, &[told]);
 }
 
 #[test]
 fn a_wait_for_another_run_is_noted_in_chinese() {
     let world = World::with_files(&["a.txt"]);
     world.stand_in.fault(Step::Token, When::Always, Fault::Hold);
-    let first = spawn(command(&world, &["-t", "1", "a.txt"]));
+    let first = spawn(world.command_in_chinese(["-t", "1", "a.txt"]));
     assert!(world.stand_in.wait_for(Step::Token, 1, PATIENCE));
-    let mut second = spawn(command(&world, &["-t", "2", "a.txt"]));
+    let mut second = spawn(world.command_in_chinese(["-t", "2", "a.txt"]));
     let note = read_line(second.stderr.as_mut().unwrap());
     world.stand_in.open_gate();
     for child in [first, second] {
@@ -410,22 +406,13 @@ fn a_wait_for_another_run_is_noted_in_chinese() {
     assert_eq!(note, "note: 正在等待另一个 wx-upload 获取 access_token\n");
 }
 
-#[cfg(unix)]
-#[test]
-fn a_token_that_cannot_be_saved_is_warned_of_in_chinese() {
-    let world = World::with_files(&["a.txt"]);
-    fs::hard_link(world.path("config.json"), world.path("link")).unwrap();
-    let told = "warning: ./config.json: 新的 access_token 无法保存，下次运行会重新获取：";
-    run(&world, &["a.txt"]).assert_failure(0, &[told]);
-}
-
 // ---- Replies that are odd -----------------------------------------------------------------------
 
 /// Checks that the upload of the file `a.txt` fails like this, if the reply of a step is edited.
 fn assert_odd(step: Step, told: &str, edit: impl Fn(&mut Value) + Send + Sync + 'static) {
     let world = World::with_files(&["a.txt"]);
     world.stand_in.fault(step, When::Always, Fault::edit(edit));
-    let ran = run(&world, &["--retries", "0", "a.txt"]);
+    let ran = world.run_in_chinese(["--retries", "0", "a.txt"]);
     ran.assert_failure(1, &[told]);
 }
 
@@ -465,7 +452,7 @@ fn a_wrong_checksum_is_told_in_chinese() {
     let world = World::with_files(&["a.txt"]);
     let other = Fault::headers(&[("x-cos-hash-crc64ecma", Some("1"))]);
     world.stand_in.fault(Step::Upload, When::Always, other);
-    let ran = run(&world, &["--retries", "0", "a.txt"]);
+    let ran = world.run_in_chinese(["--retries", "0", "a.txt"]);
     let told = "error: a.txt: 上传文件失败: COS 存下的内容与发送的不一致（CRC-64）\n";
     ran.assert_failure(1, &[told]);
 }
@@ -474,7 +461,7 @@ fn a_wrong_checksum_is_told_in_chinese() {
 fn objects_that_the_api_does_not_find_are_told_in_chinese() {
     let world = World::with_files(&["a.txt"]);
     world.stand_in.hide_new_objects(9);
-    let ran = run(&world, &["--retries", "0", "a.txt"]);
+    let ran = world.run_in_chinese(["--retries", "0", "a.txt"]);
     let told = format!(
         "error: a.txt: 获取下载链接失败: COS 已收下文件，但 API 还查不到（STORAGE_FILE_NONEXIST）：\
          请稍后再试，以 file_id 为路径获取链接；file_id 为 {}\n",
@@ -485,7 +472,7 @@ fn objects_that_the_api_does_not_find_are_told_in_chinese() {
     let told = format!(
         "error: {gone}: 获取下载链接失败: 云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查文件名\n"
     );
-    run(&world, &[&gone]).assert_failure(1, &[&told]);
+    world.run_in_chinese([&gone]).assert_failure(1, &[&told]);
 }
 
 // ---- The report ---------------------------------------------------------------------------------
@@ -495,7 +482,7 @@ fn the_summary_is_in_chinese() {
     let world = World::with_files(&["files/a", "files/b", "files/c", "files/sub/d"]);
     let refuse = Fault::cos_error(400, "EntityTooLarge");
     world.stand_in.fault(Step::Upload, key("b"), refuse);
-    let ran = run(&world, &["files"]);
+    let ran = world.run_in_chinese(["files"]);
     let start = "上传 2 个（14 B），失败 1 个，跳过 1 个，未尝试 0 个，用时 ";
     let summary = ran.summary();
     let seconds = summary.strip_prefix(start).expect(summary);
@@ -510,7 +497,7 @@ fn the_summary_is_in_chinese() {
 #[test]
 fn the_list_of_a_dry_run_ends_in_chinese() {
     let world = World::with_files(&["a.txt", "b.txt"]);
-    let ran = run(&world, &["-n", "a.txt", "b.txt"]);
+    let ran = world.run_in_chinese(["-n", "a.txt", "b.txt"]);
     assert_eq!(ran.stderr, "将上传 2 个（10 B），失败 0 个，跳过 0 个\n");
 }
 
@@ -519,7 +506,7 @@ fn a_failure_that_was_told_before_is_not_repeated_in_chinese() {
     let world = World::with_files(&["a.txt", "b.txt"]);
     let refuse = Fault::status(404, &[], "");
     world.stand_in.fault(Step::Info, When::Always, refuse);
-    let ran = run(&world, &["-j1", "a.txt", "b.txt"]);
+    let ran = world.run_in_chinese(["-j1", "a.txt", "b.txt"]);
     ran.assert_failure(1, &["error: b.txt: 获取文件上传链接失败: 同上\n"]);
 }
 
@@ -528,7 +515,7 @@ fn a_run_that_is_stopped_says_so_in_chinese() {
     let world = World::with_many(20);
     let refuse = Fault::Errcode(40097);
     world.stand_in.fault(Step::Info, When::Always, refuse);
-    let ran = run(&world, &["-j1", "files"]);
+    let ran = world.run_in_chinese(["-j1", "files"]);
     ran.assert_failure(
         1,
         &["；运行已中止\n上传 0 个（0 B），失败 8 个，跳过 0 个，未尝试 12 个，"],
@@ -545,7 +532,7 @@ fn a_standard_output_that_is_full_is_told_in_chinese() {
             stdout: stdout.into(),
             ..Streams::piped()
         };
-        world.wait(spawn_with(streams, command(&world, arguments)))
+        world.wait(spawn_with(streams, world.command_in_chinese(arguments)))
     };
     let full = "无法写入标准输出：磁盘已满（os error 28）";
     let ran = run_into_full(&["a.txt"]);
@@ -568,7 +555,7 @@ fn a_system_without_threads_is_told_in_chinese() {
     let user = 50_100; // the limit counts all processes of a user
     chown(world.path("config.json"), Some(user), None).unwrap();
     let limit = "ulimit -u 1 2>/dev/null || ulimit -p 1"; // in dash the option is -p
-    let mut command = after(limit, &command(&world, &["a.txt"]));
+    let mut command = after(limit, &world.command_in_chinese(["a.txt"]));
     command.uid(user).gid(50_000);
     let ran = world.finish(command);
     let told = "error: 无法启动线程：暂时不可用（os error 11）；运行已中止\n";

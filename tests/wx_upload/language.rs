@@ -20,13 +20,9 @@ use crate::unix::{after, is_root, set_mode};
 
 /// Runs the program in Chinese, with these variables.
 fn run_with(world: &World, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
-    let mut command = world.command(arguments);
-    command.env("WX_LANG", "zh").envs(variables.iter().copied());
+    let mut command = world.command_in_chinese(arguments);
+    command.envs(variables.iter().copied());
     world.finish(command)
-}
-
-fn run(world: &World, arguments: &[&str]) -> Ran {
-    run_with(world, &[], arguments)
 }
 
 /// Checks that the upload of the file `a.txt` fails like this, in Chinese, if a step always fails
@@ -34,7 +30,9 @@ fn run(world: &World, arguments: &[&str]) -> Ran {
 fn assert_fails(step: Step, fault: Fault, told: &str) {
     let world = World::with_files(&["a.txt"]);
     world.stand_in.fault(step, When::Always, fault);
-    run(&world, &["--retries", "0", "a.txt"]).assert_failure(1, &[told]);
+    world
+        .run_in_chinese(["--retries", "0", "a.txt"])
+        .assert_failure(1, &[told]);
 }
 
 // ---- Which language -----------------------------------------------------------------------------
@@ -172,7 +170,7 @@ fn each_errcode_tells_in_chinese_what_helps() {
         let world = World::with_files(&["a.txt"]);
         let refuse = Fault::refusal(code, "as it is");
         world.stand_in.fault(Step::Info, When::Always, refuse);
-        let ran = run(&world, &["--retries", "0", "a.txt"]);
+        let ran = world.run_in_chinese(["--retries", "0", "a.txt"]);
         let told = format!("获取文件上传链接失败: errcode {code}（as it is rid: ");
         ran.assert_failure(1, &[&told, &format!("）：{help}")]);
     });
@@ -182,7 +180,7 @@ fn each_errcode_tells_in_chinese_what_helps() {
 fn a_wrong_secret_is_told_in_chinese() {
     let world = World::with_files(&["a.txt"]);
     world.configure(json!({ "secret": "wrong" }));
-    let ran = run(&world, &["a.txt"]);
+    let ran = world.run_in_chinese(["a.txt"]);
     let help = "：请检查 `secret`：它有误，或不属于这个 `appid`";
     ran.assert_failure(1, &["error: 获取access token失败: errcode 40001（", help]);
 }
@@ -194,7 +192,7 @@ fn a_refused_stable_token_is_told_in_chinese() {
     let refuse = Fault::Errcode(40001);
     world.stand_in.fault(Step::Info, When::Always, refuse);
     let help = "：access_token 被拒绝，换新的也不行：请检查 `appid` 与 `env` 是否属于同一账号";
-    run(&world, &["a.txt"]).assert_failure(1, &[help]);
+    world.run_in_chinese(["a.txt"]).assert_failure(1, &[help]);
 }
 
 #[test]
@@ -240,7 +238,7 @@ fn the_refusals_in_a_container_are_told_in_chinese() {
         world.stand_in.auth_none(true);
         world.configure(json!({ "auth": "none", "appid": null, "secret": null }));
         world.stand_in.fault(Step::Info, When::Always, fault);
-        let ran = run(&world, &["--retries", "0", "a.txt"]);
+        let ran = world.run_in_chinese(["--retries", "0", "a.txt"]);
         ran.assert_failure(1, &[&format!("获取文件上传链接失败: {told}"), help]);
     }
 }
@@ -328,7 +326,7 @@ fn each_code_of_cos_tells_in_chinese_what_helps() {
         let world = World::with_files(&["a.txt"]);
         let refuse = Fault::cos_error(status, code);
         world.stand_in.fault(Step::Upload, When::Always, refuse);
-        let ran = run(&world, &["--retries", "0", "a.txt"]);
+        let ran = world.run_in_chinese(["--retries", "0", "a.txt"]);
         let words = ["上传文件失败: HTTP ", &format!("：{code}：injected "), help];
         ran.assert_failure(1, &words);
     }
@@ -344,7 +342,7 @@ fn a_request_to_slow_down_is_noted_in_chinese() {
         let world = World::with_many(4);
         let refuse = Fault::cos_error(503, code);
         world.stand_in.fault(Step::Upload, When::Once, refuse);
-        let ran = run(&world, &["files"]);
+        let ran = world.run_in_chinese(["files"]);
         let told = format!("note: 上传文件失败: HTTP 503 Service Unavailable：{code}：");
         let reaction = format!("{help}；放慢速度，继续上传\n");
         ran.assert_failure(0, &[&told, &reaction]);
@@ -359,11 +357,11 @@ fn the_number_of_tries_is_told_in_chinese_and_a_failure_once() {
     world
         .stand_in
         .fault(Step::Upload, When::Always, Fault::status(503, &[], ""));
-    let ran = run(&world, &["-j1", "--retries", "1", "a.txt", "b.txt"]);
+    let ran = world.run_in_chinese(["-j1", "--retries", "1", "a.txt", "b.txt"]);
     let told = "error: a.txt: 上传文件失败: HTTP 503 Service Unavailable（共尝试 2 次）\n";
     ran.assert_failure(1, &[told, "error: b.txt: 上传文件失败: "]);
     assert_eq!(ran.stderr.matches("HTTP 503").count(), 1, "{}", ran.stderr);
-    let ran = run(&world, &["-f", "json", "--retries", "1", "a.txt"]);
+    let ran = world.run_in_chinese(["-f", "json", "--retries", "1", "a.txt"]);
     let told = "上传文件失败: HTTP 503 Service Unavailable（共尝试 2 次）";
     assert_eq!(ran.json()[0]["error"], told);
 }
@@ -373,7 +371,7 @@ fn failures_that_are_alike_are_told_in_chinese() {
     let world = World::with_many(20);
     let refuse = Fault::status(404, &[], "");
     world.stand_in.fault(Step::Info, When::Always, refuse);
-    let ran = run(&world, &["files"]);
+    let ran = world.run_in_chinese(["files"]);
     ran.assert_failure(1, &["error: 前 8 个文件都因同样的原因失败；运行已中止"]);
 }
 
@@ -395,7 +393,7 @@ fn hosts_that_cannot_be_reached_are_told_in_chinese() {
     for (base, told) in cases {
         let world = World::with_files(&["a.txt"]);
         world.configure(json!({ "api_base": base }));
-        let ran = run(&world, &["--retries", "0", "a.txt"]);
+        let ran = world.run_in_chinese(["--retries", "0", "a.txt"]);
         ran.assert_failure(1, &[&format!("获取access token失败: {told}")]);
     }
 }
@@ -410,7 +408,7 @@ fn servers_that_do_not_answer_properly_are_told_in_chinese() {
     for (told, fault) in cases {
         let world = World::with_files(&["a.txt"]);
         world.stand_in.fault(Step::Info, When::Always, fault);
-        let ran = run(&world, &["--retries", "0", "--timeout", "1", "a.txt"]);
+        let ran = world.run_in_chinese(["--retries", "0", "--timeout", "1", "a.txt"]);
         let told = format!("获取文件上传链接失败: 127.0.0.1：{told}\n");
         ran.assert_failure(1, &[&told]);
     }
@@ -439,7 +437,7 @@ fn what_is_not_http_or_tls_is_told_in_chinese() {
         let world = World::with_files(&["a.txt"]);
         world.save_token("the-token", json!({}));
         world.configure(json!({ "api_base": format!("{scheme}://{address}") }));
-        let ran = run(&world, &["--retries", "0", "a.txt"]);
+        let ran = world.run_in_chinese(["--retries", "0", "a.txt"]);
         ran.assert_failure(1, &[told]);
     }
 }
@@ -487,7 +485,7 @@ fn plain_http_where_the_api_is_https_is_told_in_chinese() {
     let (world, elsewhere) = (World::https().and_files(&["a.txt"]), StandIn::http());
     world.stand_in.set_upload_origin(&elsewhere.base());
     let told = "上传文件失败: 127.0.0.1：`api_base` 是 https，因此不使用明文 http\n";
-    run(&world, &["a.txt"]).assert_failure(1, &[told]);
+    world.run_in_chinese(["a.txt"]).assert_failure(1, &[told]);
 }
 
 #[test]
@@ -502,9 +500,7 @@ fn a_network_that_goes_away_is_noted_in_chinese() {
     world
         .stand_in
         .fault(Step::Upload, When::Nth(1), Fault::Silence);
-    let mut command = world.command(["-j1", "files"]);
-    command.env("WX_LANG", "zh");
-    let mut child = spawn(command);
+    let mut child = spawn(world.command_in_chinese(["-j1", "files"]));
     assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
     world.stand_in.close_port();
     world.stand_in.break_connections();
@@ -576,9 +572,9 @@ fn files_that_cannot_be_uploaded_are_told_in_chinese() {
     ];
     for (name, why) in cases {
         let told = format!("error: {name}: 上传文件失败: {why}\n");
-        run(&world, &[name]).assert_failure(1, &[&told]);
+        world.run_in_chinese([name]).assert_failure(1, &[&told]);
     }
-    let ran = run(&world, &["."]);
+    let ran = world.run_in_chinese(["."]);
     ran.assert_failure(1, &["配置文件及其副本、清单不会上传\n"]);
 }
 
@@ -593,7 +589,7 @@ fn cloud_folders_that_the_cloud_does_not_take_are_told_in_chinese() {
         ("a\tb", "云端文件名不能含有控制字符"),
     ];
     for (folder, why) in cases {
-        let ran = run(&world, &["-t", folder, "a.txt"]);
+        let ran = world.run_in_chinese(["-t", folder, "a.txt"]);
         world.assert_refused(&ran, &[why]);
     }
 }
@@ -609,7 +605,7 @@ fn a_file_that_changes_while_it_is_read_is_told_in_chinese() {
     world
         .stand_in
         .fault(Step::Upload, When::Always, Fault::at(u64::MAX, grow));
-    let ran = run(&world, &["--retries", "1", "app.log"]);
+    let ran = world.run_in_chinese(["--retries", "1", "app.log"]);
     let told = "上传文件失败: 读取期间文件有变化：请等没有程序写入时再上传（共尝试 2 次）\n";
     ran.assert_failure(1, &[told]);
 }
@@ -626,7 +622,7 @@ fn files_that_cannot_be_opened_are_told_in_chinese() {
     });
     let first = When::Key("temp3/a".into());
     world.stand_in.fault(Step::Info, first, change);
-    let ran = run(&world, &["-j1", "a", "b", "c"]);
+    let ran = world.run_in_chinese(["-j1", "a", "b", "c"]);
     let missing = "error: b: 上传文件失败: 无法打开：没有这个文件或目录（os error 2）\n";
     let odd = "error: c: 上传文件失败: 无法打开：不是普通文件\n";
     ran.assert_failure(1, &[missing, odd]);
@@ -638,7 +634,9 @@ fn a_file_that_goes_on_after_its_size_is_told_in_chinese() {
     let world = World::http();
     let told = "error: /proc/version: 上传文件失败: 实际内容比系统报告的长（/proc 中的文件就是这样）：\
                 请复制一份，上传副本\n";
-    run(&world, &["/proc/version"]).assert_failure(1, &[told]);
+    world
+        .run_in_chinese(["/proc/version"])
+        .assert_failure(1, &[told]);
 }
 
 // ---- The manifest and the config ----------------------------------------------------------------
@@ -653,7 +651,7 @@ fn manifests_that_cannot_be_used_are_told_in_chinese() {
         ("missing/sent.jsonl", "没有这个文件或目录（os error "),
     ];
     for (name, why) in cases {
-        let ran = run(&world, &["--manifest", name, "a.txt"]);
+        let ran = world.run_in_chinese(["--manifest", name, "a.txt"]);
         world.assert_refused(&ran, &[&format!("--manifest {name}: {why}")]);
     }
 }
@@ -663,8 +661,7 @@ fn manifests_that_cannot_be_used_are_told_in_chinese() {
 fn a_manifest_that_cannot_be_written_is_told_in_chinese() {
     let world = World::with_files(&["a.txt"]);
     world.run(["a.txt"]).assert_success(); // saves a token
-    let mut command = world.command(["--manifest", "sent.jsonl", "a.txt"]);
-    command.env("WX_LANG", "zh");
+    let command = world.command_in_chinese(["--manifest", "sent.jsonl", "a.txt"]);
     let ran = world.finish(after("ulimit -f 0; trap '' XFSZ", &command));
     let start = "warning: 清单 sent.jsonl 无法写入：文件太大（os error ";
     ran.assert_failure(0, &[start, "）；下次运行会重新上传\n"]);
@@ -677,9 +674,7 @@ fn a_wait_for_the_manifest_is_noted_in_chinese() {
     world.file("sent.jsonl", "");
     let lock = File::open(world.path("sent.jsonl")).unwrap();
     lock.lock().unwrap();
-    let mut command = world.command(["--manifest", "sent.jsonl", "a.txt"]);
-    command.env("WX_LANG", "zh");
-    let mut child = spawn(command);
+    let mut child = spawn(world.command_in_chinese(["--manifest", "sent.jsonl", "a.txt"]));
     let note = read_line(child.stderr.as_mut().unwrap());
     drop(lock);
     assert_eq!(note, "note: 正在等待另一个 wx-upload 用完 sent.jsonl\n");
@@ -691,8 +686,11 @@ fn a_wait_for_the_manifest_is_noted_in_chinese() {
 fn a_token_that_cannot_be_saved_is_told_in_chinese() {
     let world = World::with_files(&["a.txt"]);
     fs::hard_link(world.path("config.json"), world.path("link")).unwrap();
+    let told = "warning: ./config.json: 新的 access_token 无法保存，下次运行会重新获取：";
     let why = "文件另有硬链接，替换后那里仍是旧内容：请删除那个硬链接\n";
-    run(&world, &["a.txt"]).assert_failure(0, &["warning: ", why]);
+    world
+        .run_in_chinese(["a.txt"])
+        .assert_failure(0, &[told, why]);
     if !is_root() {
         return;
     }
@@ -701,8 +699,8 @@ fn a_token_that_cannot_be_saved_is_told_in_chinese() {
     set_mode(world.dir.path(), 0o777);
     set_mode(&config, 0o660);
     chown(&config, Some(1111), Some(5555)).unwrap();
-    let mut command = world.command(["a.txt"]);
-    command.env("WX_LANG", "zh").uid(2222).gid(5555);
+    let mut command = world.command_in_chinese(["a.txt"]);
+    command.uid(2222).gid(5555);
     let why = "无法保持属主和属组：请以文件属主的身份运行 wx-upload\n";
     world.finish(command).assert_failure(0, &["warning: ", why]);
 }
