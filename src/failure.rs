@@ -12,6 +12,8 @@ use crate::words::words;
 const MAX_QUOTE_CHARS: usize = 300;
 /// Shorter strings are not hidden: they would match ordinary words.
 pub const MIN_SECRET_BYTES: usize = 8;
+/// The services' tokens have more than this. The ids of their requests have less, and are shown.
+const MIN_TOKEN_BYTES: usize = 100;
 
 /// Where something failed. Each stage is shown as the script's own phrase.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,9 +149,16 @@ fn gist(message: &str) -> &str {
 }
 
 /// Quotes a server: cuts its words to a readable length and hides the `secrets` that it may have
-/// repeated.
+/// repeated. Signatures and tokens are hidden by their form, too: a server can have put a new one
+/// into the wrong field.
 pub fn quote(words: &str, secrets: &[&str]) -> String {
-    let mut quoted = words.to_owned();
+    let mut quoted = String::new();
+    for word in words.split_inclusive(is_between_words) {
+        let end = word.trim_end_matches(is_between_words).len();
+        let (word, between) = word.split_at(end);
+        quoted += if is_key(word) { "***" } else { word };
+        quoted += between;
+    }
     for secret in secrets {
         quoted = hide(quoted, secret);
         // XML and URLs write some characters in another way. So the parts between such characters
@@ -159,6 +168,16 @@ pub fn quote(words: &str, secrets: &[&str]) -> String {
         }
     }
     quoted.chars().take(MAX_QUOTE_CHARS).collect()
+}
+
+fn is_between_words(c: char) -> bool {
+    c.is_whitespace() || "\"'<>()".contains(c)
+}
+
+/// Whether `word` has the form of a signature of COS, or of a token in Base64.
+fn is_key(word: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
+    word.contains("q-signature=") || word.len() >= MIN_TOKEN_BYTES && word.bytes().all(is_base64)
 }
 
 /// Puts `***` in the place of `secret`, unless that is too short to be a secret.

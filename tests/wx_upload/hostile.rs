@@ -905,6 +905,26 @@ fn a_refusal_that_repeats_secrets_does_not_show_them() {
 }
 
 #[test]
+fn secrets_that_a_refusal_has_in_its_errmsg_alone_are_not_shown() {
+    for (step, field) in [
+        (Step::Token, "access_token"),
+        (Step::Info, "authorization"),
+        (Step::Info, "token"),
+    ] {
+        let world = World::with_files(&["files/a"]);
+        let edit = move |reply: &mut Value| {
+            reply["errcode"] = 47001.into();
+            reply["errmsg"] = format!("bad \"{}\"", reply[field].as_str().unwrap()).into();
+            reply[field] = Value::Null;
+        };
+        world.stand_in.fault(step, When::Always, Fault::edit(edit));
+        world
+            .run(["--retries", "0", "files"])
+            .assert_failure(1, &["errcode 47001 (bad \"***\")"]);
+    }
+}
+
+#[test]
 fn an_access_token_in_the_error_of_a_link_is_not_shown() {
     let repeat = |request: &Request| {
         let target = request.target.clone();
