@@ -14,6 +14,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use terminal::Term;
 
+use crate::send_queue::bytes_queued;
 use crate::words::{either, io_words, is_chinese, words};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -119,8 +120,13 @@ pub fn human_bytes(bytes: u64) -> String {
 /// Standard error while a run goes on: lines, and the progress below them.
 pub struct Console {
     quiet: bool,
+    /// Its position is the number of bytes that have left this machine, as far as the system tells.
     bar: ProgressBar,
     files: usize,
+    /// Bytes of files that were handed over to the system, in all. It sends them when it can.
+    handed_over: AtomicU64,
+    /// Those of them that were handed over in vain.
+    taken_back: AtomicU64,
     /// Bytes of files that COS has confirmed.
     stored: AtomicU64,
     waiting_because: Mutex<Option<&'static str>>,
@@ -145,6 +151,8 @@ impl Console {
             quiet,
             bar,
             files,
+            handed_over: AtomicU64::new(0),
+            taken_back: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             waiting_because: Mutex::new(None),
             said_once: Mutex::default(),
@@ -192,14 +200,14 @@ impl Console {
         print(line)
     }
 
-    /// Adds bytes that were sent.
+    /// Adds bytes that were handed over to the system.
     pub fn count_bytes(&self, bytes: u64) {
-        self.bar.inc(bytes);
+        self.handed_over.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes away bytes that were sent in vain.
+    /// Takes away bytes that were handed over in vain.
     pub fn take_back_bytes(&self, bytes: u64) {
-        self.bar.dec(bytes);
+        self.taken_back.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Adds the size of a file that COS has confirmed.
@@ -241,10 +249,26 @@ impl Console {
     }
 
     fn show_progress(&self) {
+        let mut taken_back = 0;
         while !self.bar.is_hidden() && !self.bar.is_finished() {
+            self.move_position(&mut taken_back);
             self.bar.set_message(self.progress());
             thread::park_timeout(PROGRESS_EVERY);
         }
+    }
+
+    /// Moves the position to the bytes that have left this machine. It only goes back for bytes that
+    /// were taken back since the last time, when these were `taken_back` in all.
+    fn move_position(&self, taken_back: &mut u64) {
+        let before = self.bar.position() + *taken_back;
+        *taken_back = self.taken_back.load(Ordering::Relaxed);
+        // The newest bytes are in a queue before they count as handed over. So this may be too little.
+        let left = self
+            .handed_over
+            .load(Ordering::Relaxed)
+            .saturating_sub(bytes_queued());
+        self.bar
+            .set_position(before.max(left).saturating_sub(*taken_back));
     }
 
     fn progress(&self) -> String {

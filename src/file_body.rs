@@ -9,6 +9,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek};
+use std::mem;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ pub struct FileBody<'a> {
     left: u64,
     crc: crc64fast::Digest,
     console: &'a Console,
+    /// Bytes that were read last. They do not count in the progress yet.
+    in_hand: u64,
     /// What the CRC-64 of all bytes must be, if that is known.
     expected_crc64: Option<u64>,
     failed: Option<Failure>,
@@ -44,7 +47,8 @@ pub struct FileBody<'a> {
 
 impl FileBody<'_> {
     /// Opens a regular file that is not one of the program's `own`, and that holds none of `secrets`.
-    /// Each byte that is read counts in the progress on `console`.
+    /// Bytes that are read count in the progress on `console` when the next ones are read: by then
+    /// they were handed over to the system.
     pub fn open<'a>(
         listed: &LocalFile,
         own: &OwnFiles,
@@ -76,6 +80,7 @@ impl FileBody<'_> {
             metadata,
             crc: crc64fast::Digest::new(),
             console,
+            in_hand: 0,
             expected_crc64: None,
             failed: None,
         })
@@ -162,7 +167,8 @@ impl FileBody<'_> {
 
     /// Takes the bytes read so far out of the progress again, because they were sent in vain.
     pub fn take_back_progress(&self) {
-        self.console.take_back_bytes(self.size() - self.left);
+        let read = self.size() - self.left;
+        self.console.take_back_bytes(read - self.in_hand);
     }
 
     /// Reads the next bytes. Before it returns the last ones, it checks that all are of one moment.
@@ -334,9 +340,10 @@ fn can_pass(error: &io::Error) -> bool {
 
 impl Read for FileBody<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.console.count_bytes(mem::take(&mut self.in_hand));
         match self.read_checked(buffer) {
             Ok(count) => {
-                self.console.count_bytes(count as u64);
+                self.in_hand = count as u64;
                 Ok(count)
             }
             Err(failure) => {

@@ -1,9 +1,14 @@
-//! TCP connections for ureq. They differ from ureq's own in two things.
+//! TCP connections for ureq. They differ from ureq's own in three things.
 //!
 //! **A short send queue.** The system takes megabytes from a program at once and sends them when it
-//! can. At 100 kB/s, 4 MB take 40 s. For that time `--timeout` would see no byte move, and the progress
-//! would be 4 MB ahead. So, on Linux, the queue of bytes that are not sent yet is kept at 64 KiB
-//! (`TCP_NOTSENT_LOWAT`): every byte that the program hands over then tells that another one has left.
+//! can. At 100 kB/s, 4 MB take 40 s. For that time the program would know nothing, and a failure would
+//! come 40 s late. So the queue is kept short. On Linux, it holds at most 64 KiB that are not sent yet
+//! (`TCP_NOTSENT_LOWAT`), and what is sent, but not acknowledged, comes on top: this much is needed to
+//! keep a line busy, and the system measures it. Windows and macOS limit only both together. There it
+//! is 256 KiB, which is enough for 70 Mbit/s over 30 ms; less would slow down a fast line.
+//!
+//! **A slow peer is not a silent one.** While the program waits, it looks whether the peer takes what
+//! is in the queue. See `silence.rs`.
 //!
 //! **An ear for an early refusal.** A server that refuses an upload may answer, and close the
 //! connection, before it has read the whole body. Then sending fails, though the answer has arrived.
@@ -18,13 +23,12 @@
 //! Two more limits protect against a hostile peer: a reply of over 2 MiB, and a proxy that sends its
 //! reply byte by byte.
 //!
-//! This room knows nothing about TLS or HTTP, apart from those numbers. It does not know how a host is
-//! found.
+//! This room knows nothing about TLS or HTTP, apart from those numbers, nor how a host is found.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ureq::Timeout;
 use ureq::config::Config;
@@ -35,13 +39,18 @@ use ureq::unversioned::transport::{
 };
 
 use crate::connect::{CONNECT_TIMEOUT, connect, or_timeout};
+use crate::silence::Silence;
 use crate::words::either;
 
 /// The limit of a reply, with its head and TLS. ureq itself would read interim replies for ever.
 const MAX_RECEIVED: usize = 2 << 20;
-/// Each connection has two buffers of each kind: one for TCP, one for TLS.
 pub const INPUT_BUFFER: usize = 32 << 10;
-pub const OUTPUT_BUFFER: usize = 64 << 10;
+const OUTPUT_BUFFER: usize = 64 << 10;
+/// The limit of the send queue where sent and unsent bytes count together.
+#[cfg(not(target_os = "linux"))]
+const SEND_QUEUE: usize = 256 << 10;
+/// Longer than any reply may take.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A connection reads what has come after this number of bytes sent; at first, sooner.
 const LISTEN_EVERY: usize = 1 << 20;
 /// At most this number of bytes are TLS's session tickets.
@@ -79,12 +88,14 @@ impl<In: Transport> Connector<In> for TcpConnector {
         }
         let until = Instant::now() + CONNECT_TIMEOUT;
         let stream = connect(details.uri, until)?;
+        let timeout = details.config.timeout_per_read().unwrap_or(A_DAY);
         let _ = stream.set_nodelay(true); // an error makes the connection slower, but not wrong
-        stream.set_write_timeout(details.config.timeout_per_write())?; // the only limit of a write
-        #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
+        keep_queue_short(&stream);
         Ok(Some(Either::B(Tcp {
+            silence: Silence::of(&stream, timeout),
             stream,
+            read_timeout: Duration::ZERO,
+            write_timeout: Duration::ZERO,
             connect_until: until,
             received: 0,
             sent: 0,
@@ -99,10 +110,24 @@ impl<In: Transport> Connector<In> for TcpConnector {
     }
 }
 
+/// Sets the limit of the send queue. If that fails, progress is less true, but nothing else is wrong.
+fn keep_queue_short(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(OUTPUT_BUFFER as u32);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket.set_send_buffer_size(SEND_QUEUE);
+}
+
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
-    /// A proxy's reply, which belongs to connecting, must be complete at this time.
+    silence: Silence,
+    /// The time limits that the system has now for one read …
+    read_timeout: Duration,
+    /// … and for one write.
+    write_timeout: Duration,
+    /// A proxy's reply and TLS's handshake belong to connecting. They must be complete at this time.
     connect_until: Instant,
     /// Bytes received since something was sent.
     received: usize,
@@ -124,6 +149,64 @@ pub struct Tcp {
 }
 
 impl Tcp {
+    /// Hands bytes of the output buffer to the system, until it has taken all of them or the peer is
+    /// silent.
+    fn write(&mut self, amount: usize) -> io::Result<()> {
+        let part = self.silence.begin_wait();
+        if self.write_timeout != part {
+            self.stream.set_write_timeout(Some(part))?;
+            self.write_timeout = part;
+        }
+        let mut written = 0;
+        while written < amount {
+            match self.stream.write(&self.buffers.output()[written..amount]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    written += count;
+                    self.silence.wrote(count);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                Err(error) if is_timeout(&error) => {
+                    if self.silence.next_part().is_zero() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes and reads them, until the peer is silent. `timeout` counts from the last byte
+    /// that the peer took. Returns the number of bytes.
+    fn read(&mut self, timeout: NextTimeout) -> Result<usize, ureq::Error> {
+        let mut part = self.silence.begin_wait();
+        loop {
+            let left = match timeout.reason {
+                // ureq starts its limit again for each byte of a proxy's reply.
+                Timeout::Connect => self.connect_until.saturating_duration_since(Instant::now()),
+                _ => self.silence.left(*timeout.after),
+            };
+            if left.is_zero() {
+                return Err(ureq::Error::Timeout(timeout.reason));
+            }
+            if part.is_zero() {
+                return Err(ureq::Error::Timeout(Timeout::PerRead));
+            }
+            let part_or_left = part.min(left);
+            if self.read_timeout != part_or_left {
+                self.stream.set_read_timeout(Some(part_or_left))?;
+                self.read_timeout = part_or_left;
+            }
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Ok(amount) => return Ok(amount),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                Err(error) if is_timeout(&error) => part = self.silence.next_part(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Reads what the peer has sent, without waiting. Returns the number of bytes.
     fn listen(&mut self) -> io::Result<usize> {
         self.sent = 0;
@@ -176,7 +259,7 @@ impl Transport for Tcp {
         if self.timed_out {
             return Err(ureq::Error::Timeout(Timeout::PerWrite));
         }
-        if let Err(error) = self.stream.write_all(&self.buffers.output()[..amount]) {
+        if let Err(error) = self.write(amount) {
             return self.hear_last_words(error);
         }
         self.sent += amount;
@@ -192,29 +275,13 @@ impl Transport for Tcp {
         if mem::take(&mut self.heard) && !self.buffers.input().is_empty() {
             return Ok(true);
         }
-        let mut limit = timeout.for_read();
-        if timeout.reason == Timeout::Connect {
-            // ureq starts its limit again for each byte of a proxy's reply.
-            let left = self.connect_until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ureq::Error::Timeout(Timeout::Connect));
-            }
-            limit.after = limit.after.min(left.into());
-        }
-        self.stream
-            .set_read_timeout(limit.not_zero().as_deref().copied())?;
-        let read = loop {
-            match self.stream.read(self.buffers.input_append_buf()) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {} // Ctrl-Z and fg
-                read => break read,
-            }
-        };
-        let amount = read.map_err(|error| or_timeout(error, limit.reason))?;
+        let amount = self.read(timeout)?;
         if self.broken && amount == 0 {
             return Err(io::Error::from(ErrorKind::ConnectionReset).into());
         }
         self.buffers.input_appended(amount);
         self.received += amount;
+        self.silence.received();
         if self.received > MAX_RECEIVED {
             let why = either(
                 "it sent more than any reply can hold",
@@ -233,4 +300,8 @@ impl Transport for Tcp {
             && self.stream.read(&mut [0]).is_err_and(would_block)
             && self.stream.set_nonblocking(false).is_ok()
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

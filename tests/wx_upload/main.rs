@@ -27,6 +27,8 @@ mod kindnesses;
 mod language;
 #[cfg(unix)]
 mod limits;
+#[cfg(target_os = "linux")]
+mod lines;
 mod links;
 mod listing;
 #[cfg(unix)]

@@ -19,7 +19,7 @@ const MIB: usize = 1 << 20;
 // ---- The terminal -------------------------------------------------------------------------------
 
 /// A terminal, and a program that runs on it.
-struct Terminal {
+pub struct Terminal {
     master: Box<dyn MasterPty + Send>,
     /// The side of the programs. The screen ends when the last of them has closed it.
     tty: Option<File>,
@@ -28,7 +28,7 @@ struct Terminal {
     child: Option<Child>,
 }
 
-struct Screen {
+pub struct Screen {
     parser: vt100::Parser,
     /// All bytes that came.
     raw: Vec<u8>,
@@ -49,7 +49,7 @@ impl Screen {
     }
 
     /// The lines on the screen, without blanks at their ends. A line in several rows is one line.
-    fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let contents = self.parser.screen().contents();
         contents
             .trim_end()
@@ -69,23 +69,23 @@ impl Screen {
 }
 
 /// What is on the screen at one moment.
-struct View {
-    lines: Vec<String>,
+pub struct View {
+    pub lines: Vec<String>,
     /// How many rows the lines take.
     rows: usize,
 }
 
 /// The results when the program has ended.
-struct Seen {
-    status: Option<i32>,
+pub struct Seen {
+    pub status: Option<i32>,
     /// The output that went into a pipe.
     piped: String,
     lines: Vec<String>,
-    raw: String,
+    pub raw: String,
 }
 
 impl Terminal {
-    fn new(rows: u16, columns: u16) -> Terminal {
+    pub fn new(rows: u16, columns: u16) -> Terminal {
         let pair = native_pty_system()
             .openpty(size(rows, columns))
             .expect("a pseudo-terminal");
@@ -129,7 +129,7 @@ impl Terminal {
     }
 
     /// Starts the program with its streams on the terminal, except for those in `piped`.
-    fn start(&mut self, command: Command, piped: &[Piped]) {
+    pub fn start(&mut self, command: Command, piped: &[Piped]) {
         let mut streams = Streams {
             stdin: self.stream(),
             stdout: self.stream(),
@@ -146,7 +146,7 @@ impl Terminal {
 
     /// Waits until the screen meets `condition`, and fails if it never does. Returns what was on the
     /// screen at that moment: a moment later the program may be in the middle of drawing.
-    fn wait_for(&self, what: &str, condition: impl Fn(&Screen) -> bool) -> View {
+    pub fn wait_for(&self, what: &str, condition: impl Fn(&Screen) -> bool) -> View {
         let started = Instant::now();
         loop {
             let screen = self.screen.lock().unwrap();
@@ -175,7 +175,7 @@ impl Terminal {
     }
 
     /// Waits for the end of the program, and checks that it showed no secret.
-    fn finish(mut self, world: &World) -> Seen {
+    pub fn finish(mut self, world: &World) -> Seen {
         self.tty = None;
         let child = self.child.take().expect("a program that was started");
         let ran = world.wait(child);
@@ -208,7 +208,7 @@ impl Drop for Terminal {
 }
 
 #[derive(Clone, Copy)]
-enum Piped {
+pub enum Piped {
     Stdout,
     Stderr,
 }

@@ -116,6 +116,24 @@ impl OtherSystem {
         ])
     }
 
+    /// Has a line for each connection that carries this number of bytes a second.
+    pub fn with_lines(bytes_per_second: u32) -> Option<OtherSystem> {
+        OtherSystem::compiled(&[
+            "#define _GNU_SOURCE",
+            "#include <netinet/in.h>",
+            "#include <netinet/tcp.h>",
+            "#include <sys/socket.h>",
+            "#include <sys/syscall.h>",
+            "#include <unistd.h>",
+            "int connect(int fd, const struct sockaddr *address, socklen_t length) {",
+            &format!("unsigned rate = {bytes_per_second};"),
+            "int segment = 88;", // what leaves at once is a multiple of this
+            "setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate);",
+            "setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);",
+            "return syscall(SYS_connect, fd, address, length); }\n",
+        ])
+    }
+
     fn compiled(code: &[&str]) -> Option<OtherSystem> {
         if env::var_os("WX_UPLOAD_BIN").is_some() {
             skipped("a binary that is not static");

@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use crate::faults::{Fault, edit_reply, substitute};
 use crate::forms::{Body, CHUNK, FormError, Keep, MAX_STORED, read_form};
-use crate::io::{Io, Socket, shrink_receive_buffer};
+use crate::io::{Io, Socket, Wire, shrink_receive_buffer};
 use crate::reply::{Answer, Ending, Reply};
 use crate::request::{Request, Step};
 use crate::services::BUCKET;
@@ -57,13 +57,15 @@ fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     let Some(number) = number else {
         return Ok(());
     };
+    let received = Arc::clone(&shared.received);
+    let wire = Wire { tcp, received };
     let io = match &shared.tls {
-        None => Io::Plain(tcp),
+        None => Io::Plain(wire),
         Some(config) => {
             let tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
             Io::Tls(Box::new(StreamOwned::new(
                 tls,
-                Socket(BufReader::with_capacity(CHUNK, tcp)),
+                Socket(BufReader::with_capacity(CHUNK, wire)),
             )))
         }
     };

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::{ServerConnection, StreamOwned};
 use socket2::SockRef;
@@ -11,7 +13,7 @@ const SLOW_RECEIVE_BUFFER: usize = 4 << 10;
 
 /// Reads and writes plain bytes, and does the TLS.
 pub(crate) enum Io {
-    Plain(TcpStream),
+    Plain(Wire),
     Tls(Box<StreamOwned<ServerConnection, Socket>>),
 }
 
@@ -28,11 +30,11 @@ impl Io {
     /// Closes in an orderly way: first TLS's own end, then FIN.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         match self {
-            Io::Plain(tcp) => tcp.shutdown(Shutdown::Write),
+            Io::Plain(wire) => wire.tcp.shutdown(Shutdown::Write),
             Io::Tls(tls) => {
                 tls.conn.send_close_notify();
                 tls.flush()?;
-                tls.sock.0.get_ref().shutdown(Shutdown::Write)
+                tls.sock.0.get_ref().tcp.shutdown(Shutdown::Write)
             }
         }
     }
@@ -41,7 +43,7 @@ impl Io {
 impl Read for Io {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Io::Plain(tcp) => tcp.read(buffer),
+            Io::Plain(wire) => wire.read(buffer),
             Io::Tls(tls) => tls.read(buffer),
         }
     }
@@ -50,21 +52,35 @@ impl Read for Io {
 impl Write for Io {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Io::Plain(tcp) => tcp.write(bytes),
+            Io::Plain(wire) => wire.tcp.write(bytes),
             Io::Tls(tls) => tls.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Io::Plain(tcp) => tcp.flush(),
+            Io::Plain(wire) => wire.tcp.flush(),
             Io::Tls(tls) => tls.flush(),
         }
     }
 }
 
+/// A connection of TCP. Counts the bytes that come.
+pub(crate) struct Wire {
+    pub(crate) tcp: TcpStream,
+    pub(crate) received: Arc<AtomicU64>,
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.tcp.read(buffer)?;
+        self.received.fetch_add(count as u64, Ordering::SeqCst);
+        Ok(count)
+    }
+}
+
 /// Reads in large pieces. Without it rustls asks the kernel for 4 KiB at a time.
-pub(crate) struct Socket(pub(crate) BufReader<TcpStream>);
+pub(crate) struct Socket(pub(crate) BufReader<Wire>);
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -74,7 +90,7 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.get_mut().write(bytes)
+        self.0.get_mut().tcp.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -26,6 +26,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -96,6 +97,7 @@ impl StandIn {
             changed: Condvar::new(),
             rules: Mutex::default(),
             tls,
+            received: Arc::default(),
         });
         let acceptor = thread::spawn({
             let (shared, listener) = (Arc::clone(&shared), Arc::clone(&listener));
@@ -338,6 +340,11 @@ impl StandIn {
     /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections
+    }
+
+    /// Returns the number of bytes that came over all connections so far, with those of TLS.
+    pub fn bytes_received(&self) -> u64 {
+        self.shared.received.load(Ordering::SeqCst)
     }
 
     /// Returns the objects in the bucket, by key.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpStream;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -145,6 +146,8 @@ pub(crate) struct Shared {
     /// Not part of `state`, so that a `Fault::Custom` can look at the stand-in.
     pub(crate) rules: Mutex<Vec<Rule>>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// The bytes that came over all connections.
+    pub(crate) received: Arc<AtomicU64>,
 }
 
 impl Shared {

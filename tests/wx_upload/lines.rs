@@ -1,0 +1,189 @@
+//! Slow lines: an upload that goes on is not taken for a silent one, and the progress tells what has
+//! left this machine.
+
+use std::process::Command;
+
+use stand_in::{Fault, Step, When};
+
+use crate::harness::{World, assert_takes, side_by_side, wait_until};
+use crate::terminal::Terminal;
+use crate::unix::OtherSystem;
+
+/// A world over http or https, with `count` files of this size.
+fn world_with(is_https: bool, count: usize, size: usize) -> World {
+    let world = if is_https {
+        World::https()
+    } else {
+        World::http()
+    };
+    for n in 0..count {
+        world.file(format!("files/{n:03}"), vec![n as u8; size]);
+    }
+    world
+}
+
+/// The program, on a system whose lines carry this number of bytes a second for each connection.
+/// `None` if that can't be arranged here.
+struct SlowLines(OtherSystem);
+
+impl SlowLines {
+    fn command(&self, world: &World, arguments: &[&str]) -> Command {
+        let mut command = world.command(arguments.iter().chain(&["files"]));
+        self.0.show_to(&mut command);
+        command.env("TERM", "xterm-256color");
+        command
+    }
+}
+
+// ---- Slow and silent ----------------------------------------------------------------------------
+
+/// Each of these takes far longer than `--timeout`. The system takes the first two at once. At the
+/// third one, it takes nothing more for longer than `--timeout`.
+#[test]
+fn an_upload_that_goes_on_is_not_silent() {
+    let cases = [
+        ("one small file", 1, 60_000, 12_000, "2"),
+        ("eight share a line", 8, 25_000, 4_000, "3"),
+        ("larger than the queue", 1, 150_000, 25_000, "1"),
+    ];
+    let cases = cases.iter().flat_map(|case| {
+        [false, true].map(|is_https| (format!("{case:?}, https: {is_https}"), (is_https, *case)))
+    });
+    side_by_side(cases, |(is_https, (_, count, size, rate, timeout))| {
+        let Some(system) = OtherSystem::with_lines(rate) else {
+            return;
+        };
+        let world = world_with(is_https, count, size);
+        let arguments = ["--retries", "0", "--timeout", timeout];
+        let ran = world.finish(SlowLines(system).command(&world, &arguments));
+        ran.assert_success();
+        let timeout: f64 = timeout.parse().unwrap();
+        assert!(
+            ran.elapsed.as_secs_f64() > 1.5 * timeout,
+            "{:?}",
+            ran.elapsed
+        );
+        assert_eq!(world.count(Step::Upload), count);
+        assert_eq!(world.keys().len(), count);
+        world.assert_proper();
+    });
+}
+
+#[test]
+fn the_timeout_counts_from_the_last_byte_that_the_peer_took() {
+    let Some(system) = OtherSystem::with_lines(12_000) else {
+        return;
+    };
+    let lines = SlowLines(system);
+    // The last bytes leave after 4 s or more.
+    assert_takes([5.5..9.0], || {
+        let world = world_with(false, 1, 60_000);
+        let silence = Fault::Silence;
+        world.stand_in.fault(Step::Upload, When::Always, silence);
+        let arguments = ["--retries", "0", "--timeout", "2"];
+        let ran = world.finish(lines.command(&world, &arguments));
+        ran.assert_failure(1, &["上传文件失败: ", "silent for 2 s (--timeout)"]);
+        [ran.elapsed.as_secs_f64()]
+    });
+}
+
+// ---- Progress -----------------------------------------------------------------------------------
+
+/// The bytes in a text such as `1.5 MiB`.
+fn bytes_in(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_once(' ')?;
+    let shift = match unit {
+        "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * f64::from(1 << shift))
+}
+
+/// The bytes that the progress shows as sent.
+fn bytes_shown(lines: &[String]) -> Option<f64> {
+    let counts = lines.last()?.split(", ").nth(1)?;
+    bytes_in(counts.split('/').next()?)
+}
+
+#[test]
+fn progress_shows_what_has_left_this_machine() {
+    const JOBS: usize = 64;
+    /// The program holds this number of bytes in its hands, which have not left. The stand-in may have
+    /// as much in its system's hands. And the progress is a moment old.
+    const IN_HAND: f64 = (JOBS * (16 << 10)) as f64;
+    let Some(system) = OtherSystem::with_lines(8_000) else {
+        return;
+    };
+    let world = world_with(true, JOBS, 200 << 10);
+    let mut terminal = Terminal::new(24, 100);
+    terminal.start(SlowLines(system).command(&world, &["-j", "64"]), &[]);
+    for bytes in [1_500_000, 3_000_000, 4_500_000] {
+        wait_until("the stand-in received this", || {
+            world.stand_in.bytes_received() >= bytes
+        });
+        let view = terminal.wait_for("progress that is not far behind", |screen| {
+            let shown = bytes_shown(&screen.lines());
+            shown.is_some_and(|shown| shown > bytes as f64 - 1.5 * IN_HAND)
+        });
+        let shown = bytes_shown(&view.lines).unwrap();
+        let received = world.stand_in.bytes_received() as f64;
+        assert!(shown < received + IN_HAND, "{shown} of {received}");
+    }
+}
+
+#[test]
+fn when_everything_is_handed_over_progress_waits_for_cos() {
+    let Some(system) = OtherSystem::with_lines(100_000) else {
+        return;
+    };
+    let lines = SlowLines(system);
+    let cases = [
+        (
+            "en",
+            "0/2 files, 400.0 KiB/400.0 KiB, waits for COS to confirm",
+        ),
+        ("zh", "0/2 个文件，400.0 KiB/400.0 KiB，等待 COS 确认"),
+    ];
+    for (language, line) in cases {
+        let world = world_with(true, 2, 200 << 10);
+        let hold = Fault::Hold;
+        world.stand_in.fault(Step::Upload, When::Always, hold);
+        let mut command = lines.command(&world, &[]);
+        command.env("WX_LANG", language);
+        let mut terminal = Terminal::new(24, 100);
+        terminal.start(command, &[]);
+        terminal.wait_for(line, |screen| screen.lines() == [line]);
+        world.stand_in.open_gate();
+        let seen = terminal.finish(&world);
+        assert_eq!(seen.status, Some(0));
+        for words in [" 0 s left", "剩余 0 s"] {
+            assert!(!seen.raw.contains(words), "{}", seen.raw);
+        }
+    }
+}
+
+#[test]
+fn the_time_left_is_plain() {
+    let Some(system) = OtherSystem::with_lines(6_000) else {
+        return;
+    };
+    let lines = SlowLines(system);
+    let cases = [
+        ("en", "/s, 1 min ", " s left"),
+        ("zh", "/s，剩余 1 min ", " s"),
+    ];
+    for (language, begin, end) in cases {
+        let world = world_with(true, 1, 500_000);
+        let mut command = lines.command(&world, &[]);
+        command.env("WX_LANG", language);
+        let mut terminal = Terminal::new(24, 100);
+        terminal.start(command, &[]);
+        terminal.wait_for("the time left", |screen| {
+            let lines = screen.lines();
+            let line = lines.last().map_or("", String::as_str);
+            line.contains(begin) && line.ends_with(end)
+        });
+    }
+}
