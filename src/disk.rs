@@ -97,20 +97,29 @@ fn random_name_beside(path: &Path) -> PathBuf {
 
 /// Writes `bytes` to the disk, into a file that gets the owner of the `old` one.
 fn write_owned(file: &mut File, bytes: &[u8], old: &Metadata) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        let new = file.metadata()?;
-        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-            std::os::unix::fs::fchown(&*file, Some(old.uid()), Some(old.gid())).map_err(|_| {
-                io::Error::other(either(
-                    "its owner and group could not be kept: run wx-upload as its owner",
-                    "无法保持属主和属组：请以文件属主的身份运行 wx-upload",
-                ))
-            })?;
-        }
-    }
+    take_owner_of(old, file)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(unix)]
+fn take_owner_of(old: &Metadata, file: &File) -> io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid())).map_err(|_| {
+        io::Error::other(either(
+            "its owner and group could not be kept: run wx-upload as its owner",
+            "无法保持属主和属组：请以文件属主的身份运行 wx-upload",
+        ))
+    })
+}
+
+/// Windows gives a new file the owner by itself.
+#[cfg(not(unix))]
+fn take_owner_of(_: &Metadata, _: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Renames the `file` at `new_path` to `path`, if the file there still holds the bytes `old`. Returns
