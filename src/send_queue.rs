@@ -2,8 +2,8 @@
 //! that the peer has not taken yet (its system has not acknowledged them).
 //!
 //! Only Linux tells them without `unsafe` code: it answers messages about a connection (`man 7
-//! sock_diag`; `ss` uses them, too). An answer takes some 5 µs, however many connections there are. In
-//! some sandboxes Linux does not answer either.
+//! sock_diag`; `ss` uses them, too). An answer takes some 30 µs, however many connections there are. In
+//! some sandboxes, Linux does not answer either.
 //!
 //! Does not know what is sent, nor for whom a queue is looked at.
 

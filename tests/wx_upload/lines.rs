@@ -22,8 +22,7 @@ fn world_with(is_https: bool, count: usize, size: usize) -> World {
     world
 }
 
-/// The program, on a system whose lines carry this number of bytes a second for each connection.
-/// `None` if that can't be arranged here.
+/// The program's system, with slow lines.
 struct SlowLines(OtherSystem);
 
 impl SlowLines {
@@ -50,7 +49,7 @@ fn an_upload_that_goes_on_is_not_silent() {
         [false, true].map(|is_https| (format!("{case:?}, https: {is_https}"), (is_https, *case)))
     });
     side_by_side(cases, |(is_https, (_, count, size, rate, timeout))| {
-        let Some(system) = OtherSystem::with_lines(rate) else {
+        let Some(system) = OtherSystem::with_lines(rate, true) else {
             return;
         };
         let world = world_with(is_https, count, size);
@@ -71,7 +70,7 @@ fn an_upload_that_goes_on_is_not_silent() {
 
 #[test]
 fn the_timeout_counts_from_the_last_byte_that_the_peer_took() {
-    let Some(system) = OtherSystem::with_lines(12_000) else {
+    let Some(system) = OtherSystem::with_lines(12_000, true) else {
         return;
     };
     let lines = SlowLines(system);
@@ -83,6 +82,28 @@ fn the_timeout_counts_from_the_last_byte_that_the_peer_took() {
         let arguments = ["--retries", "0", "--timeout", "2"];
         let ran = world.finish(lines.command(&world, &arguments));
         ran.assert_failure(1, &["上传文件失败: ", "silent for 2 s (--timeout)"]);
+        [ran.elapsed.as_secs_f64()]
+    });
+}
+
+#[test]
+fn where_the_system_does_not_tell_its_queue_an_upload_has_up_to_twice_the_time() {
+    let Some(system) = OtherSystem::with_lines(20_000, false) else {
+        return;
+    };
+    let lines = SlowLines(system);
+    let arguments = ["--retries", "0", "--timeout", "2"];
+    // The reply comes after 3 s. For 60 kB, the limit is 3.8 s.
+    let world = world_with(false, 1, 60_000);
+    world
+        .finish(lines.command(&world, &arguments))
+        .assert_success();
+    assert_takes([3.7..5.5], || {
+        let world = world_with(false, 1, 60_000);
+        let silence = Fault::Silence;
+        world.stand_in.fault(Step::Upload, When::Always, silence);
+        let ran = world.finish(lines.command(&world, &arguments));
+        ran.assert_failure(1, &["silent for 2 s (--timeout)"]);
         [ran.elapsed.as_secs_f64()]
     });
 }
@@ -113,7 +134,7 @@ fn progress_shows_what_has_left_this_machine() {
     /// The program holds this number of bytes in its hands, which have not left. The stand-in may have
     /// as much in its system's hands. And the progress is a moment old.
     const IN_HAND: f64 = (JOBS * (16 << 10)) as f64;
-    let Some(system) = OtherSystem::with_lines(8_000) else {
+    let Some(system) = OtherSystem::with_lines(8_000, true) else {
         return;
     };
     let world = world_with(true, JOBS, 200 << 10);
@@ -135,7 +156,7 @@ fn progress_shows_what_has_left_this_machine() {
 
 #[test]
 fn when_everything_is_handed_over_progress_waits_for_cos() {
-    let Some(system) = OtherSystem::with_lines(100_000) else {
+    let Some(system) = OtherSystem::with_lines(100_000, true) else {
         return;
     };
     let lines = SlowLines(system);
@@ -166,7 +187,7 @@ fn when_everything_is_handed_over_progress_waits_for_cos() {
 
 #[test]
 fn the_time_left_is_plain() {
-    let Some(system) = OtherSystem::with_lines(6_000) else {
+    let Some(system) = OtherSystem::with_lines(6_000, true) else {
         return;
     };
     let lines = SlowLines(system);

@@ -192,7 +192,10 @@ fn run_many_at_once(world: &World, locks: Locks) {
     let start = |_| spawn(locks.apply(world.command(["a.txt"])));
     let children: Vec<_> = (0..AT_ONCE).map(start).collect();
     for child in children {
-        world.wait(child).assert_success();
+        // On a busy machine, there may be the note that it waits for another run.
+        let ran = world.wait(child);
+        assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+        assert_eq!(ran.count("uploaded"), 1, "{}", ran.stderr);
     }
     let tokens = world.count(Step::Token);
     if locks == Locks::Work {
