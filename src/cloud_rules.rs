@@ -38,8 +38,8 @@ pub fn broken_rule(key: &str) -> Option<&'static str> {
     }
     if key.starts_with('/') || key.contains("//") {
         return Some(either(
-            "a cloud name cannot begin with `/` or contain `//`",
-            "云端文件名不能以 `/` 开头，也不能含有 `//`",
+            "a cloud name cannot contain `//`",
+            "云端文件名不能含有 `//`",
         ));
     }
     if key.split('/').any(|part| part == "." || part == "..") {

@@ -109,10 +109,18 @@ fn take_owner_of(old: &Metadata, file: &File) -> io::Result<()> {
         return Ok(());
     }
     std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid())).map_err(|_| {
-        io::Error::other(either(
-            "its owner and group could not be kept: run wx-upload as its owner",
-            "无法保持属主和属组：请以文件属主的身份运行 wx-upload",
-        ))
+        let why = if new.uid() == old.uid() {
+            either(
+                "its group could not be kept: give it a group of yours, with chgrp",
+                "无法保持属组：请用 chgrp 把它改为自己所在的组",
+            )
+        } else {
+            either(
+                "its owner and group could not be kept: run wx-upload as its owner",
+                "无法保持属主和属组：请以文件属主的身份运行 wx-upload",
+            )
+        };
+        io::Error::other(why)
     })
 }
 

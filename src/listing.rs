@@ -95,8 +95,9 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     };
     for path in &settings.options.paths {
         lister.add_typed(path).map_err(|error| {
+            let hint = hint_for(path, &error);
             let (shown, error) = (path.display(), io_words(&error));
-            format!("{shown}: {error}{}", hint_for(path))
+            format!("{shown}: {error}{hint}")
         })?;
     }
     if settings.options.paths.is_empty() {
@@ -111,14 +112,16 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     without_doubles(files, skipped, settings.options.unique)
 }
 
-/// Returns what helps if a typed path does not exist because of the shell.
-fn hint_for(path: &Path) -> &'static str {
+/// Returns what the user should know if a typed path cannot be listed.
+fn hint_for(path: &Path, error: &io::Error) -> &'static str {
     if path.to_string_lossy().contains('*') {
         either(
             ": the shell did not replace the * by the names of files (in Windows it never does): name \
              the directory",
             "：shell 没有把 * 展开成文件名（Windows 上从不展开）：请改写目录名",
         )
+    } else if error.kind() == io::ErrorKind::NotFound {
+        either(": nothing was uploaded", "：没有上传任何文件")
     } else {
         ""
     }

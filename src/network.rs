@@ -170,7 +170,13 @@ fn root_certs() -> Result<RootCerts, String> {
         return Ok(RootCerts::WebPki);
     };
     let shown = Path::new(&path).display();
-    let unreadable = |error| format!("SSL_CERT_FILE: {shown}: {}", io_words(&error));
+    let unreadable = |error| {
+        let error = io_words(&error);
+        words!(
+            "SSL_CERT_FILE: {shown}: {error}: name another file in it, or unset it",
+            "SSL_CERT_FILE: {shown}: {error}：请指定别的文件，或取消这个变量"
+        )
+    };
     let file = open_regular(Path::new(&path)).map_err(unreadable)?;
     let mut pem = Vec::new();
     let read = file.take(MAX_PEM_BYTES).read_to_end(&mut pem);

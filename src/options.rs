@@ -148,7 +148,10 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         }
     }
     if init {
-        return Ok(Command::Init(options));
+        return match options.paths.is_empty() {
+            true => Ok(Command::Init(options)),
+            false => Err(either("--init takes no PATH", "--init 不能与路径一起使用").into()),
+        };
     }
     leave_out_upload(&mut options.paths)?;
     check_single_word(&options.paths)?;

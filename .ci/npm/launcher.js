@@ -48,8 +48,8 @@ if (path) {
   run(path);
 } else if (name in optionalDependencies) {
   complain(
-    `the package ${name} is missing: install wx-upload again, on this system, without --omit=optional or --no-optional`,
-    `缺少 ${name} 包：请在本机重新安装 wx-upload，不要使用 --omit=optional 或 --no-optional`,
+    `the package ${name} is missing: install wx-upload again, on this system, with the file of that package if you install from files, and without --omit=optional or --no-optional`,
+    `缺少 ${name} 包：请在本机重新安装 wx-upload；从文件安装时，要同时安装这个包的文件；不要使用 --omit=optional 或 --no-optional`,
   );
 } else {
   complain(`there is no wx-upload for ${system}`, `wx-upload 不支持 ${system}`);
