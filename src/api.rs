@@ -1,5 +1,5 @@
-//! One request of the API, and what its refusals mean. What a code does to the run is on one screen
-//! (`cure_of`), what it tells the user is on another (`help_for` and `HELP`).
+//! One request of the API, and what its refusals mean. `cure_of` says what the program does about a
+//! code. `help_for` and `HELP` say what the user is told about it.
 //!
 //! Does not know what is done about a failure.
 

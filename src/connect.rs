@@ -24,6 +24,7 @@
 //!
 //! This room does not know what the connection is for.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
@@ -45,13 +46,20 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why nothing is sent to a `localhost` that is another machine.
-pub fn not_this_machine() -> &'static str {
-    either(
-        "this name leads to another machine, where plain http is not sent: check /etc/hosts, or \
-         use https",
-        "这个名字指向另一台机器，明文 http 不会发往那里：请检查 /etc/hosts，或改用 https",
-    )
+#[derive(Debug)]
+pub struct NotThisMachine;
+
+impl fmt::Display for NotThisMachine {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(either(
+            "this name leads to another machine, where plain http is not sent: check /etc/hosts, or \
+             use https",
+            "这个名字指向另一台机器，明文 http 不会发往那里：请检查 /etc/hosts，或改用 https",
+        ))
+    }
 }
+
+impl std::error::Error for NotThisMachine {}
 
 /// Connects to the host of a URL, at the latest until this time. If that fails although the host was
 /// connected before, the error is `Away`.
@@ -104,7 +112,7 @@ fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
     if *scheme == Scheme::HTTP && is_this_machine(authority.host()) {
         addresses.retain(|address| address.ip().is_loopback());
         if addresses.is_empty() {
-            return Err(io::Error::other(not_this_machine()).into());
+            return Err(io::Error::other(NotThisMachine).into());
         }
     }
     Ok(addresses)

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::words::either;
 
-/// The user is told about a wait for a lock after this time.
+/// If a wait for a lock takes longer than this, the user is told.
 const NOTE_AFTER: Duration = Duration::from_secs(1);
 /// A wait for a lock ends after this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);

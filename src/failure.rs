@@ -1,6 +1,6 @@
-//! The vocabulary of failures: where one happened, what can be done about it, and its words.
+//! Describes a failure: where it happened, what can be done about it, and what the user is told.
 //!
-//! Only describes failures; `retry.rs` acts on them.
+//! Does nothing about a failure: that is the work of `retry.rs`.
 
 use std::fmt;
 use std::io;

@@ -233,7 +233,7 @@ fn settled(file: &File) -> io::Result<Metadata> {
             thread::sleep(TICK);
             file.metadata()
         }
-        _ => Ok(metadata), // a time in the future is that of another clock
+        _ => Ok(metadata), // no age: another machine, whose clock is ahead, set the time of change
     }
 }
 

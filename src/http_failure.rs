@@ -9,7 +9,7 @@ use std::time::Duration;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use crate::connect::{can_connect, not_this_machine};
+use crate::connect::{NotThisMachine, can_connect};
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::known_hosts::Away;
 use crate::words::{either, io_words, words};
@@ -222,7 +222,10 @@ fn connection_failure(error: &io::Error) -> HttpFailure {
         return HttpFailure::temporary(ErrorKind::UnexpectedEof, what);
     }
     let told = error.to_string();
-    if told == not_this_machine() {
+    if error
+        .get_ref()
+        .is_some_and(|why| why.is::<NotThisMachine>())
+    {
         return HttpFailure {
             kind: Kind::Network(ErrorKind::AddrNotAvailable),
             cure: Cure::StopRun,

@@ -1,8 +1,9 @@
 //! The hosts that were connected in this run, each with the address that worked last. All threads
 //! share them.
 //!
-//! This tells a host that is away from one that was never there. The one is the affair of the whole
-//! run, which waits for it. The other is that of a file: a wrong address is no reason to wait.
+//! If a host that was connected can't be reached any more, the network is away, and the whole run waits
+//! for it. If a host was never connected, its address may be wrong, and waiting would not help: only
+//! the file fails.
 
 use std::collections::BTreeMap;
 use std::fmt;

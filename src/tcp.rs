@@ -20,8 +20,8 @@
 //! An answer is told from what TLS sends by itself: session tickets at the beginning of a connection
 //! (two of some 250 bytes, so up to 1 KiB counts as tickets), and `close_notify` at the end (24 bytes).
 //!
-//! Two more limits protect against a hostile peer: a reply of over 2 MiB, and a proxy that sends its
-//! reply byte by byte.
+//! There are two limits more, against a hostile peer: a reply has at most 2 MiB, and a proxy's reply
+//! takes at most 10 s, even if each of its bytes comes in time.
 //!
 //! This room knows nothing about TLS or HTTP, apart from those numbers, nor how a host is found.
 
