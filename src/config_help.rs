@@ -76,10 +76,16 @@ fn beside_program(config: &Path) -> Option<PathBuf> {
 pub fn parse_config(bytes: &[u8]) -> Result<Value, String> {
     // Windows Notepad puts a byte-order mark first.
     let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let example = r#"{ "appid": "wx…", … }"#;
+    if json.trim_ascii().is_empty() {
+        return Err(words!(
+            "is empty: it must look like {example}",
+            "是空的：应形如 {example}"
+        ));
+    }
     let config: Value =
         serde_json::from_slice(json).map_err(|error| why_not_json(bytes, &error))?;
     if !config.is_object() {
-        let example = r#"{ "appid": "wx…", … }"#;
         return Err(words!(
             "is not a JSON object: it must look like {example}",
             "不是 JSON 对象：应形如 {example}"
@@ -97,6 +103,14 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
         )
         .to_owned();
     }
+    if let Err(error) = str::from_utf8(config) {
+        let before = config[..error.valid_up_to()].iter();
+        let line = 1 + before.filter(|&&byte| byte == b'\n').count();
+        return words!(
+            "is not in UTF-8 (line {line}): save it as UTF-8",
+            "第 {line} 行不是 UTF-8 编码：请另存为，编码选 UTF-8"
+        );
+    }
     let (line, column, error) = (error.line(), error.column(), error.to_string());
     let hint = if error.starts_with("invalid escape") {
         help_for_backslashes()
@@ -108,8 +122,8 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
         )
     } else {
         either(
-            "no // comments; save it as UTF-8",
-            "请检查逗号、引号和括号；不能有 // 注释；要存为 UTF-8",
+            "check the commas, quotes and brackets; no // comments",
+            "请检查逗号、引号和括号，都要用半角；不能有 // 注释",
         )
     };
     words!(

@@ -118,7 +118,7 @@ fn hint_for(path: &Path, error: &io::Error) -> &'static str {
         either(
             ": the shell did not replace the * by the names of files (in Windows it never does): name \
              the directory",
-            "：shell 没有把 * 展开成文件名（Windows 上从不展开）：请改写目录名",
+            "：shell 没有把 * 展开成文件名（Windows 上从不展开）：请直接写目录名",
         )
     } else if error.kind() == io::ErrorKind::NotFound {
         either(": nothing was uploaded", "：没有上传任何文件")

@@ -95,7 +95,16 @@ impl Manifest<'_> {
             unique: settings.options.unique,
         };
         let read = manifest.read(path, settings.options.dry_run, &wanted);
-        read.map_err(|error| format!("--manifest {}: {}", path.display(), io_words(&error)))?;
+        read.map_err(|error| {
+            let why = match error.kind() {
+                // A manifest may be missing, its directory may not.
+                io::ErrorKind::NotFound => {
+                    either("its directory does not exist", "它的目录不存在").to_owned()
+                }
+                _ => io_words(&error),
+            };
+            format!("--manifest {}: {why}", path.display())
+        })?;
         Ok(manifest)
     }
 

@@ -63,7 +63,7 @@ fn entries(world: &World) -> Vec<String> {
 fn a_config_that_is_not_a_json_object_is_refused_and_the_line_is_named() {
     let deep = "[".repeat(100_000);
     let cases: &[(&[u8], &str)] = &[
-        (b"", "line 1"),
+        (b"", "empty"),
         (b"{\n    \"appid\": \"x\",\n    \"secret\": \"y\"", "line 3"),
         (b"{\n    \"appid\": \"x\",\n}", "line 3"),
         (b"{\n    // mine\n    \"appid\": \"x\"\n}", "line 2"),

@@ -218,7 +218,7 @@ fn a_config_that_is_not_json_is_told_in_chinese() {
     let cases: [(&[u8], String); 6] = [
         (
             b"{\n  \"env\": \"e\"\n  \"auth\": \"none\"\n}",
-            "第 3 行第 3 列不是有效的 JSON：请检查逗号、引号和括号；不能有 // 注释；要存为 UTF-8"
+            "第 3 行第 3 列不是有效的 JSON：请检查逗号、引号和括号，都要用半角；不能有 // 注释"
                 .into(),
         ),
         (b"{", "第 1 行第 1 列不是有效的 JSON：请检查".into()),
@@ -272,7 +272,7 @@ fn paths_that_cannot_be_listed_are_told_in_chinese() {
         ("no.txt", "没有这个文件或目录（os error "),
         (
             "*.txt",
-            "）：shell 没有把 * 展开成文件名（Windows 上从不展开）：请改写目录名\n",
+            "）：shell 没有把 * 展开成文件名（Windows 上从不展开）：请直接写目录名\n",
         ),
         (
             "cloud://x",

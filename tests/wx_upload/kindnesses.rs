@@ -84,11 +84,32 @@ fn a_config_in_utf16_is_named_as_such() {
         }
     }
     // Other configs are not.
-    for text in ["", "x", "{ \"appid\": \"\0\" }"] {
+    for text in ["x", "{ \"appid\": \"\0\" }"] {
         world.file("config.json", text);
         let ran = world.run(["a.txt"]);
         world.assert_refused(&ran, &["is not valid JSON: "]);
         assert!(!ran.stderr.contains("UTF-16"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_config_that_is_empty_or_in_another_encoding_is_named_as_such() {
+    let world = World::with_files(&["a.txt"]);
+    let gbk = b"{\n\"upload_dir\": \"\xb8\xbd\xbc\xfe\" }";
+    let cases: [(&[u8], &str, &str); 4] = [
+        (b"", "is empty: it must look like {", "是空的：应形如 {"),
+        (b" \r\n", "is empty: ", "是空的："),
+        (b"\xef\xbb\xbf", "is empty: ", "是空的："),
+        (
+            gbk,
+            "is not in UTF-8 (line 2): save it as UTF-8\n",
+            "第 2 行不是 UTF-8 编码：请另存为，编码选 UTF-8\n",
+        ),
+    ];
+    for (config, english, chinese) in cases {
+        world.file("config.json", config);
+        world.assert_refused(&world.run(["a.txt"]), &["./config.json: ", english]);
+        world.assert_refused(&world.run_in_chinese(["a.txt"]), &[chinese]);
     }
 }
 
