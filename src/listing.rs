@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, too_large, too_long};
 use crate::config_help::help_for_backslashes;
 use crate::disk::{identity_of, real_path};
-use crate::options::Settings;
+use crate::options::{DEFAULT_DIR, Settings};
 use crate::own_files::{OwnFiles, never_uploaded};
 use crate::words::{either, io_words, words};
 
@@ -133,10 +133,17 @@ fn hint_for_upload_dir(path: &Path, config: &Path) -> String {
     if path.to_string_lossy().contains(char::is_control) {
         return format!("{config}: {}", help_for_backslashes()); // "D:\temp" has a tab in it
     }
-    words!(
-        "name files to upload, or set `upload_dir` in {config}",
-        "请写明要上传的文件，或在 {config} 中设置 `upload_dir`"
-    )
+    if path == Path::new(DEFAULT_DIR) {
+        words!(
+            "name files to upload, or set `upload_dir` in {config}",
+            "请写明要上传的文件，或在 {config} 中设置 `upload_dir`"
+        )
+    } else {
+        words!(
+            "name files to upload, or correct `upload_dir` in {config}",
+            "请写明要上传的文件，或改正 {config} 中的 `upload_dir`"
+        )
+    }
 }
 
 /// Finds the files that are listed again. One that the user typed stays in the list; one that was

@@ -16,7 +16,7 @@ use crate::help::{VERSION, command_to_type, help};
 use crate::url::is_this_machine;
 use crate::words::{either, words};
 
-const DEFAULT_DIR: &str = "./154190339_附件/"; // the script's own directory
+pub const DEFAULT_DIR: &str = "./154190339_附件/"; // the script's own directory
 const DEFAULT_FOLDER: &str = "temp3/"; // the script's own cloud folder
 
 /// The shape of a result line.
@@ -100,10 +100,13 @@ fn words_of(error: &lexopt::Error) -> String {
             "missing argument for option '{option}'",
             "{option} 后面缺少参数"
         ),
-        UnexpectedValue { option, value } => words!(
-            "unexpected argument for option '{option}': {value:?}",
-            "{option} 不接受参数，却写了 {value:?}"
-        ),
+        UnexpectedValue { option, value } => {
+            let value = value.display();
+            words!(
+                "unexpected argument for option '{option}': '{value}'",
+                "{option} 不接受参数，却写了“{value}”"
+            )
+        }
         NonUnicodeValue(value) => words!(
             "argument is invalid unicode: {value:?}",
             "参数 {value:?} 不是有效的 Unicode 文本"
@@ -219,8 +222,8 @@ fn check_quotes(option: &str, value: &OsStr) -> Result<(), lexopt::Error> {
     let text = value.to_string_lossy();
     if cfg!(windows) && text.contains('"') {
         let help = either(
-            r#"leave out the \ before the closing ", or write two of them"#,
-            r#"请去掉结尾 " 前的 \，或写成两个"#,
+            r#"leave out the \ before the closing ", or write \\ there"#,
+            r#"请去掉结尾 " 前的 \，或把它写成 \\"#,
         );
         let why = words!(
             "{option} is '{text}': {help}",

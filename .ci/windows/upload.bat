@@ -3,5 +3,7 @@ rem Uploads the files and directories that are dropped on this file; with a doub
 rem In UTF-8, so that Chinese names are shown as they are.
 chcp 65001 >nul
 cd /d "%~dp0"
-wx-upload.exe %*
+set recursive=
+if not "%~1"=="" set recursive=-r
+wx-upload.exe %recursive% %*
 pause

@@ -137,6 +137,10 @@ fn the_scripts_for_windows_upload_what_they_are_given() {
     let (_, stdout) = run_script(&world, &root.join("upload.bat"), &[&one]);
     assert!(stdout.starts_with("图 1.png\thttp"), "{stdout}");
     assert!(world.keys().contains(&"temp3/图 1.png".to_owned()));
+    world.file("notes/inner/c.png", "3");
+    let notes = windows_path(&world.path("notes"));
+    run_script(&world, &root.join("upload.bat"), &[&notes]);
+    assert!(world.keys().contains(&"temp3/inner/c.png".to_owned()));
     world.assert_proper();
 }
 

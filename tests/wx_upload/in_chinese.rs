@@ -61,7 +61,7 @@ fn a_bad_command_line_is_refused_in_chinese() {
         (&["--unknown"], "无法识别的选项“--unknown”"),
         (&["-x"], "无法识别的选项“-x”"),
         (&["--config"], "--config 后面缺少参数"),
-        (&["--dry-run=yes"], "--dry-run 不接受参数，却写了 \"yes\""),
+        (&["--dry-run=yes"], "--dry-run 不接受参数，却写了“yes”"),
         (&["-j", "65"], "--jobs 应为 1 到 64 的整数，而不是“65”"),
         (&["--retries=x"], "--retries 应为 0 到 10 的整数，而不是“x”"),
         (
@@ -299,7 +299,7 @@ fn a_fixed_directory_that_is_not_there_is_told_in_chinese() {
     let world = World::http();
     world.configure(json!({ "upload_dir": "附件" }));
     let ran = world.run_in_chinese([""; 0]);
-    let help = "）：请写明要上传的文件，或在 ./config.json 中设置 `upload_dir`\n";
+    let help = "）：请写明要上传的文件，或改正 ./config.json 中的 `upload_dir`\n";
     world.assert_refused(&ran, &["error: 附件: 没有这个文件或目录（os error ", help]);
     world.configure(json!({ "upload_dir": "D:\temp" }));
     let ran = world.run_in_chinese([""; 0]);
