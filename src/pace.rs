@@ -92,6 +92,8 @@ struct State {
 }
 
 struct Step {
+    /// Threads that wait until a call may begin.
+    waiting: usize,
     under_way: usize,
     at_once: usize,
     admitted: usize,
@@ -133,8 +135,10 @@ impl Pace {
             if is_over() {
                 return None;
             }
+            state.steps[stage as usize].waiting += 1;
             let waited = self.changed[stage as usize].wait_timeout(state, STOP_SEEN_WITHIN);
             state = waited.unwrap().0;
+            state.steps[stage as usize].waiting -= 1;
         }
         let was_alone = state.steps.iter().all(|step| step.under_way == 0);
         state.steps[stage as usize].under_way += 1;
@@ -201,10 +205,12 @@ impl Pace {
 
     /// Ends a call. This makes room for another one, and perhaps for one more.
     fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut Step {
-        self.changed[begun.stage as usize].notify_one();
-        self.changed[begun.stage as usize].notify_one();
         let step = &mut state.steps[begun.stage as usize];
         step.under_way -= 1;
+        if step.waiting > 0 {
+            self.changed[begun.stage as usize].notify_one(); // a call of the system, so not for nobody
+            self.changed[begun.stage as usize].notify_one();
+        }
         step
     }
 }
@@ -212,6 +218,7 @@ impl Pace {
 impl Default for Step {
     fn default() -> Step {
         Step {
+            waiting: 0,
             under_way: 0,
             at_once: ROOM_FOR_ALL,
             admitted: ROOM_FOR_ALL,

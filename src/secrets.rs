@@ -34,7 +34,7 @@ pub fn found_in(
     let needles = needles(secrets);
     let longest = needles.iter().map(Vec::len).max().unwrap_or_default();
     let mut bytes = file.by_ref().take(size);
-    let mut piece = Vec::new();
+    let mut piece = Vec::with_capacity(size.min(PIECE_BYTES) as usize + longest);
     let mut count = read_piece(&mut bytes, &mut piece)?;
     let may_be_config = begins_object(&piece);
     while count > 0 {
