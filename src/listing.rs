@@ -2,6 +2,7 @@
 //!
 //! Looks at names, kinds and sizes; opens no file.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
@@ -150,50 +151,68 @@ fn hint_for_upload_dir(path: &Path, config: &Path) -> String {
 /// found in a directory is left out. Two different files with one cloud name are an error, unless
 /// their names will be `unique`.
 fn without_doubles(
-    listed: Vec<LocalFile>,
+    mut files: Vec<LocalFile>,
     mut skipped: Vec<Skipped>,
     unique: bool,
 ) -> Result<Listing, String> {
-    let mut files: Vec<LocalFile> = Vec::new();
     let mut firsts: HashMap<String, usize> = HashMap::new();
     let mut repeated = 0;
-    for mut file in listed {
-        if file.problem.is_some() {
-            files.push(file);
-            continue;
-        }
-        let mut place = file.place().to_owned();
-        if unique {
-            // Two files with this place are different, if they lie in different directories.
-            place += &real_path(&file.path).to_string_lossy();
-        }
-        let Some(&position) = firsts.get(&place) else {
-            firsts.insert(place, files.len());
-            files.push(file);
-            continue;
+    // Those that stay are moved to the front. A second list of many files would take much memory.
+    let mut kept = 0;
+    for index in 0..files.len() {
+        let file = &files[index];
+        let first = match file.problem {
+            Some(_) => None,
+            None => first_like(file, kept, unique, &mut firsts),
         };
-        let first = &files[position].path;
-        if file.file_id.is_none() && !unique {
-            check_same_file(&file, first)?;
-        }
-        if file.is_typed {
-            file.same_as = Some(position);
+        if let Some(position) = first {
+            let first = &files[position].path;
+            if file.file_id.is_none() && !unique {
+                check_same_file(file, first)?;
+            }
+            if !file.is_typed {
+                let first = first.display();
+                skipped.push(Skipped {
+                    why: words!("the same file as {first}", "与 {first} 是同一个文件"),
+                    path: file.path.clone(),
+                    is_directory: false,
+                });
+                continue;
+            }
+            files[index].same_as = Some(position);
             repeated += 1;
-            files.push(file);
-        } else {
-            let first = first.display();
-            skipped.push(Skipped {
-                why: words!("the same file as {first}", "与 {first} 是同一个文件"),
-                path: file.path,
-                is_directory: false,
-            });
         }
+        files.swap(kept, index);
+        kept += 1;
     }
+    files.truncate(kept);
     Ok(Listing {
         files,
         notes: notes_about(&skipped),
         skipped: skipped.len() + repeated,
     })
+}
+
+/// Returns the position of the file with the same place that came first. If there is none, remembers
+/// that this one is at `position`.
+fn first_like(
+    file: &LocalFile,
+    position: usize,
+    unique: bool,
+    firsts: &mut HashMap<String, usize>,
+) -> Option<usize> {
+    let mut place = file.place().to_owned();
+    if unique {
+        // Two files with this place are different, if they lie in different directories.
+        place += &real_path(&file.path).to_string_lossy();
+    }
+    match firsts.entry(place) {
+        Entry::Occupied(first) => Some(*first.get()),
+        Entry::Vacant(vacant) => {
+            vacant.insert(position);
+            None
+        }
+    }
 }
 
 /// A path that is left out.
