@@ -96,7 +96,12 @@ fn an_address_that_worked_is_tried_first_by_the_next_connections() {
     };
     // Each call of the API has a connection of its own.
     for step in [Step::Info, Step::Link] {
-        let close = Fault::edit_bytes(|_| {});
+        let close = Fault::edit_bytes(|reply| {
+            let end_of_line = reply.iter().position(|&byte| byte == b'\n').unwrap();
+            let place = end_of_line + 1;
+            let header = *b"Connection: close\r\n";
+            reply.splice(place..place, header).for_each(drop);
+        });
         world.stand_in.fault(step, When::Always, close);
     }
     assert_takes([2.0..4.0], || {

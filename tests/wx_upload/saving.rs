@@ -43,7 +43,14 @@ fn a_config_of_a_group_without_the_user_is_left_alone() {
     let mut command = world.command(["a.txt"]);
     command.uid(2222).gid(2222);
     let ran = world.finish(command);
-    ran.assert_failure(0, &["warning: ./config.json: ", "owner", "1 uploaded"]);
+    ran.assert_failure(
+        0,
+        &[
+            "warning: ./config.json: ",
+            "its group could not be kept",
+            "1 uploaded",
+        ],
+    );
     assert_eq!(owner_of_config(&world), (2222, 5555, 0o660));
     assert_eq!(config_bytes(&world), before);
 }
