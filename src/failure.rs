@@ -12,7 +12,7 @@ use crate::words::words;
 const MAX_QUOTE_CHARS: usize = 300;
 /// Shorter strings are not hidden: they would match ordinary words.
 pub const MIN_SECRET_BYTES: usize = 8;
-/// The services' tokens have more than this. The ids of their requests have less, and are shown.
+/// The services' tokens have at least this length. The ids of their requests are shorter, and are shown.
 const MIN_TOKEN_BYTES: usize = 100;
 
 /// Where something failed. Each stage is shown as the script's own phrase.
@@ -171,7 +171,7 @@ pub fn quote(words: &str, secrets: &[&str]) -> String {
 }
 
 fn is_between_words(c: char) -> bool {
-    c.is_whitespace() || "\"'<>()".contains(c)
+    c.is_whitespace() || "\"'<>(),:?".contains(c)
 }
 
 /// Whether `word` has the form of a signature of COS, or of a token in Base64.

@@ -97,7 +97,7 @@ impl Manifest<'_> {
         let read = manifest.read(path, settings.options.dry_run, &wanted);
         read.map_err(|error| {
             let why = match error.kind() {
-                // A manifest may be missing, its directory may not.
+                // A missing manifest is created. A missing directory is not.
                 io::ErrorKind::NotFound => {
                     either("its directory does not exist", "它的目录不存在").to_owned()
                 }

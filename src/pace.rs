@@ -208,7 +208,7 @@ impl Pace {
         let step = &mut state.steps[begun.stage as usize];
         step.under_way -= 1;
         if step.waiting > 0 {
-            self.changed[begun.stage as usize].notify_one(); // a call of the system, so not for nobody
+            self.changed[begun.stage as usize].notify_one(); // a system call: left out if nobody waits
             self.changed[begun.stage as usize].notify_one();
         }
         step

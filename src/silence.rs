@@ -7,15 +7,15 @@
 //! waits for the reply. The line is busy for 7.5 s. With `--timeout 4`, a plain wait would end after
 //! 4 s, in the middle of the work. So a wait has parts of an eighth of `--timeout`, here 0.5 s. After
 //! each part, the send queue is looked at. If the peer has taken something, its time begins again. So
-//! this upload goes on, and two other peers are noticed after `--timeout`, or an eighth later:
+//! this upload goes on. Two kinds of peers count as silent, after `--timeout` or an eighth more:
 //!
 //! - one that is gone: it acknowledges nothing, and the queue stays as it is;
 //! - one that takes everything and does not answer: its time begins with the last byte that it took.
 //!
-//! The eighth: looking costs little then, and nobody feels that a failure comes an eighth later.
+//! Why an eighth? Eight looks cost little, and a failure that comes an eighth later disturbs nobody.
 //!
-//! Where the system does not tell the queue, the peer may be silent for longer, as part of the time may
-//! go into the queue: for twice `--timeout` after 64 KiB or more, in proportion after less.
+//! Where the system does not tell the queue, the program can't know how long it takes to empty. So it
+//! waits longer: after 64 KiB or more, twice `--timeout`; after 32 KiB, one and a half times.
 //!
 //! Does not know what is sent and received.
 
@@ -112,7 +112,7 @@ impl Silence {
 
     /// How long the peer may be silent if the system does not tell the queue.
     fn timeout_without_look(&self) -> Duration {
-        let fullness = self.unanswered.min(FULL_QUEUE) as f64 / FULL_QUEUE as f64;
-        self.timeout.mul_f64(1.0 + fullness)
+        let unanswered = self.unanswered.min(FULL_QUEUE) as u32;
+        self.timeout + self.timeout * unanswered / FULL_QUEUE as u32
     }
 }

@@ -154,7 +154,7 @@ impl Tcp {
     fn write(&mut self, amount: usize) -> io::Result<()> {
         let part = self.silence.begin_wait();
         if self.write_timeout != part {
-            self.stream.set_write_timeout(Some(part))?;
+            let _ = self.stream.set_write_timeout(Some(part)); // macOS: an error if the peer is gone
             self.write_timeout = part;
         }
         let mut written = 0;
@@ -165,7 +165,9 @@ impl Tcp {
                     written += count;
                     self.silence.wrote(count);
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    self.silence.begin_wait(); // Ctrl-Z and fg
+                }
                 Err(error) if is_timeout(&error) => {
                     if self.silence.next_part().is_zero() {
                         return Err(error);
@@ -195,12 +197,14 @@ impl Tcp {
             }
             let part_or_left = part.min(left);
             if self.read_timeout != part_or_left {
-                self.stream.set_read_timeout(Some(part_or_left))?;
+                let _ = self.stream.set_read_timeout(Some(part_or_left)); // as for a write
                 self.read_timeout = part_or_left;
             }
             match self.stream.read(self.buffers.input_append_buf()) {
                 Ok(amount) => return Ok(amount),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    part = self.silence.begin_wait(); // Ctrl-Z and fg
+                }
                 Err(error) if is_timeout(&error) => part = self.silence.next_part(),
                 Err(error) => return Err(error.into()),
             }

@@ -914,13 +914,14 @@ fn secrets_that_a_refusal_has_in_its_errmsg_alone_are_not_shown() {
         let world = World::with_files(&["files/a"]);
         let edit = move |reply: &mut Value| {
             reply["errcode"] = 47001.into();
-            reply["errmsg"] = format!("bad \"{}\"", reply[field].as_str().unwrap()).into();
+            let secret = reply[field].as_str().unwrap();
+            reply["errmsg"] = format!("bad \"{secret}\", {secret}, try again").into();
             reply[field] = Value::Null;
         };
         world.stand_in.fault(step, When::Always, Fault::edit(edit));
         world
             .run(["--retries", "0", "files"])
-            .assert_failure(1, &["errcode 47001 (bad \"***\")"]);
+            .assert_failure(1, &["errcode 47001 (bad \"***\", ***, try again)"]);
     }
 }
 
