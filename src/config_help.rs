@@ -10,7 +10,7 @@ use std::path::{self, Path, PathBuf};
 use serde_json::Value;
 
 use crate::console::say;
-use crate::disk::{create_private, is_missing};
+use crate::disk::{create_private, is_missing, without_bom};
 use crate::help::{command_to_type, shell_word};
 use crate::options::Options;
 use crate::words::{either, io_words, words};
@@ -74,8 +74,7 @@ fn beside_program(config: &Path) -> Option<PathBuf> {
 
 /// Reads a config, which must be a JSON object. The error says what helps.
 pub fn parse_config(bytes: &[u8]) -> Result<Value, String> {
-    // Windows Notepad puts a byte-order mark first.
-    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let json = without_bom(bytes);
     let example = r#"{ "appid": "wx…", … }"#;
     if json.trim_ascii().is_empty() {
         return Err(words!(

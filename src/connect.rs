@@ -164,8 +164,14 @@ fn connect_to_one_of(
 
 /// Turns the system's error for a time limit into ureq's.
 pub fn or_timeout(error: io::Error, reason: Timeout) -> ureq::Error {
-    match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => ureq::Error::Timeout(reason),
-        _ => error.into(),
+    if is_timeout(&error) {
+        ureq::Error::Timeout(reason)
+    } else {
+        error.into()
     }
+}
+
+/// Whether a time limit of the system has passed.
+pub fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -257,12 +257,13 @@ impl Console {
         }
     }
 
-    /// Moves the position to the bytes that have left this machine. It only goes back for bytes that
-    /// were taken back since the last time, when these were `taken_back` in all.
+    /// Moves the position to the bytes that have left this machine. It goes back only if bytes
+    /// were taken back since the last call. `taken_back` is their sum at the last call.
     fn move_position(&self, taken_back: &mut u64) {
         let before = self.bar.position() + *taken_back;
         *taken_back = self.taken_back.load(Ordering::Relaxed);
-        // The newest bytes are in a queue before they count as handed over. So this may be too little.
+        // The newest bytes are in a queue before they count as handed over. So `left` may be too small
+        // for a moment, and then the position stays.
         let left = self
             .handed_over
             .load(Ordering::Relaxed)

@@ -323,3 +323,8 @@ impl<F: Fn()> Wait<F> {
         }
     }
 }
+
+/// Returns a text without its byte-order mark. Windows Notepad puts one first.
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}

@@ -48,7 +48,7 @@ pub struct FileBody<'a> {
 impl FileBody<'_> {
     /// Opens a regular file that is not one of the program's `own`, and that holds none of `secrets`.
     /// Bytes that are read count in the progress on `console` when the next ones are read: by then
-    /// they were handed over to the system.
+    /// they were handed over to the system. (The last piece of a file counts a little early.)
     pub fn open<'a>(
         listed: &LocalFile,
         own: &OwnFiles,
@@ -233,7 +233,7 @@ fn settled(file: &File) -> io::Result<Metadata> {
             thread::sleep(TICK);
             file.metadata()
         }
-        _ => Ok(metadata), // no age: another machine, whose clock is ahead, set the time of change
+        _ => Ok(metadata), // a time in the future is from a machine whose clock is ahead
     }
 }
 

@@ -22,8 +22,8 @@ use crate::tcp::{INPUT_BUFFER, TcpConnector};
 use crate::url::is_this_machine;
 use crate::words::{io_words, words};
 
-/// One record of TLS. What the program holds in its hands is in no queue: with larger pieces, the
-/// progress would be less true.
+/// One record of TLS. These bytes are not in the system's queue yet, so the progress can't subtract
+/// them. Larger pieces would make it less exact.
 const TLS_OUTPUT_BUFFER: usize = 16 << 10;
 /// A file with all of Mozilla's authorities has a few hundred KiB.
 const MAX_PEM_BYTES: u64 = 16 << 20;

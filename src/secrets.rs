@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use serde_json::value::RawValue;
 
+use crate::disk::without_bom;
 use crate::failure::MIN_SECRET_BYTES;
 use crate::words::either;
 
@@ -120,9 +121,4 @@ fn is_like_config(bytes: &[u8]) -> bool {
         None => false,
     };
     has_text("appid") && has_text("secret")
-}
-
-/// Windows Notepad puts a byte-order mark first.
-fn without_bom(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }

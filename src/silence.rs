@@ -100,8 +100,8 @@ impl Silence {
         self.timeout
     }
 
-    /// The most time between two looks. Where there is nothing to look at, a wait has one part: Windows
-    /// may lose bytes when a wait is interrupted.
+    /// The most time between two looks. Where there is nothing to look at, a wait has only one
+    /// part. (Windows may also lose bytes if a wait ends and begins again.)
     fn longest_part(&self) -> Duration {
         if cfg!(target_os = "linux") {
             self.timeout / PARTS

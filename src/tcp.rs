@@ -38,7 +38,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
-use crate::connect::{CONNECT_TIMEOUT, connect, or_timeout};
+use crate::connect::{CONNECT_TIMEOUT, connect, is_timeout, or_timeout};
 use crate::silence::Silence;
 use crate::words::either;
 
@@ -304,8 +304,4 @@ impl Transport for Tcp {
             && self.stream.read(&mut [0]).is_err_and(would_block)
             && self.stream.set_nonblocking(false).is_ok()
     }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -26,6 +26,11 @@ fn world_with(is_https: bool, count: usize, size: usize) -> World {
 struct SlowLines(OtherSystem);
 
 impl SlowLines {
+    /// Lines that carry this number of bytes a second. There are none for a static binary.
+    fn with_rate(bytes_per_second: u32) -> Option<SlowLines> {
+        OtherSystem::with_lines(bytes_per_second, true).map(SlowLines)
+    }
+
     fn command(&self, world: &World, arguments: &[&str]) -> Command {
         let mut command = world.command(arguments.iter().chain(&["files"]));
         self.0.show_to(&mut command);
@@ -49,12 +54,12 @@ fn an_upload_that_goes_on_is_not_silent() {
         [false, true].map(|is_https| (format!("{case:?}, https: {is_https}"), (is_https, *case)))
     });
     side_by_side(cases, |(is_https, (_, count, size, rate, timeout))| {
-        let Some(system) = OtherSystem::with_lines(rate, true) else {
+        let Some(lines) = SlowLines::with_rate(rate) else {
             return;
         };
         let world = world_with(is_https, count, size);
         let arguments = ["--retries", "0", "--timeout", timeout];
-        let ran = world.finish(SlowLines(system).command(&world, &arguments));
+        let ran = world.finish(lines.command(&world, &arguments));
         ran.assert_success();
         let timeout: f64 = timeout.parse().unwrap();
         assert!(
@@ -70,10 +75,9 @@ fn an_upload_that_goes_on_is_not_silent() {
 
 #[test]
 fn the_timeout_counts_from_the_last_byte_that_the_peer_took() {
-    let Some(system) = OtherSystem::with_lines(12_000, true) else {
+    let Some(lines) = SlowLines::with_rate(12_000) else {
         return;
     };
-    let lines = SlowLines(system);
     // The last bytes leave after 4 s or more.
     assert_takes([5.5..9.0], || {
         let world = world_with(false, 1, 60_000);
@@ -134,12 +138,12 @@ fn progress_shows_what_has_left_this_machine() {
     /// The program holds this number of bytes in its hands, which have not left. The stand-in may have
     /// as much in its system's hands. And the progress is a moment old.
     const IN_HAND: f64 = (JOBS * (16 << 10)) as f64;
-    let Some(system) = OtherSystem::with_lines(8_000, true) else {
+    let Some(lines) = SlowLines::with_rate(8_000) else {
         return;
     };
     let world = world_with(true, JOBS, 200 << 10);
     let mut terminal = Terminal::new(24, 100);
-    terminal.start(SlowLines(system).command(&world, &["-j", "64"]), &[]);
+    terminal.start(lines.command(&world, &["-j", "64"]), &[]);
     for bytes in [1_500_000, 3_000_000, 4_500_000] {
         wait_until("the stand-in received this", || {
             world.stand_in.bytes_received() >= bytes
@@ -156,10 +160,9 @@ fn progress_shows_what_has_left_this_machine() {
 
 #[test]
 fn when_everything_is_handed_over_progress_waits_for_cos() {
-    let Some(system) = OtherSystem::with_lines(100_000, true) else {
+    let Some(lines) = SlowLines::with_rate(100_000) else {
         return;
     };
-    let lines = SlowLines(system);
     let cases = [
         (
             "en",
@@ -187,10 +190,9 @@ fn when_everything_is_handed_over_progress_waits_for_cos() {
 
 #[test]
 fn the_time_left_is_plain() {
-    let Some(system) = OtherSystem::with_lines(6_000, true) else {
+    let Some(lines) = SlowLines::with_rate(6_000) else {
         return;
     };
-    let lines = SlowLines(system);
     let cases = [
         ("en", "/s, 1 min ", " s left"),
         ("zh", "/s，剩余 1 min ", " s"),
