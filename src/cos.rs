@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 
 use crate::failure::{Cure, Failure, Obstacle, Stage, quote};
 use crate::file_body::FileBody;
@@ -53,11 +53,32 @@ fn send(
 ) -> Result<Response<Body>, ureq::Error> {
     // COS refuses chunked bodies, and ureq cannot know the length of a reader. So the length is set
     // here: the length of the form with an empty file, plus the size of the file.
+    let size = file.size();
     let around = io::copy(&mut form(fields, &mut io::empty())?, &mut io::sink())?;
+    let form = form(fields, file)?;
+    let content_type = format!("multipart/form-data; boundary={}", form.boundary());
     let request = agent
         .post(url)
-        .header("Content-Length", around + file.size());
-    request.send(form(fields, file)?)
+        .header("Content-Type", content_type)
+        .header("Content-Length", around + size);
+    request.send(SendBody::from_reader(&mut FullReads(form)))
+}
+
+/// Reads until the buffer is full. A form returns after each field, and ureq sends what it has read
+/// in a packet of its own: a small file would need 8 packets instead of 2.
+struct FullReads<R>(R);
+
+impl<R: Read> Read for FullReads<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read(&mut buffer[filled..])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
 }
 
 /// Makes the form of an upload. Its `filename` is always `file`, as in the script's form: COS takes

@@ -27,10 +27,10 @@ fn not_utf8() -> &'static str {
 /// A file to upload, as it was when it was listed.
 pub struct LocalFile {
     pub path: PathBuf,
-    /// The path below the directory that the user named, or the file's own name.
-    pub name: String,
-    /// Its name in the cloud: the prefix and `name`.
+    /// Its name in the cloud: the prefix and the name that is printed.
     pub key: String,
+    /// The length of the prefix, in bytes.
+    prefix_len: usize,
     pub size: u64,
     /// The directory that the user named with `-r`, its path with all links followed.
     root: Option<Arc<Path>>,
@@ -46,6 +46,11 @@ pub struct LocalFile {
 }
 
 impl LocalFile {
+    /// Returns the path below the directory that the user named, or the file's own name.
+    pub fn name(&self) -> &str {
+        &self.key[self.prefix_len..]
+    }
+
     /// Returns what two different files must not have in common.
     fn place(&self) -> &str {
         self.file_id.as_deref().unwrap_or(&self.key)
@@ -155,7 +160,7 @@ fn without_doubles(
     mut skipped: Vec<Skipped>,
     unique: bool,
 ) -> Result<Listing, String> {
-    let mut firsts: HashMap<String, usize> = HashMap::new();
+    let mut firsts: HashMap<Box<str>, usize> = HashMap::new();
     let mut repeated = 0;
     // Those that stay are moved to the front. A second list of many files would take much memory.
     let mut kept = 0;
@@ -199,14 +204,14 @@ fn first_like(
     file: &LocalFile,
     position: usize,
     unique: bool,
-    firsts: &mut HashMap<String, usize>,
+    firsts: &mut HashMap<Box<str>, usize>,
 ) -> Option<usize> {
     let mut place = file.place().to_owned();
     if unique {
         // Two files with this place are different, if they lie in different directories.
         place += &real_path(&file.path).to_string_lossy();
     }
-    match firsts.entry(place) {
+    match firsts.entry(place.into()) {
         Entry::Occupied(first) => Some(*first.get()),
         Entry::Vacant(vacant) => {
             vacant.insert(position);
@@ -372,8 +377,8 @@ impl Lister<'_> {
         }
         self.files.push(LocalFile {
             path: text.into(),
-            name: name.to_owned(),
             key: key.to_owned(),
+            prefix_len: key.len() - name.len(),
             size: 0,
             root: None,
             problem: None,
@@ -500,7 +505,7 @@ impl Lister<'_> {
         } else {
             cloud_rules::broken_rule(&self.longest_key(&name))
         };
-        self.push(path, name, metadata.len(), problem);
+        self.push(path, &name, metadata.len(), problem);
     }
 
     /// Returns the cloud name of a file, or one that is as long. With `--unique` it is not known yet.
@@ -516,14 +521,15 @@ impl Lister<'_> {
     fn add_problem(&mut self, directory: &Directory, path: &Path, problem: &str) {
         let own_name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{}{own_name}", directory.below);
-        self.push(path, name, 0, Some(problem));
+        self.push(path, &name, 0, Some(problem));
     }
 
-    fn push(&mut self, path: &Path, name: String, size: u64, problem: Option<&str>) {
+    fn push(&mut self, path: &Path, name: &str, size: u64, problem: Option<&str>) {
+        let prefix = &*self.settings.prefix;
         self.files.push(LocalFile {
             path: path.to_owned(),
-            key: format!("{}{name}", self.settings.prefix),
-            name,
+            key: [prefix, name].concat(),
+            prefix_len: prefix.len(),
             size,
             root: self.root.clone(),
             problem: problem.map(str::to_owned),

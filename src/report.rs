@@ -241,9 +241,9 @@ fn linked_line(format: Format, file: &LocalFile, stored: &Stored, url: &str) -> 
         key, file_id, size, ..
     } = stored;
     match format {
-        Format::Text => columns(&[&file.name, url, file_id]),
+        Format::Text => columns(&[file.name(), url, file_id]),
         Format::Url => escape(url),
-        Format::Markdown => escape(&markdown(&file.name, url)),
+        Format::Markdown => escape(&markdown(file.name(), url)),
         Format::Json => {
             let size = match stored.origin {
                 Origin::Named => Value::Null, // the API does not tell it
@@ -283,7 +283,7 @@ fn failed_line(
 fn listed_line(format: Format, file: &LocalFile, key: &str) -> String {
     match format {
         Format::Json => json_line(file, key, json!({ "size": file.size })),
-        Format::Text | Format::Url | Format::Markdown => columns(&[&file.name, key]),
+        Format::Text | Format::Url | Format::Markdown => columns(&[file.name(), key]),
     }
 }
 
@@ -294,7 +294,7 @@ fn columns(columns: &[&str]) -> String {
 
 fn json_line(file: &LocalFile, key: &str, rest: Value) -> String {
     let mut line = Map::new();
-    line.insert("name".into(), file.name.as_str().into());
+    line.insert("name".into(), file.name().into());
     line.insert("path".into(), file.path.to_string_lossy().into());
     line.insert("key".into(), key.into());
     if let Value::Object(rest) = rest {
