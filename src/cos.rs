@@ -167,7 +167,7 @@ fn cure_of(code: &str, reply: &Response<Body>) -> Option<Cure> {
     }
 }
 
-/// What a `Code` of COS, or else the status, tells the user: what to do about it.
+/// Returns words about a `Code` of COS, or else about the status: the cause, or what to do.
 fn help_for(code: &str, status: StatusCode) -> Option<&'static str> {
     Some(match (code, status.as_u16()) {
         ("RequestTimeTooSkewed", _) => either("check this machine's clock", "请检查本机时间"),

@@ -27,7 +27,7 @@ fn not_utf8() -> &'static str {
 /// A file to upload, as it was when it was listed.
 pub struct LocalFile {
     pub path: PathBuf,
-    /// Its name in the cloud: the prefix and the name that is printed.
+    /// Its name in the cloud: the prefix and the name that is printed. (`--unique` adds the CRC-64.)
     pub key: String,
     /// The length of the prefix, in bytes.
     prefix_len: usize,
@@ -38,10 +38,10 @@ pub struct LocalFile {
     pub problem: Option<String>,
     /// The user named a file in the cloud by its `file_id`. Only its link is wanted.
     pub file_id: Option<String>,
-    /// The user typed its own path.
+    /// It is not an entry of a directory: the user or the config named it.
     is_typed: bool,
     /// The same file stands before it in the list, at this position. It is uploaded there, once. It is
-    /// reported here, too, as programs that pass paths count the lines.
+    /// reported here, too: a program that passes paths counts the lines.
     pub same_as: Option<usize>,
 }
 
@@ -61,18 +61,18 @@ impl LocalFile {
         self.root.is_some()
     }
 
-    /// Returns why the file at the real path `real` must not be uploaded as this one. It may be
-    /// another file than the one that was listed.
+    /// `real` is the real path of the file that was opened, which may be another one than the file
+    /// that was listed. Returns why it must not be uploaded.
     pub fn leads_out(&self, real: &Path) -> Option<&'static str> {
         leads_out(self.root.as_deref()?, real)
     }
 }
 
-/// The files to upload, in the order of the command line, and a note for each skipped one.
+/// The files to upload, in the order of the command line, and notes about what is skipped.
 pub struct Listing {
     pub files: Vec<LocalFile>,
     pub notes: Vec<String>,
-    /// The number of files that were left out, or are in the list for the second time.
+    /// The number of entries that were left out, or are in the list for the second time.
     pub skipped: usize,
 }
 
@@ -227,7 +227,7 @@ struct Skipped {
     is_directory: bool,
 }
 
-/// More directories than this that are skipped for one reason share a note.
+/// If more directories than this are skipped for one reason, they share one note.
 const MAX_DIRECTORY_NOTES: usize = 10;
 
 fn notes_about(skipped: &[Skipped]) -> Vec<String> {
@@ -295,8 +295,9 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-/// With `-r`, all that lies below a directory becomes public. Returns why the file at the real path
-/// `real` must not, if a link leads to it: it lies elsewhere, or below a name that begins with a dot.
+/// With `-r`, all that lies below a directory becomes public. A link may lead to the real path `real`.
+/// Returns why the file there must stay private: it lies elsewhere, or its path has a name that begins
+/// with a dot.
 fn leads_out(root: &Path, real: &Path) -> Option<&'static str> {
     match real.strip_prefix(root) {
         Err(_) => Some(either(
@@ -427,7 +428,7 @@ impl Lister<'_> {
             return Ok(None);
         }
         if !is_directory && self.own.has_config_name(&real) {
-            // Checked before `looked_at?`: another run has perhaps renamed its new config already.
+            // Checked first: `looked_at` is an error if another run has just renamed its new config.
             self.skip(path, never_uploaded());
             return Ok(None);
         }
@@ -480,8 +481,8 @@ impl Lister<'_> {
             return None;
         };
         let below = format!("{}{name}/", directory.below);
-        if cloud_rules::is_too_long(&self.longest_key(&format!("{below}x"))) {
-            self.add_problem(directory, path, too_long()); // so is the name of every file below it
+        if cloud_rules::is_too_long(&self.key_of_that_length(&format!("{below}x"))) {
+            self.add_problem(directory, path, too_long()); // every name below it would be too long, too
             return None;
         }
         let path = path.to_owned();
@@ -503,13 +504,13 @@ impl Lister<'_> {
         } else if metadata.len() > MAX_FILE_BYTES {
             Some(too_large())
         } else {
-            cloud_rules::broken_rule(&self.longest_key(&name))
+            cloud_rules::broken_rule(&self.key_of_that_length(&name))
         };
         self.push(path, &name, metadata.len(), problem);
     }
 
-    /// Returns the cloud name of a file, or one that is as long. With `--unique` it is not known yet.
-    fn longest_key(&self, name: &str) -> String {
+    /// Returns the cloud name of a file. With `--unique` it is not known yet: returns one that is as long.
+    fn key_of_that_length(&self, name: &str) -> String {
         let key = format!("{}{name}", self.settings.prefix);
         if self.settings.options.unique {
             return cloud_rules::with_crc64(&key, 0);

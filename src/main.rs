@@ -7,11 +7,12 @@
 //! 3. `upload_file`: `POST` to COS as a form; the file is streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
-//! `wx_upload_file` takes 1, 2 and 3 for one file. If a step fails in a way that can pass, all three
-//! are tried again. `upload_all` does this in worker threads for many files at once, asks for the
+//! `wx_upload_file` takes 1, 2 and 3 for one file. If 2 or 3 fails in a way that can pass, the file is
+//! tried again from 1 on. `upload_all` does this in worker threads for many files at once, asks for the
 //! links, and prints the results in the order of the input.
 //!
-//! This file is the script. The machinery, which the script did not have, is in the files beside it.
+//! This file tells the script's story. The machinery that the script did not have is in the files
+//! beside it.
 
 #![forbid(unsafe_code)]
 
@@ -155,8 +156,8 @@ fn secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
 
 // ---- The config -------------------------------------------------------------------------------
 
-/// Reads the config: the script's keys and the optional keys, in their own order. The error is a
-/// sentence that names the file, the line, and what to do.
+/// Reads the config: the script's keys and the optional keys, in the order of the file. The
+/// error is a sentence that names the file and, for wrong JSON, the line.
 fn load_config(path: &Path) -> Result<Value, String> {
     let config = read_config(path).and_then(|bytes| parse_config(&bytes));
     config.map_err(|why| format!("{}: {why}", path.display()))
@@ -305,8 +306,8 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
 const TOKENS_PER_CALL: usize = 3;
 
 /// POSTs `body` to `path` of the API with the access token. If the API refuses the token, the call
-/// is made again with another one. The run stops if a new token is refused before it ever worked, or
-/// if three tokens are refused.
+/// is made again with another one. The run stops if a token that replaced a refused one is refused
+/// before it has worked, or if three tokens are refused.
 fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value, Failure> {
     let mut tokens = 0;
     loop {
@@ -403,7 +404,7 @@ fn upload_file(
             let failure = Failure::odd_reply(Stage::Upload, why);
             Err(failure.with_cure(Cure::Wait(Duration::ZERO)))
         }
-        _ => file.check_unchanged(), // a program that writes to the file may have begun before
+        _ => file.check_unchanged(), // its time may show a change late
     }
 }
 
@@ -432,7 +433,8 @@ fn get_download_link(
     Ok(links)
 }
 
-/// The limit of a link. Up to 1,000 links are kept in memory until they are printed.
+/// The limit of a link. Up to 1,000 links are kept in memory until they are printed, and those of files
+/// that were typed twice until the end.
 const MAX_URL_BYTES: usize = 8 << 10;
 
 /// Returns the link of one file in the reply.
@@ -473,7 +475,7 @@ fn link_in(run: &Run, reply: &Value, stored: &Stored) -> Result<String, Failure>
     Ok(url)
 }
 
-/// What it means that the API does not find an object. Right after an upload that may last a moment.
+/// The failure if the API does not find an object. Just after an upload, the API may need a moment.
 fn not_found(origin: Origin) -> Failure {
     let (cure, why) = match origin {
         Origin::ThisRun | Origin::OtherFile => (
@@ -495,8 +497,8 @@ fn not_found(origin: Origin) -> Failure {
         Origin::Named => (
             Cure::Nothing,
             either(
-                "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check its name",
-                "云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查文件名",
+                "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check the file_id",
+                "云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查 file_id",
             ),
         ),
     };
@@ -534,7 +536,8 @@ fn upload_once(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failu
     Ok(stored)
 }
 
-/// A signature lives 15 minutes. Uploads that wait for their turn on a thin line can take longer.
+/// An upload asks for a new signature if its own is older than this: COS accepts one for 15 minutes. On
+/// a thin line, an upload can wait for its turn for longer.
 const SIGNATURE_USE: Duration = Duration::from_secs(10 * 60);
 
 /// Steps 1 to 3. Step 1 comes first, so that a file that holds the token is not sent. It is also a part
@@ -554,7 +557,7 @@ fn send_file(run: &Run, file: &LocalFile, name: &CloudName) -> Result<Stored, Fa
             info = get_upload_file_info(run, &name.key)?;
         }
         if body.is_outdated(&file.path) {
-            body = open()?; // while the run held back, the file may have waited for minutes
+            body = open()?; // it has changed while it waited for its turn
         }
         upload_file(run, &info, &name.key, &mut body)
     };

@@ -10,7 +10,7 @@
 //! The steps are kept apart: a limit on uploads is no reason to ask for fewer links. This file does
 //! not know what the calls are, and tells the user nothing.
 //!
-//! **One number** for each step, `at_once`: a call begins when fewer calls are under way. It starts
+//! **One number** for each step, `at_once`: a call begins if fewer calls than that are under way. It starts
 //! with room for all threads, so a service without limits notices nothing. A call that gets through
 //! raises it by one. This doubles it in each round trip: two calls get through, four begin. Calls
 //! that began before the last refusal do not count: the service may have admitted them before.
@@ -18,10 +18,10 @@
 //! **Too many at once.** The first refusal sets `at_once` to half of the calls under way: a crowded
 //! line needs relief soon, and TCP halves for the same reason. The other calls under way then show
 //! the limit: `admitted` starts as their number, and each of them that is refused makes it one
-//! less. Up to `admitted` the number grows as above. Beyond it, it grows by one after as many
-//! calls in a row as there are at once, times `caution`. A refusal makes `caution` four times as
-//! large, up to 16, and each step up makes it half as large, down to 1. So a limit that stays is
-//! tested less and less, and one that has gone is soon forgotten.
+//! less. Up to `admitted`, `at_once` grows as above. Above it, `at_once` grows by one after
+//! `at_once` · `caution` calls in a row got through. Each such growth halves `caution`, down to 1.
+//! A refusal makes `caution` four times as large, up to 16. So a limit that stays is tested less
+//! and less, and a limit that has gone is soon forgotten.
 //!
 //! For example, an API takes 20 calls at once, and there are 64 workers. 64 calls begin, and 44 are
 //! refused. The first refusal allows 32 at once, and the other 43 leave 20. After 4 · 20 calls one
@@ -29,19 +29,22 @@
 //! after 8 · 20 calls, and later ones after 16 · 20 each. So more than nine tenths of the 20 are in
 //! use, and one call in 300 is refused.
 //!
-//! Where only one call was allowed, there is no lower number: all hold back as below. And a call
-//! that was the only one of the run all the while was not one too many: it costs the file a try.
+//! If only one call was allowed, there is no lower number: all hold back as below. If no other call
+//! of the run was under way from the beginning of the call to its end, too many calls are not the
+//! cause: the refusal costs the file a try.
 //!
 //! **Too fast.** All threads hold back from the step for 0.5 s. Then one call tries. If it is
 //! refused, all hold back for an eighth of the time since the first refusal, at least 0.5 s and at
-//! most 8 s, and so on. When a call gets through, `at_once` grows from 1 again.
+//! most 8 s, and so on. If the service names a wait, all hold back for that time, but at most for
+//! 60 s. When a call gets through, `at_once` grows again from the number of calls under way.
 //!
 //! For example, an API takes 60 calls, and 20 more in each second. After the first refusal all hold
 //! back for 0.5 s, which makes room for 10 calls. 1, 2 and 4 calls get through, and then 3 of 8. All
 //! hold back again, and so on: no room is lost, and a third of the calls is refused. Another API
 //! takes 100 calls in each 10 s. The calls that try come closer than an eighth of 10 s to each
 //! other, so the run misses at most 1.25 s of the next 10 s. Shorter waits would refuse more calls,
-//! longer ones would miss more. 8 s is an eighth of a minute, which is the longest usual limit.
+//! longer ones would miss more. 8 s is about an eighth of a minute. Few
+//! limits are for a longer time.
 //!
 //! The next call tries after the same wait, even if the last one has no answer yet: a large upload
 //! takes minutes.
@@ -50,8 +53,8 @@
 //! file a try: a network that was never there is no reason to wait.
 //!
 //! **The end.** When a step is held back for three minutes, and no upload and no link gets through
-//! meanwhile, no other file will fare better. (To be told where to upload is no progress while COS
-//! refuses the uploads.)
+//! meanwhile, the run stops: other files would fail in the same way. An answer of step 2 does not
+//! count, because COS may still refuse every upload.
 
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -60,9 +63,9 @@ use crate::failure::{Obstacle, Stage};
 
 /// All threads hold back for at least this time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The next try comes after at most this time.
+/// The next try comes after at most this time, unless the service names a longer wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// The run stops if nothing gets through for this time.
+/// The run stops if no upload and no link gets through for this time.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
 /// The number of calls that can be under way: 64 workers, and the main thread.
 const ROOM_FOR_ALL: usize = 65;
@@ -203,7 +206,7 @@ impl Pace {
         Verdict::TryAgain
     }
 
-    /// Ends a call. This makes room for another one, and perhaps for one more.
+    /// Ends a call. Now another call may begin, or two if `at_once` grows.
     fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut Step {
         let step = &mut state.steps[begun.stage as usize];
         step.under_way -= 1;
@@ -275,7 +278,7 @@ impl Step {
         }
         if obstacle == Obstacle::TooMany {
             self.caution = (self.caution * 4).min(MOST_CAUTION);
-            self.at_once = self.under_way.div_ceil(2); // half of them and the refused one
+            self.at_once = self.under_way.div_ceil(2); // half of: `under_way` and the refused one
             self.admit(self.under_way);
         }
     }

@@ -23,7 +23,7 @@ const PIECE_BYTES: u64 = 64 << 10;
 static WHOLE_FILE: Mutex<()> = Mutex::new(());
 
 /// Returns why `file`, which has `size` bytes, must not be sent: it holds one of `secrets`, or it is a
-/// JSON object with `appid` and `secret`. The file is read from its beginning next.
+/// JSON object with `appid` and `secret`. Leaves the file at its beginning.
 pub fn found_in(
     file: &mut File,
     size: u64,
@@ -79,7 +79,7 @@ fn needles(secrets: &[String]) -> Vec<Vec<u8>> {
         }
         needles.push(secret.clone().into_bytes());
         let mut utf16: Vec<u8> = secret.bytes().flat_map(|byte| [byte, 0]).collect();
-        utf16.pop(); // then the bytes are those of either order
+        utf16.pop(); // without the last 0, these bytes occur in both byte orders of UTF-16
         needles.push(utf16);
     }
     needles

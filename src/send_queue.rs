@@ -1,11 +1,11 @@
 //! The send queues of this program's connections: bytes that the system took from the program, but
 //! that the peer has not taken yet (its system has not acknowledged them).
 //!
-//! Only Linux tells them without `unsafe` code: it answers messages about a connection (`man 7
+//! Only Linux reports them without `unsafe` code: it answers messages about a connection (`man 7
 //! sock_diag`; `ss` uses them, too). An answer takes some 30 µs, however many connections there are. In
 //! some sandboxes, Linux does not answer either.
 //!
-//! Does not know what is sent, nor for whom a queue is looked at.
+//! Does not know what is sent, and does not know who asks.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
@@ -35,7 +35,7 @@ impl SendQueue {
         SendQueue(Some(connection))
     }
 
-    /// Returns the bytes in the queue. `None` if the system does not tell.
+    /// Returns the bytes in the queue. `None` if the system does not report it.
     pub fn bytes(&self) -> Option<u64> {
         system::queue_of(self.0?)
     }
@@ -48,7 +48,7 @@ impl Drop for SendQueue {
     }
 }
 
-/// Returns the bytes in the queues of all connections, as far as the system tells.
+/// Returns the bytes in the queues of all connections, as far as the system reports them.
 pub fn bytes_queued() -> u64 {
     let connections = CONNECTIONS.lock().unwrap().clone();
     connections.into_iter().filter_map(system::queue_of).sum()

@@ -1,7 +1,7 @@
-//! Tells a slow peer from a silent one.
+//! Distinguishes a slow peer from a silent one.
 //!
 //! A peer is silent if it neither sends nor takes a byte for `--timeout`. It has taken a byte when its
-//! system has acknowledged it. That the system of this machine took a byte says little.
+//! system has acknowledged it. A byte in the queue of this machine proves nothing.
 //!
 //! For example, 60 kB go over a line of 8 kB/s. The system takes all at once, and the program
 //! waits for the reply. The line is busy for 7.5 s. With `--timeout 4`, a plain wait would end after
@@ -14,7 +14,7 @@
 //!
 //! Why an eighth? Eight looks cost little, and a failure that comes an eighth later disturbs nobody.
 //!
-//! Where the system does not tell the queue, the program can't know how long it takes to empty. So it
+//! Where the system does not report its queue, the program can't know how long it takes to empty. So it
 //! waits longer: after 64 KiB or more, twice `--timeout`; after 32 KiB, one and a half times.
 //!
 //! Does not know what is sent and received.
@@ -26,7 +26,7 @@ use crate::send_queue::SendQueue;
 
 /// A wait has this number of parts.
 const PARTS: u32 = 8;
-/// Where the system does not tell the queue, the wait after this number of bytes is twice as long.
+/// Where the system does not report its queue, the wait after this number of bytes is twice as long.
 const FULL_QUEUE: u64 = 64 << 10;
 
 /// The silence of the peer of one connection.
@@ -35,7 +35,7 @@ pub struct Silence {
     queue: SendQueue,
     /// `--timeout`
     timeout: Duration,
-    /// The peer took or sent something at this time, or a wait for it began.
+    /// The last time that the peer, or this machine's queue, took a byte; or the beginning of the wait.
     since: Instant,
     /// Bytes that the system took in all.
     written: u64,
@@ -83,7 +83,7 @@ impl Silence {
         self.left(limit).min(self.longest_part())
     }
 
-    /// The part of `limit` that has not passed since the peer took or sent something.
+    /// The part of `limit` that is left.
     pub fn left(&self, limit: Duration) -> Duration {
         limit.saturating_sub(self.since.elapsed())
     }
@@ -100,7 +100,7 @@ impl Silence {
         self.timeout
     }
 
-    /// The most time between two looks. Where there is nothing to look at, a wait has only one
+    /// The most time between two looks. Where no system reports its queue, a wait has only one
     /// part. (Windows may also lose bytes if a wait ends and begins again.)
     fn longest_part(&self) -> Duration {
         if cfg!(target_os = "linux") {
@@ -110,7 +110,7 @@ impl Silence {
         }
     }
 
-    /// How long the peer may be silent if the system does not tell the queue.
+    /// How long the peer may be silent if the system does not report its queue.
     fn timeout_without_look(&self) -> Duration {
         let unanswered = self.unanswered.min(FULL_QUEUE) as u32;
         self.timeout + self.timeout * unanswered / FULL_QUEUE as u32

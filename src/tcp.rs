@@ -1,29 +1,30 @@
-//! TCP connections for ureq. They differ from ureq's own in three things.
+//! TCP connections for ureq. They differ from ureq's own connections in what follows.
 //!
 //! **A short send queue.** The system takes megabytes from a program at once and sends them when it
 //! can. At 100 kB/s, 4 MB take 40 s. For that time the program would know nothing, and a failure would
 //! come 40 s late. So the queue is kept short. On Linux, it holds at most 64 KiB that are not sent yet
-//! (`TCP_NOTSENT_LOWAT`), and what is sent, but not acknowledged, comes on top: this much is needed to
-//! keep a line busy, and the system measures it. Windows and macOS limit only both together. There it
-//! is 256 KiB, which is enough for 70 Mbit/s over 30 ms; less would slow down a fast line.
+//! (`TCP_NOTSENT_LOWAT`). Bytes that are sent, but not acknowledged, do not count: the line is busy
+//! with them, and the system measures how many it needs. Windows and macOS have only one limit, for
+//! sent and unsent bytes together. There it is 256 KiB, which is enough for 70 Mbit/s over 30 ms. Less
+//! would slow down a fast line.
 //!
 //! **A slow peer is not a silent one.** While the program waits, it looks whether the peer takes what
 //! is in the queue. See `silence.rs`.
 //!
 //! **An ear for an early refusal.** A server that refuses an upload may answer, and close the
 //! connection, before it has read the whole body. Then sending fails, though the answer has arrived.
-//! So the connection reads what has come from time to time: after 64 KiB sent, after 128 KiB more, then
-//! at longer intervals, at most every MiB. It also reads when sending fails. If an answer is there, the
+//! So the connection looks for an answer while it sends: after 64 KiB, and after 128 KiB more. The
+//! interval grows up to 1 MiB. It also looks when sending fails. If an answer is there, the
 //! rest of the body counts as sent, and ureq goes on to read the answer. If none is there, sending
 //! fails at once, and the rest of the file is not read from disk.
 //!
-//! An answer is told from what TLS sends by itself: session tickets at the beginning of a connection
+//! TLS also sends bytes by itself, which are no answer: session tickets at the beginning of a connection
 //! (two of some 250 bytes, so up to 1 KiB counts as tickets), and `close_notify` at the end (24 bytes).
 //!
-//! There are two limits more, against a hostile peer: a reply has at most 2 MiB, and a proxy's reply
+//! **Two limits against a hostile peer.** A reply has at most 2 MiB, and a proxy's reply
 //! takes at most 10 s, even if each of its bytes comes in time.
 //!
-//! This room knows nothing about TLS or HTTP, apart from those numbers, nor how a host is found.
+//! Knows nothing about TLS and HTTP but those numbers. Does not know how a host is found.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
@@ -51,7 +52,7 @@ const OUTPUT_BUFFER: usize = 64 << 10;
 const SEND_QUEUE: usize = 256 << 10;
 /// Longer than any reply may take.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A connection reads what has come after this number of bytes sent; at first, sooner.
+/// A connection looks for an answer each time it has sent this number of bytes; at first, sooner.
 const LISTEN_EVERY: usize = 1 << 20;
 /// At most this number of bytes are TLS's session tickets.
 const TICKETS: usize = 1 << 10;
@@ -60,7 +61,7 @@ const LAST_WORDS: usize = 24;
 
 /// Makes connections. Hosts are looked up for new connections only: ureq asks its resolver for every
 /// request, and a look-up can take as long as a round trip. (Only a SOCKS4 proxy needs ureq's
-/// resolver, and `proxy_from_env` refuses those.)
+/// resolver, and such proxies are refused.)
 #[derive(Debug)]
 pub struct TcpConnector;
 
@@ -135,7 +136,7 @@ pub struct Tcp {
     sent: usize,
     /// … and the number at which it is read next.
     listen_after: usize,
-    /// Something was received that ureq has not waited for. It may have used it since.
+    /// `listen_for_reply` has received bytes. ureq may have used them since.
     heard: bool,
     /// The first bytes to come may be TLS's session tickets.
     tickets_due: bool,

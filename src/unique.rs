@@ -22,7 +22,8 @@ pub struct CloudName {
     pub crc64: Option<u64>,
 }
 
-/// The `file_id` of a cloud name, once it is uploaded. The thread that has this locked uploads it.
+/// The `file_id` of an uploaded file; `None` before that. A thread locks this while it uploads the
+/// file.
 pub type Upload = Arc<Mutex<Option<String>>>;
 
 /// The cloud names of a run.
@@ -61,7 +62,7 @@ impl CloudNames<'_> {
     }
 
     /// Returns the cloud name of a file that a run would send, and `None` for one that is in the cloud
-    /// already.
+    /// already. (With `--unique`, files of one name and one content are sent once, but count here.)
     pub fn to_send(
         &self,
         file: &LocalFile,

@@ -470,7 +470,7 @@ fn objects_that_the_api_does_not_find_are_told_in_chinese() {
     ran.assert_failure(1, &[&told]);
     let gone = file_id("gone.txt");
     let told = format!(
-        "error: {gone}: 获取下载链接失败: 云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查文件名\n"
+        "error: {gone}: 获取下载链接失败: 云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查 file_id\n"
     );
     world.run_in_chinese([&gone]).assert_failure(1, &[&told]);
 }

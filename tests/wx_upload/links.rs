@@ -247,7 +247,7 @@ fn a_file_id_that_is_not_in_the_cloud_fails_at_once() {
         let ran = world.run(["-f", format, "-j", "1", &gone, &id]);
         let told = format!(
             "error: {gone}: 获取下载链接失败: there is no such file in the cloud \
-             (STORAGE_FILE_NONEXIST): check its name\n"
+             (STORAGE_FILE_NONEXIST): check the file_id\n"
         );
         ran.assert_failure(1, &[&told, "0 uploaded (0 B), 1 failed, 1 skipped"]);
         let of_gone = asked(&world)[calls..].concat();

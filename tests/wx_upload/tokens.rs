@@ -709,6 +709,26 @@ fn a_token_of_a_short_life_serves_more_than_one_call() {
 }
 
 #[test]
+fn a_token_that_ends_during_a_run_is_renewed_before_it_is_refused() {
+    // A token is used until 60 s before its end. The reply to the first call comes after that.
+    let world = World::with_many(3);
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+    world.configure(json!({ "access_token": "old-token", "create_time": now, "expires_in": 62 }));
+    world.stand_in.accept_token("old-token");
+    world
+        .stand_in
+        .fault(Step::Info, When::Once, Fault::Delay(Duration::from_secs(4)));
+    world.run(["-j", "1", "files"]).assert_success();
+    let calls = world.stand_in.requests(Step::Info);
+    assert_eq!(calls.len(), 3);
+    for call in &calls[1..] {
+        assert_ne!(token_of(call), "old-token");
+    }
+    assert_eq!(world.count(Step::Token), 1);
+    world.assert_proper();
+}
+
+#[test]
 fn a_stable_token_that_is_refused_and_given_again_is_asked_for_once() {
     let world = World::with_many(20);
     world.configure(json!({ "auth": "stable_token" }));
