@@ -55,13 +55,13 @@ fn send(
     // here: the length of the form with an empty file, plus the size of the file.
     let size = file.size();
     let around = io::copy(&mut form(fields, &mut io::empty())?, &mut io::sink())?;
-    let form = form(fields, file)?;
-    let content_type = format!("multipart/form-data; boundary={}", form.boundary());
+    let whole = form(fields, file)?;
+    let content_type = format!("multipart/form-data; boundary={}", whole.boundary());
     let request = agent
         .post(url)
         .header("Content-Type", content_type)
         .header("Content-Length", around + size);
-    request.send(SendBody::from_reader(&mut FullReads(form)))
+    request.send(SendBody::from_reader(&mut FullReads(whole)))
 }
 
 /// Reads until the buffer is full. A form returns after each field, and ureq sends what it has read

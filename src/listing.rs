@@ -27,7 +27,8 @@ fn not_utf8() -> &'static str {
 /// A file to upload, as it was when it was listed.
 pub struct LocalFile {
     pub path: PathBuf,
-    /// Its name in the cloud: the prefix and the name that is printed. (`--unique` adds the CRC-64.)
+    /// Its name in the cloud: the prefix and the name that is printed. (`--unique` adds the
+    /// CRC-64.)
     pub key: String,
     /// The length of the prefix, in bytes.
     prefix_len: usize,
@@ -295,9 +296,9 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-/// With `-r`, all that lies below a directory becomes public. A link may lead to the real path `real`.
-/// Returns why the file there must stay private: it lies elsewhere, or its path has a name that begins
-/// with a dot.
+/// With `-r`, all that lies below a directory becomes public. A link may lead to the real path
+/// `real`. Returns why the file there must stay private: it lies elsewhere, or its path has a name
+/// that begins with a dot.
 fn leads_out(root: &Path, real: &Path) -> Option<&'static str> {
     match real.strip_prefix(root) {
         Err(_) => Some(either(
@@ -481,8 +482,8 @@ impl Lister<'_> {
             return None;
         };
         let below = format!("{}{name}/", directory.below);
-        if cloud_rules::is_too_long(&self.key_of_that_length(&format!("{below}x"))) {
-            self.add_problem(directory, path, too_long()); // every name below it would be too long, too
+        if cloud_rules::is_too_long(&self.expected_key(&format!("{below}x"))) {
+            self.add_problem(directory, path, too_long()); // as every name below it
             return None;
         }
         let path = path.to_owned();
@@ -504,14 +505,20 @@ impl Lister<'_> {
         } else if metadata.len() > MAX_FILE_BYTES {
             Some(too_large())
         } else {
-            cloud_rules::broken_rule(&self.key_of_that_length(&name))
+            cloud_rules::broken_rule(&self.expected_key(&name))
         };
         self.push(path, &name, metadata.len(), problem);
     }
 
-    /// Returns the cloud name of a file. With `--unique` it is not known yet: returns one that is as long.
-    fn key_of_that_length(&self, name: &str) -> String {
-        let key = format!("{}{name}", self.settings.prefix);
+    /// Returns the cloud name of a file, without a checksum.
+    fn key(&self, name: &str) -> String {
+        [&*self.settings.prefix, name].concat()
+    }
+
+    /// Returns the cloud name that a file will have. With `--unique`, its checksum is not known yet:
+    /// 0 stands in its place.
+    fn expected_key(&self, name: &str) -> String {
+        let key = self.key(name);
         if self.settings.options.unique {
             return cloud_rules::with_crc64(&key, 0);
         }
@@ -526,11 +533,11 @@ impl Lister<'_> {
     }
 
     fn push(&mut self, path: &Path, name: &str, size: u64, problem: Option<&str>) {
-        let prefix = &*self.settings.prefix;
+        let key = self.key(name);
         self.files.push(LocalFile {
             path: path.to_owned(),
-            key: [prefix, name].concat(),
-            prefix_len: prefix.len(),
+            prefix_len: key.len() - name.len(),
+            key,
             size,
             root: self.root.clone(),
             problem: problem.map(str::to_owned),

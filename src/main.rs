@@ -7,9 +7,9 @@
 //! 3. `upload_file`: `POST` to COS as a form; the file is streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
-//! `wx_upload_file` takes 1, 2 and 3 for one file. If 2 or 3 fails in a way that can pass, the file is
-//! tried again from 1 on. `upload_all` does this in worker threads for many files at once, asks for the
-//! links, and prints the results in the order of the input.
+//! `wx_upload_file` takes 1, 2 and 3 for one file. If 2 or 3 fails in a way that can pass, the file
+//! is tried again from 1 on. `upload_all` does this in worker threads for many files at once, asks
+//! for the links, and prints the results in the order of the input.
 //!
 //! This file tells the script's story. The machinery that the script did not have is in the files
 //! beside it.
@@ -433,8 +433,8 @@ fn get_download_link(
     Ok(links)
 }
 
-/// The limit of a link. Up to 1,000 links are kept in memory until they are printed, and those of files
-/// that were typed twice until the end.
+/// The limit of a link. Up to 1,000 links are kept in memory until they are printed, and those of
+/// files that were typed twice until the end.
 const MAX_URL_BYTES: usize = 8 << 10;
 
 /// Returns the link of one file in the reply.
@@ -536,8 +536,8 @@ fn upload_once(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failu
     Ok(stored)
 }
 
-/// An upload asks for a new signature if its own is older than this: COS accepts one for 15 minutes. On
-/// a thin line, an upload can wait for its turn for longer.
+/// An upload asks for a new signature if its own is older than this: COS accepts one for 15
+/// minutes. On a thin line, an upload can wait for its turn for longer.
 const SIGNATURE_USE: Duration = Duration::from_secs(10 * 60);
 
 /// Steps 1 to 3. Step 1 comes first, so that a file that holds the token is not sent. It is also a part

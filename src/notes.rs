@@ -62,9 +62,9 @@ fn secret_in_config(settings: &Settings, config: &Value) -> Option<&'static str>
 }
 
 /// Returns the command that hides the config from other users, with a colon before it. Returns an
-/// empty text if the path has characters that are special in a shell, because users paste the command.
-/// Returns an empty text, too, if the config is executable: file systems without permissions, such as
-/// WSL's `/mnt/c`, show all files that way, and there the command does nothing.
+/// empty text if the path has characters that are special in a shell, because users paste the
+/// command. Returns an empty text, too, if the config is executable: file systems without
+/// permissions, such as WSL's `/mnt/c`, show all files that way, and there the command does nothing.
 fn chmod_command(path: &str, mode: u32) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || " /._-".contains(c);
     let has_permissions = mode & 0o111 == 0;

@@ -10,16 +10,17 @@
 //! The steps are kept apart: a limit on uploads is no reason to ask for fewer links. This file does
 //! not know what the calls are, and tells the user nothing.
 //!
-//! **One number** for each step, `at_once`: a call begins if fewer calls than that are under way. It starts
-//! with room for all threads, so a service without limits notices nothing. A call that gets through
-//! raises it by one. This doubles it in each round trip: two calls get through, four begin. Calls
-//! that began before the last refusal do not count: the service may have admitted them before.
+//! **One number** for each step, `at_once`: a call begins if fewer calls than that are under way.
+//! It starts with room for all threads, so a service without limits notices nothing. A call that
+//! gets through raises it by one. This doubles it in each round trip: two calls get through, four
+//! begin. Calls that began before the last refusal do not count: the service may have admitted them
+//! before.
 //!
 //! **Too many at once.** The first refusal sets `at_once` to half of the calls under way: a crowded
 //! line needs relief soon, and TCP halves for the same reason. The other calls under way then show
 //! the limit: `admitted` starts as their number, and each of them that is refused makes it one
 //! less. Up to `admitted`, `at_once` grows as above. Above it, `at_once` grows by one after
-//! `at_once` · `caution` calls in a row got through. Each such growth halves `caution`, down to 1.
+//! `at_once` · `caution` calls got through in a row. Each such growth halves `caution`, down to 1.
 //! A refusal makes `caution` four times as large, up to 16. So a limit that stays is tested less
 //! and less, and a limit that has gone is soon forgotten.
 //!
@@ -43,8 +44,8 @@
 //! hold back again, and so on: no room is lost, and a third of the calls is refused. Another API
 //! takes 100 calls in each 10 s. The calls that try come closer than an eighth of 10 s to each
 //! other, so the run misses at most 1.25 s of the next 10 s. Shorter waits would refuse more calls,
-//! longer ones would miss more. 8 s is about an eighth of a minute. Few
-//! limits are for a longer time.
+//! longer ones would miss more. 8 s is about an eighth of a minute, which is
+//! the longest usual limit.
 //!
 //! The next call tries after the same wait, even if the last one has no answer yet: a large upload
 //! takes minutes.
@@ -278,7 +279,7 @@ impl Step {
         }
         if obstacle == Obstacle::TooMany {
             self.caution = (self.caution * 4).min(MOST_CAUTION);
-            self.at_once = self.under_way.div_ceil(2); // half of: `under_way` and the refused one
+            self.at_once = self.under_way.div_ceil(2); // half of `under_way` + 1
             self.admit(self.under_way);
         }
     }

@@ -1,6 +1,6 @@
 //! Distinguishes a slow peer from a silent one.
 //!
-//! A peer is silent if it neither sends nor takes a byte for `--timeout`. It has taken a byte when its
+//! A peer is silent if it sends no byte and takes no byte for `--timeout`. It has taken a byte if its
 //! system has acknowledged it. A byte in the queue of this machine proves nothing.
 //!
 //! For example, 60 kB go over a line of 8 kB/s. The system takes all at once, and the program
@@ -14,8 +14,8 @@
 //!
 //! Why an eighth? Eight looks cost little, and a failure that comes an eighth later disturbs nobody.
 //!
-//! Where the system does not report its queue, the program can't know how long it takes to empty. So it
-//! waits longer: after 64 KiB or more, twice `--timeout`; after 32 KiB, one and a half times.
+//! Where the system does not report its queue, the program can't know how long it takes to empty. So
+//! it waits longer: after 64 KiB or more, twice `--timeout`; after 32 KiB, one and a half times.
 //!
 //! Does not know what is sent and received.
 
@@ -26,7 +26,8 @@ use crate::send_queue::SendQueue;
 
 /// A wait has this number of parts.
 const PARTS: u32 = 8;
-/// Where the system does not report its queue, the wait after this number of bytes is twice as long.
+/// Where the system does not report its queue, the wait after this number of bytes is twice as
+/// long.
 const FULL_QUEUE: u64 = 64 << 10;
 
 /// The silence of the peer of one connection.
@@ -35,7 +36,8 @@ pub struct Silence {
     queue: SendQueue,
     /// `--timeout`
     timeout: Duration,
-    /// The last time that the peer, or this machine's queue, took a byte; or the beginning of the wait.
+    /// The last time that the peer, or this machine's queue, took a byte; or the beginning of the
+    /// wait.
     since: Instant,
     /// Bytes that the system took in all.
     written: u64,
@@ -100,8 +102,8 @@ impl Silence {
         self.timeout
     }
 
-    /// The most time between two looks. Where no system reports its queue, a wait has only one
-    /// part. (Windows may also lose bytes if a wait ends and begins again.)
+    /// The most time between two looks. Outside of Linux there is nothing to look at, and a wait has
+    /// only one part. (Windows may also lose bytes if a wait ends and begins again.)
     fn longest_part(&self) -> Duration {
         if cfg!(target_os = "linux") {
             self.timeout / PARTS

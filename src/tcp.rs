@@ -5,8 +5,8 @@
 //! come 40 s late. So the queue is kept short. On Linux, it holds at most 64 KiB that are not sent yet
 //! (`TCP_NOTSENT_LOWAT`). Bytes that are sent, but not acknowledged, do not count: the line is busy
 //! with them, and the system measures how many it needs. Windows and macOS have only one limit, for
-//! sent and unsent bytes together. There it is 256 KiB, which is enough for 70 Mbit/s over 30 ms. Less
-//! would slow down a fast line.
+//! sent and unsent bytes together. There it is 256 KiB, which is enough for 70 Mbit/s over 30 ms.
+//! Less would slow down a fast line.
 //!
 //! **A slow peer is not a silent one.** While the program waits, it looks whether the peer takes what
 //! is in the queue. See `silence.rs`.
@@ -14,15 +14,16 @@
 //! **An ear for an early refusal.** A server that refuses an upload may answer, and close the
 //! connection, before it has read the whole body. Then sending fails, though the answer has arrived.
 //! So the connection looks for an answer while it sends: after 64 KiB, and after 128 KiB more. The
-//! interval grows up to 1 MiB. It also looks when sending fails. If an answer is there, the
-//! rest of the body counts as sent, and ureq goes on to read the answer. If none is there, sending
-//! fails at once, and the rest of the file is not read from disk.
+//! interval grows up to 1 MiB. The connection also looks when sending fails. If an answer is there,
+//! the rest of the body counts as sent, and ureq goes on to read the answer. If none is there,
+//! sending fails at once, and the rest of the file is not read from disk.
 //!
-//! TLS also sends bytes by itself, which are no answer: session tickets at the beginning of a connection
-//! (two of some 250 bytes, so up to 1 KiB counts as tickets), and `close_notify` at the end (24 bytes).
+//! TLS also sends bytes by itself, which are no answer: session tickets at the beginning of a
+//! connection (two of some 250 bytes, so up to 1 KiB counts as tickets), and `close_notify` at the
+//! end (24 bytes).
 //!
-//! **Two limits against a hostile peer.** A reply has at most 2 MiB, and a proxy's reply
-//! takes at most 10 s, even if each of its bytes comes in time.
+//! **Two limits against a hostile peer.** A reply has at most 2 MiB, and a proxy's reply takes at
+//! most 10 s, even if each of its bytes comes in time.
 //!
 //! Knows nothing about TLS and HTTP but those numbers. Does not know how a host is found.
 

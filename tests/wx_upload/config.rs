@@ -9,14 +9,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Ran, World};
+use crate::harness::{Ran, World, now};
 use stand_in::{APPID, ENV, SECRET, StandIn, Step};
 
 const OLD_TOKEN: &str = "92_an_old_token_that_stands_in_the_config";
-
-fn now() -> i64 {
-    UNIX_EPOCH.elapsed().unwrap().as_secs() as i64
-}
 
 /// A world with one file to upload.
 fn world() -> World {

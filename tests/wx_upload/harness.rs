@@ -39,6 +39,12 @@ pub fn binary() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_wx-upload").into(), PathBuf::from)
 }
 
+/// The time in seconds since 1970.
+pub fn now() -> i64 {
+    let elapsed = UNIX_EPOCH.elapsed().expect("a clock after 1970");
+    elapsed.as_secs() as i64
+}
+
 /// The requests for a file in the default cloud folder.
 pub fn key(name: impl std::fmt::Display) -> When {
     When::Key(format!("temp3/{name}"))
@@ -259,9 +265,8 @@ impl World {
     /// Saves a token in the config that is as good as new, and sets other keys of the config, too.
     /// The stand-in knows the token.
     pub fn save_token(&self, token: &str, mut other_keys: Value) {
-        let now = UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
         other_keys["access_token"] = token.into();
-        other_keys["create_time"] = json!(now);
+        other_keys["create_time"] = json!(now());
         other_keys["expires_in"] = json!(7200);
         self.configure(other_keys);
         self.stand_in.accept_token(token);

@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::faults::stage;
-use crate::harness::{Gate, PATIENCE, World, key, read_line, side_by_side};
+use crate::harness::{Gate, PATIENCE, World, key, now, read_line, side_by_side};
 use stand_in::{APPID, Fault, Request, SECRET, Step, When};
 
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
@@ -220,8 +220,7 @@ fn a_new_token_is_saved_before_it_is_used() {
         let config = world.config();
         assert_eq!(config["access_token"], world.stand_in.tokens_issued()[0]);
         assert_eq!(config["expires_in"], 7200);
-        let age = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64
-            - config["create_time"].as_i64().unwrap();
+        let age = now() - config["create_time"].as_i64().unwrap();
         assert!((0..60).contains(&age), "{age}");
         world.stand_in.open_gate();
         world.wait(child).assert_success();
@@ -712,8 +711,7 @@ fn a_token_of_a_short_life_serves_more_than_one_call() {
 fn a_token_that_ends_during_a_run_is_renewed_before_it_is_refused() {
     // A token is used until 60 s before its end. The reply to the first call comes after that.
     let world = World::with_many(3);
-    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
-    world.configure(json!({ "access_token": "old-token", "create_time": now, "expires_in": 62 }));
+    world.configure(json!({ "access_token": "old-token", "create_time": now(), "expires_in": 62 }));
     world.stand_in.accept_token("old-token");
     world
         .stand_in
