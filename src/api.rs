@@ -1,7 +1,7 @@
-//! One request of the API, and what its refusals mean. `cure_of` says what the program does about a
-//! code. `help_for` and `HELP` say what the user is told about it.
+//! One request of the API, and what its refusals mean. For each code, `cure_of` says what can be done,
+//! and `help_for` and `HELP` say what the user is told.
 //!
-//! Does not know what is done about a failure.
+//! Sends each request once: `retry.rs` decides whether there is another try.
 
 use std::time::Duration;
 
@@ -80,12 +80,12 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
         (true, Stage::Link) => MAX_LINKS_REPLY_BYTES,
         _ => MAX_REPLY_BYTES,
     };
-    let json = reply.body_mut().with_config().limit(limit).read_to_vec();
+    let body = reply.body_mut().with_config().limit(limit).read_to_vec();
     if !is_success {
-        let json = parse(&json.unwrap_or_default()).unwrap_or_default();
+        let json = parse(&body.unwrap_or_default()).unwrap_or(Value::Null);
         return Err(bad_status(settings, call, &reply, &json));
     }
-    let Some(reply) = parse(&json.map_err(broken)?) else {
+    let Some(reply) = parse(&body.map_err(broken)?) else {
         let failure = Failure::odd_reply(stage, either("the reply is not JSON", "应答不是 JSON"));
         return Err(failure.with_cure(Cure::Wait(Duration::ZERO)));
     };
@@ -150,14 +150,17 @@ fn bad_status(settings: &Settings, call: &Call, reply: &Response<Body>, json: &V
 
 /// Returns what the API says about a bad HTTP status, with a colon before it; empty if nothing.
 fn words_about_status(settings: &Settings, call: &Call, reply: &Value) -> String {
-    let errmsg = text_in(reply, "errmsg").map(|told| quote(told, &secrets(settings, call, reply)));
-    match (reply["errcode"].as_i64(), errmsg) {
-        (Some(0), _) | (_, None) => String::new(),
-        (Some(errcode), Some(errmsg)) => words!(
+    let Some(errmsg) = text_in(reply, "errmsg") else {
+        return String::new();
+    };
+    let errmsg = quote(errmsg, &secrets(settings, call, reply));
+    match reply["errcode"].as_i64() {
+        Some(0) => String::new(),
+        Some(errcode) => words!(
             ": errcode {errcode} ({errmsg})",
             "：errcode {errcode}（{errmsg}）"
         ),
-        (None, Some(errmsg)) => colon().to_owned() + &errmsg,
+        None => colon().to_owned() + &errmsg,
     }
 }
 
@@ -260,7 +263,7 @@ fn cure_of(refusal: &Refusal) -> Cure {
         45011 => Cure::SlowDown(Obstacle::TooFast(Duration::ZERO)),
         -501004 => Cure::SlowDown(Obstacle::TooMany),
         40001 if refusal.stage == Stage::Token => Cure::Nothing, // the AppSecret is wrong
-        41001 if has_no_token => Cure::Wait(Duration::ZERO),     // the platform's is not ready
+        41001 if has_no_token => Cure::Wait(Duration::ZERO),     // the platform has no token yet
         40001 | 40014 | 42001 if has_no_token => Cure::StopRun,
         40001 | 40014 | 41001 | 42001 => Cure::NewToken,
         45009 | -501003 | -501018..=-501015 => Cure::StopRun, // something is used up

@@ -79,7 +79,8 @@ pub fn without_crc64(key: &str) -> Option<String> {
     is_crc64.then(|| format!("{stem}{extension}"))
 }
 
-/// Returns where the extension of the last name in `key` begins, with its dot. A first dot begins none.
+/// Returns where the extension of the last name in `key` begins, with its dot. A dot at the
+/// beginning of the name begins none.
 fn extension_at(key: &str) -> usize {
     let name_at = key.rfind('/').map_or(0, |slash| slash + 1);
     match key[name_at..].rfind('.') {

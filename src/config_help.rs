@@ -44,8 +44,13 @@ pub fn find_config(options: &Options) -> Result<PathBuf, String> {
     }
     let here = path::absolute(config).unwrap_or_else(|_| config.clone());
     let (shown, command) = (here.display(), command_to_type("--init"));
-    Err(match beside_program(config) {
-        Some(beside) if !is_missing(&beside) => return Ok(beside),
+    let beside_program = beside_program(config);
+    if let Some(beside) = &beside_program
+        && !is_missing(beside)
+    {
+        return Ok(beside.clone());
+    }
+    Err(match beside_program {
         Some(beside) if beside != here => {
             let beside = beside.display();
             words!(

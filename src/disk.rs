@@ -1,5 +1,5 @@
-//! Careful work with files: replaced whole, private from the first byte, opened without waiting,
-//! locked with a limit.
+//! Careful work with files. A file is replaced whole. A new file is private from its first byte.
+//! Opening never waits, and a wait for a lock has a limit.
 //!
 //! Does not know what a file holds.
 
@@ -18,7 +18,7 @@ use crate::words::either;
 /// If a wait for a lock takes longer than this, the user is told.
 const NOTE_AFTER: Duration = Duration::from_secs(1);
 /// A wait for a lock ends after this time.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Two paths with equal identities lead to the same file. It is made of device and inode on Unix, and
@@ -300,7 +300,7 @@ impl<F: Fn()> Wait<F> {
     }
 
     fn is_over(&self) -> bool {
-        self.began.elapsed() > LONGEST_WAIT
+        self.began.elapsed() > LOCK_PATIENCE
     }
 
     /// Returns whether `file` is locked now.
@@ -322,6 +322,14 @@ impl<F: Fn()> Wait<F> {
             thread::sleep(TRY_EVERY);
         }
     }
+}
+
+/// A file is read in pieces of this length, so that memory stays flat.
+pub const PIECE_BYTES: usize = 64 << 10;
+
+/// Appends the next piece of a file to `piece`. Returns its length: 0 at the end.
+pub fn read_piece(file: &mut impl Read, piece: &mut Vec<u8>) -> io::Result<usize> {
+    file.take(PIECE_BYTES as u64).read_to_end(piece)
 }
 
 /// Returns a text without its byte-order mark. Windows Notepad puts one first.

@@ -20,7 +20,7 @@ use crate::cloud_rules::{MAX_FILE_BYTES, too_large};
 use crate::console::Console;
 use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
-use crate::listing::LocalFile;
+use crate::listing::ListedFile;
 use crate::own_files::{OwnFiles, never_uploaded};
 use crate::secrets;
 use crate::words::{either, io_words, words};
@@ -28,8 +28,6 @@ use crate::words::{either, io_words, words};
 /// The encoding of a text file is judged by this many bytes at its beginning. Few texts are longer,
 /// and reading them takes some 5 ms.
 const JUDGED_BYTES: u64 = 4 << 20;
-/// A file is looked through in pieces of this length, so that memory stays flat.
-const PIECE_BYTES: u64 = 64 << 10;
 
 /// An open file, which is read up to the length that it had when it was opened.
 pub struct FileBody<'a> {
@@ -50,7 +48,7 @@ impl FileBody<'_> {
     /// Bytes that are read count in the progress on `console` when the next ones are read: by then
     /// they were handed over to the system. (The last piece of a file counts a little early.)
     pub fn open<'a>(
-        listed: &LocalFile,
+        listed: &ListedFile,
         own: &OwnFiles,
         secrets: &[String],
         console: &'a Console,
@@ -96,7 +94,7 @@ impl FileBody<'_> {
 
     /// Reads the file to its end. Returns its CRC-64.
     pub fn read_to_end(mut self) -> Result<u64, Failure> {
-        let mut piece = vec![0; PIECE_BYTES as usize];
+        let mut piece = vec![0; disk::PIECE_BYTES];
         while self.read_checked(&mut piece)? > 0 {}
         Ok(self.crc64())
     }
@@ -171,7 +169,8 @@ impl FileBody<'_> {
         self.console.take_back_bytes(read - self.in_hand);
     }
 
-    /// Reads the next bytes. Before it returns the last ones, it checks that all are of one moment.
+    /// Reads the next bytes. Before it returns the last ones, it checks that the file has not changed
+    /// since it was opened.
     fn read_checked(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(most);
@@ -264,7 +263,7 @@ impl Content {
         let mut bytes = file.take(metadata.len());
         let mut crc = crc64fast::Digest::new();
         let mut piece = Vec::new();
-        while bytes.by_ref().take(PIECE_BYTES).read_to_end(&mut piece)? > 0 {
+        while disk::read_piece(&mut bytes, &mut piece)? > 0 {
             crc.write(&piece);
             piece.clear();
         }
@@ -287,7 +286,7 @@ fn judge_text(mut text: impl Read) -> io::Result<Option<Utf8>> {
     let mut is_ascii = true;
     let mut piece = Vec::new();
     loop {
-        let count = text.by_ref().take(PIECE_BYTES).read_to_end(&mut piece)?;
+        let count = disk::read_piece(&mut text, &mut piece)?;
         let whole = match str::from_utf8(&piece) {
             Ok(_) => piece.len(),
             Err(error) if error.error_len().is_none() => error.valid_up_to(),

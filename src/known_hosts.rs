@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-/// By host and port, as they stand in the URL.
+/// The keys are hosts with their ports, as the URLs have them.
 static ADDRESSES: Mutex<BTreeMap<String, SocketAddr>> = Mutex::new(BTreeMap::new());
 
 /// Returns the address of a host that worked last. `None` if the host was never connected.

@@ -24,8 +24,9 @@ fn not_utf8() -> &'static str {
     )
 }
 
-/// A file to upload, as it was when it was listed.
-pub struct LocalFile {
+/// A file of the list, as it was when it was listed. Most are on this machine. The user can also name
+/// one in the cloud, by its `file_id`: only its link is wanted.
+pub struct ListedFile {
     pub path: PathBuf,
     /// Its name in the cloud: the prefix and the name that is printed. (`--unique` adds the
     /// CRC-64.)
@@ -37,7 +38,7 @@ pub struct LocalFile {
     root: Option<Arc<Path>>,
     /// Why it cannot be uploaded.
     pub problem: Option<String>,
-    /// The user named a file in the cloud by its `file_id`. Only its link is wanted.
+    /// Known only of a file in the cloud.
     pub file_id: Option<String>,
     /// It is not an entry of a directory: the user or the config named it.
     is_typed: bool,
@@ -46,7 +47,7 @@ pub struct LocalFile {
     pub same_as: Option<usize>,
 }
 
-impl LocalFile {
+impl ListedFile {
     /// Returns the path below the directory that the user named, or the file's own name.
     pub fn name(&self) -> &str {
         &self.key[self.prefix_len..]
@@ -71,7 +72,7 @@ impl LocalFile {
 
 /// The files to upload, in the order of the command line, and notes about what is skipped.
 pub struct Listing {
-    pub files: Vec<LocalFile>,
+    pub files: Vec<ListedFile>,
     pub notes: Vec<String>,
     /// The number of entries that were left out, or are in the list for the second time.
     pub skipped: usize,
@@ -79,7 +80,7 @@ pub struct Listing {
 
 impl Listing {
     /// Returns each file once, also if it is in the list twice.
-    pub fn each_once(&self) -> impl Iterator<Item = &LocalFile> {
+    pub fn each_once(&self) -> impl Iterator<Item = &ListedFile> {
         self.files.iter().filter(|file| file.same_as.is_none())
     }
 
@@ -157,7 +158,7 @@ fn hint_for_upload_dir(path: &Path, config: &Path) -> String {
 /// found in a directory is left out. Two different files with one cloud name are an error, unless
 /// their names will be `unique`.
 fn without_doubles(
-    mut files: Vec<LocalFile>,
+    mut files: Vec<ListedFile>,
     mut skipped: Vec<Skipped>,
     unique: bool,
 ) -> Result<Listing, String> {
@@ -202,7 +203,7 @@ fn without_doubles(
 /// Returns the position of the file with the same place that came first. If there is none, remembers
 /// that this one is at `position`.
 fn first_like(
-    file: &LocalFile,
+    file: &ListedFile,
     position: usize,
     unique: bool,
     firsts: &mut HashMap<Box<str>, usize>,
@@ -264,7 +265,7 @@ fn notes_about(skipped: &[Skipped]) -> Vec<String> {
 }
 
 /// Checks that `file` and the file at `other`, which have one cloud name, are the same file.
-fn check_same_file(file: &LocalFile, other: &Path) -> Result<(), String> {
+fn check_same_file(file: &ListedFile, other: &Path) -> Result<(), String> {
     if let (Some(one), Some(two)) = (identity_of(other), identity_of(&file.path))
         && one == two
     {
@@ -319,7 +320,7 @@ struct Lister<'a> {
     own: &'a OwnFiles,
     /// With `-r`: the directory that the user named, its path with all links followed.
     root: Option<Arc<Path>>,
-    files: Vec<LocalFile>,
+    files: Vec<ListedFile>,
     skipped: Vec<Skipped>,
 }
 
@@ -377,7 +378,7 @@ impl Lister<'_> {
                 "该文件在环境 {env} 中，而 `env` 为 {own_env}：请使用该环境的配置文件"
             ));
         }
-        self.files.push(LocalFile {
+        self.files.push(ListedFile {
             path: text.into(),
             key: key.to_owned(),
             prefix_len: key.len() - name.len(),
@@ -534,7 +535,7 @@ impl Lister<'_> {
 
     fn push(&mut self, path: &Path, name: &str, size: u64, problem: Option<&str>) {
         let key = self.key(name);
-        self.files.push(LocalFile {
+        self.files.push(ListedFile {
             path: path.to_owned(),
             prefix_len: key.len() - name.len(),
             key,

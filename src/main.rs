@@ -64,7 +64,7 @@ use cos::{content_type, post_object};
 use failure::{Cure, Failure, Kind, Stage, quote};
 use file_body::FileBody;
 use help::show;
-use listing::{Listing, LocalFile, list_files};
+use listing::{ListedFile, Listing, list_files};
 use manifest::Manifest;
 use network::http_agent;
 use notes::{note_new_token, print_notes};
@@ -110,9 +110,17 @@ fn try_main() -> Result<ExitCode, String> {
     let token = SharedToken::new(token);
     print_notes(&settings, &config, &console, &listing);
     let Some(agent) = agent else {
-        let secrets = secrets(&settings, &token);
-        let name = |file: &LocalFile| names.to_send(file, &secrets, &manifest);
-        return Ok(dry_run(settings.options.format, &listing, &console, name));
+        let secrets = known_secrets(&settings, &token);
+        let name_to_send = |file: &ListedFile| {
+            let name = names.of(file, &secrets)?;
+            match stored_before(file, &name.key, &manifest) {
+                // With `--unique`, files of one name and content are sent once, but each is listed.
+                None => Ok(Some(name.key)),
+                Some(_) => Ok(None),
+            }
+        };
+        let format = settings.options.format;
+        return Ok(dry_run(format, &listing, &console, name_to_send));
     };
     let has_proxy = agent.config().proxy().is_some();
     let run = Run {
@@ -149,7 +157,7 @@ impl Run<'_> {
 }
 
 /// Returns the AppSecret and the access token in use; each is empty where there is none.
-fn secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
+fn known_secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
     let secret = settings.secret().unwrap_or_default();
     [secret.to_owned(), token.text()]
 }
@@ -453,7 +461,7 @@ fn link_in(run: &Run, reply: &Value, stored: &Stored) -> Result<String, Failure>
             "应答中的 `status` 不是整数",
         ));
     };
-    let [secret, token] = secrets(&run.settings, &run.token);
+    let [secret, token] = known_secrets(&run.settings, &run.token);
     let secrets = [secret.as_str(), &token];
     let errmsg = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
     match link_failure(status, &errmsg) {
@@ -507,61 +515,30 @@ fn not_found(origin: Origin) -> Failure {
 
 // ---- One file ---------------------------------------------------------------------------------
 
-/// Uploads one file, with all its tries. Its link is asked for later, together with others. A file
-/// that is in the cloud already is not sent, unless `again`.
-fn wx_upload_file(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
-    if let Some(problem) = &file.problem {
-        return Err(Failure::local(Stage::Upload, problem));
-    }
-    if let Some(file_id) = &file.file_id {
-        return Ok(Stored::before(file, &file.key, file_id, Origin::Named));
-    }
-    run.course
-        .with_retries(Stage::Upload, || upload_once(run, file, again))
-}
-
-/// One try.
-fn upload_once(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
-    let name = run.names.of(file, &secrets(&run.settings, &run.token))?;
-    let upload = run.names.upload_of(&name);
-    let mut uploaded = upload.lock().unwrap();
-    if !again && let Some(file_id) = &*uploaded {
-        return Ok(Stored::before(file, &name.key, file_id, Origin::OtherFile));
-    }
-    if !again && let Some(file_id) = run.manifest.unchanged(&name.key, &file.path) {
-        return Ok(Stored::before(file, &name.key, file_id, Origin::EarlierRun));
-    }
-    let stored = send_file(run, file, &name)?;
-    *uploaded = Some(stored.file_id.clone());
-    Ok(stored)
-}
-
 /// An upload asks for a new signature if its own is older than this: COS accepts one for 15
 /// minutes. On a thin line, an upload can wait for its turn for longer.
 const SIGNATURE_USE: Duration = Duration::from_secs(10 * 60);
 
-/// Steps 1 to 3. Step 1 comes first, so that a file that holds the token is not sent. It is also a part
-/// of step 2, in `post_json`: a token may be refused and replaced in the middle of a step.
-fn send_file(run: &Run, file: &LocalFile, name: &CloudName) -> Result<Stored, Failure> {
+/// Steps 1 to 3 for one file: one try. Its link is asked for later, together with others.
+///
+/// Step 1 is also a part of step 2 (`post_json`), because the API can refuse a token. It comes first
+/// here, so that a file that holds the token is not sent.
+fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stored, Failure> {
     get_access_token(run)?;
-    let open = || {
-        let secrets = secrets(&run.settings, &run.token);
-        let body = FileBody::open(file, run.own, &secrets, run.console)?;
-        Ok(body.expecting(name.crc64))
-    };
-    let mut body = open()?;
+    let mut body = open_body(run, file, name)?;
     let mut info = get_upload_file_info(run, &name.key)?;
     let signed = Instant::now();
-    let upload = || {
+    let uploaded = run.course.paced(Stage::Upload, || {
+        // The upload may have waited for its turn.
         if signed.elapsed() > SIGNATURE_USE {
             info = get_upload_file_info(run, &name.key)?;
         }
         if body.is_outdated(&file.path) {
-            body = open()?; // it has changed while it waited for its turn
+            body = open_body(run, file, name)?;
         }
         upload_file(run, &info, &name.key, &mut body)
-    };
-    if let Err(failure) = run.course.paced(Stage::Upload, upload) {
+    });
+    if let Err(failure) = uploaded {
         body.take_back_progress();
         return Err(failure);
     }
@@ -575,17 +552,38 @@ fn send_file(run: &Run, file: &LocalFile, name: &CloudName) -> Result<Stored, Fa
     })
 }
 
+/// Opens a file to upload it under the cloud name `name`.
+fn open_body<'a>(
+    run: &Run<'a>,
+    file: &ListedFile,
+    name: &CloudName,
+) -> Result<FileBody<'a>, Failure> {
+    let secrets = known_secrets(&run.settings, &run.token);
+    let body = FileBody::open(file, run.own, &secrets, run.console)?;
+    Ok(body.expecting(name.crc64))
+}
+
+/// Returns a file that is in the cloud already: the user named it there, or an earlier run uploaded it
+/// and it has not changed.
+fn stored_before(file: &ListedFile, key: &str, manifest: &Manifest) -> Option<Stored> {
+    if let Some(file_id) = &file.file_id {
+        return Some(Stored::before(file, key, file_id, Origin::Named));
+    }
+    let file_id = manifest.unchanged(key, &file.path)?;
+    Some(Stored::before(file, key, file_id, Origin::EarlierRun))
+}
+
 // ---- All files --------------------------------------------------------------------------------
 
 /// Uploads all files, prints their results and the summary.
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console);
-    let upload = |file: &LocalFile, again| upload_and_count(run, file, again);
+    let upload = |file: &ListedFile, again| upload_and_count(run, file, again);
     let get_links = |files: &[&Stored]| {
         let ask = |missing: &[&Stored]| get_download_link(run, missing);
         run.course.each_with_retries(Stage::Link, files, ask)
     };
-    let tell = |file: &LocalFile, outcome: &Outcome| {
+    let tell = |file: &ListedFile, outcome: &Outcome| {
         if let Err(why) = report.file(file, outcome) {
             run.course.stop(why);
         }
@@ -596,12 +594,14 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     report.end(listing, run.course.stopped())
 }
 
-/// Uploads one file, and counts its result for the progress and for the course of the run.
-fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, Failure> {
+/// Uploads one file, with all its tries. Counts its result for the progress and for the course of the
+/// run. A file that is in the cloud already is not sent, unless `again`.
+fn upload_and_count(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
     if again {
         run.console.add_to_total(file.size);
     }
-    match wx_upload_file(run, file, again) {
+    let upload = || upload_unless_stored(run, file, again);
+    match run.course.with_retries(Stage::Upload, upload) {
         Ok(stored) => {
             if stored.is_new() {
                 run.console.count_stored(stored.size);
@@ -616,4 +616,24 @@ fn upload_and_count(run: &Run, file: &LocalFile, again: bool) -> Result<Stored, 
             Err(run.course.count_failure(failure))
         }
     }
+}
+
+/// One try for one file. With `--unique`, another thread may be uploading a file with the same name:
+/// then waits for it.
+fn upload_unless_stored(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
+    let secrets = known_secrets(&run.settings, &run.token);
+    let name = run.names.of(file, &secrets)?;
+    let shared = run.names.file_id_of(&name);
+    let mut file_id = shared.lock().unwrap();
+    if !again {
+        if let Some(file_id) = &*file_id {
+            return Ok(Stored::before(file, &name.key, file_id, Origin::OtherFile));
+        }
+        if let Some(stored) = stored_before(file, &name.key, &run.manifest) {
+            return Ok(stored);
+        }
+    }
+    let stored = wx_upload_file(run, file, &name)?;
+    *file_id = Some(stored.file_id.clone());
+    Ok(stored)
 }

@@ -16,7 +16,7 @@ use crate::cloud_rules::{is_file_id, without_crc64};
 use crate::console::Console;
 use crate::disk::{lock_file, open_regular_with};
 use crate::file_body::Content;
-use crate::listing::LocalFile;
+use crate::listing::ListedFile;
 use crate::options::{Settings, text_in};
 use crate::words::{either, io_words, words};
 
@@ -75,7 +75,7 @@ impl Manifest<'_> {
     /// changes nothing.
     pub fn open<'a>(
         settings: &Settings,
-        files: &[LocalFile],
+        files: &[ListedFile],
         console: &'a Console,
     ) -> Result<Manifest<'a>, String> {
         let mut manifest = Manifest {

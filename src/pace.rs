@@ -43,9 +43,9 @@
 //! back for 0.5 s, which makes room for 10 calls. 1, 2 and 4 calls get through, and then 3 of 8. All
 //! hold back again, and so on: no room is lost, and a third of the calls is refused. Another API
 //! takes 100 calls in each 10 s. The calls that try come closer than an eighth of 10 s to each
-//! other, so the run misses at most 1.25 s of the next 10 s. Shorter waits would refuse more calls,
-//! longer ones would miss more. 8 s is about an eighth of a minute, which is
-//! the longest usual limit.
+//! other, so the run misses at most 1.25 s of the next 10 s. With shorter waits more calls would be
+//! refused, and with longer waits more time would be missed. 8 s is about an eighth of a minute, which
+//! is the longest usual limit.
 //!
 //! The next call tries after the same wait, even if the last one has no answer yet: a large upload
 //! takes minutes.
@@ -63,9 +63,9 @@ use std::time::{Duration, Instant};
 use crate::failure::{Obstacle, Stage};
 
 /// All threads hold back for at least this time.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+const SHORTEST_HOLD: Duration = Duration::from_millis(500);
 /// The next try comes after at most this time, unless the service names a longer wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
+const LONGEST_HOLD: Duration = Duration::from_secs(8);
 /// The run stops if no upload and no link gets through for this time.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
 /// The number of calls that can be under way: 64 workers, and the main thread.
@@ -86,22 +86,26 @@ pub struct Pace {
 #[derive(Default)]
 struct State {
     /// In the order of `Stage`.
-    steps: [Step; 4],
+    steps: [StepPace; 4],
     /// The number of calls so far.
-    begun: u64,
+    calls: u64,
     /// Some call has got through.
-    has_begun_well: bool,
+    has_got_through: bool,
     /// The last time that an upload or links got through.
     progress: Option<Instant>,
 }
 
-struct Step {
+struct StepPace {
     /// Threads that wait until a call may begin.
     waiting: usize,
     under_way: usize,
+    /// A call may begin if fewer calls than this are under way.
     at_once: usize,
+    /// The service has admitted this number of calls at once. Up to it, `at_once` grows fast.
     admitted: usize,
+    /// Calls that got through in a row while `at_once` was as high as `admitted`.
     in_a_row: usize,
+    /// Above `admitted`, `at_once` grows after `at_once` · `caution` calls in a row.
     caution: usize,
     /// The number of the last call that had begun when this step was refused.
     refused_after: u64,
@@ -135,7 +139,7 @@ impl Pace {
     /// Waits until a call may begin. Returns `None` if `is_over` before that.
     pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
-        while !state.steps[stage as usize].lets_in(Instant::now()) {
+        while !state.steps[stage as usize].may_begin(Instant::now()) {
             if is_over() {
                 return None;
             }
@@ -146,10 +150,10 @@ impl Pace {
         }
         let was_alone = state.steps.iter().all(|step| step.under_way == 0);
         state.steps[stage as usize].under_way += 1;
-        state.begun += 1;
+        state.calls += 1;
         Some(Begun {
             stage,
-            number: state.begun,
+            number: state.calls,
             was_alone,
         })
     }
@@ -158,13 +162,13 @@ impl Pace {
     /// some step is still held back for.
     pub fn got_through(&self, begun: &Begun) -> Option<Obstacle> {
         let mut state = self.state.lock().unwrap();
-        state.has_begun_well = true;
+        state.has_got_through = true;
         if matches!(begun.stage, Stage::Upload | Stage::Link) {
             state.progress = Some(Instant::now());
         }
         let step = self.end(&mut state, begun);
         if begun.number > step.refused_after {
-            step.let_one_more_in();
+            step.raise();
         }
         let mut holds = state.steps.iter().filter_map(|step| step.hold.as_ref());
         holds.next().map(|hold| hold.because)
@@ -179,8 +183,8 @@ impl Pace {
     pub fn refused(&self, begun: &Begun, obstacle: Obstacle) -> Verdict {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap();
-        let (all, progress) = (state.begun, state.progress);
-        let was_never_there = obstacle == Obstacle::NobodyThere && !state.has_begun_well;
+        let (all, progress) = (state.calls, state.progress);
+        let was_never_there = obstacle == Obstacle::NobodyThere && !state.has_got_through;
         let step = self.end(&mut state, begun);
         if was_never_there {
             return Verdict::CostsATry;
@@ -189,7 +193,7 @@ impl Pace {
             step.refused_after = all;
             step.slow_down(obstacle, now);
         } else if obstacle == Obstacle::TooMany {
-            step.admit(step.admitted - 1);
+            step.set_admitted(step.admitted - 1);
         }
         if let Some(hold) = &mut step.hold {
             if let Obstacle::TooFast(at_least) = obstacle {
@@ -208,7 +212,7 @@ impl Pace {
     }
 
     /// Ends a call. Now another call may begin, or two if `at_once` grows.
-    fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut Step {
+    fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut StepPace {
         let step = &mut state.steps[begun.stage as usize];
         step.under_way -= 1;
         if step.waiting > 0 {
@@ -219,9 +223,9 @@ impl Pace {
     }
 }
 
-impl Default for Step {
-    fn default() -> Step {
-        Step {
+impl Default for StepPace {
+    fn default() -> StepPace {
+        StepPace {
             waiting: 0,
             under_way: 0,
             at_once: ROOM_FOR_ALL,
@@ -234,8 +238,9 @@ impl Default for Step {
     }
 }
 
-impl Step {
-    fn lets_in(&mut self, now: Instant) -> bool {
+impl StepPace {
+    /// Whether a call may begin. While all hold back, returns true once after each wait.
+    fn may_begin(&mut self, now: Instant) -> bool {
         match &mut self.hold {
             None => self.under_way < self.at_once,
             Some(hold) if now < hold.next_try => false,
@@ -246,7 +251,8 @@ impl Step {
         }
     }
 
-    fn let_one_more_in(&mut self) {
+    /// Raises `at_once` after a call that got through, or counts the call. All stop holding back.
+    fn raise(&mut self) {
         if self.hold.take().is_some() {
             self.at_once = self.under_way.clamp(1, self.admitted);
         }
@@ -263,28 +269,28 @@ impl Step {
         }
     }
 
+    /// Lowers `at_once`, or lets all hold back, after a call that was refused.
     fn slow_down(&mut self, obstacle: Obstacle, now: Instant) {
         self.in_a_row = 0;
         if obstacle != Obstacle::TooMany || self.at_once == 1 {
             let since = self.hold.as_ref().map_or(now, |hold| hold.since);
-            let hold = Hold {
+            let mut hold = Hold {
                 because: obstacle,
                 since,
                 next_try: now,
             };
-            self.hold = Some(Hold {
-                next_try: now + hold.wait(now),
-                ..hold
-            });
+            hold.next_try += hold.wait(now);
+            self.hold = Some(hold);
         }
         if obstacle == Obstacle::TooMany {
             self.caution = (self.caution * 4).min(MOST_CAUTION);
-            self.at_once = self.under_way.div_ceil(2); // half of `under_way` + 1
-            self.admit(self.under_way);
+            self.at_once = self.under_way.div_ceil(2); // half of them: the refused call was one, too
+            self.set_admitted(self.under_way);
         }
     }
 
-    fn admit(&mut self, calls: usize) {
+    /// Notes that the service admits this number of calls at once.
+    fn set_admitted(&mut self, calls: usize) {
         self.admitted = calls.max(1);
         self.at_once = self.at_once.clamp(1, self.admitted);
     }
@@ -293,6 +299,6 @@ impl Step {
 impl Hold {
     /// The wait for the next try.
     fn wait(&self, now: Instant) -> Duration {
-        ((now - self.since) / 8).clamp(FIRST_WAIT, LONGEST_WAIT)
+        ((now - self.since) / 8).clamp(SHORTEST_HOLD, LONGEST_HOLD)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::disk::open_files_left;
 use crate::failure::{Cure, Failure};
-use crate::listing::LocalFile;
+use crate::listing::ListedFile;
 use crate::options::Options;
 use crate::retry::Course;
 use crate::words::{io_words, words};
@@ -52,7 +52,7 @@ pub enum Origin {
 
 impl Stored {
     /// A file that need not be uploaded, as it is in the cloud already.
-    pub fn before(file: &LocalFile, key: &str, file_id: &str, origin: Origin) -> Stored {
+    pub fn before(file: &ListedFile, key: &str, file_id: &str, origin: Origin) -> Stored {
         Stored {
             key: key.to_owned(),
             file_id: file_id.to_owned(),
@@ -99,12 +99,12 @@ pub fn workers(options: &Options) -> usize {
 /// - `get_links` asks for the links of up to 50 files, and returns a result for each, in order.
 /// - `report` tells the user how a file ended.
 pub fn run(
-    files: &[LocalFile],
+    files: &[ListedFile],
     jobs: usize,
     course: &Course,
-    upload: impl Fn(&LocalFile, bool) -> Result<Stored, Failure> + Sync,
+    upload: impl Fn(&ListedFile, bool) -> Result<Stored, Failure> + Sync,
     get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>,
-    mut report: impl FnMut(&LocalFile, &Outcome),
+    mut report: impl FnMut(&ListedFile, &Outcome),
 ) {
     let (queue, tasks) = mpsc::channel();
     let (done, finished) = mpsc::channel();
@@ -158,10 +158,10 @@ struct Finished {
 
 /// A worker: uploads one file after the other, until no file is left or the run is stopped.
 fn upload_files(
-    files: &[LocalFile],
+    files: &[ListedFile],
     course: &Course,
     tasks: &Mutex<Receiver<Task>>,
-    upload: impl Fn(&LocalFile, bool) -> Result<Stored, Failure>,
+    upload: impl Fn(&ListedFile, bool) -> Result<Stored, Failure>,
     done: &Sender<Finished>,
 ) {
     loop {
@@ -179,7 +179,7 @@ fn upload_files(
 
 /// The state of all files: handed out, in the cloud without a link yet, done, reported.
 struct UnderWay<'a> {
-    files: &'a [LocalFile],
+    files: &'a [ListedFile],
     /// The workers' queue; `None` once they are to end.
     queue: Option<Sender<Task>>,
     handed_out: usize,
@@ -195,7 +195,7 @@ struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
-    fn new(files: &[LocalFile], queue: Sender<Task>) -> UnderWay<'_> {
+    fn new(files: &[ListedFile], queue: Sender<Task>) -> UnderWay<'_> {
         let firsts = files.iter().filter_map(|file| file.same_as);
         UnderWay {
             files,
@@ -317,21 +317,25 @@ impl UnderWay<'_> {
     }
 
     /// Reports the files that are done, up to the first that is not.
-    fn report_in_order(&mut self, report: &mut impl FnMut(&LocalFile, &Outcome)) {
+    fn report_in_order(&mut self, report: &mut impl FnMut(&ListedFile, &Outcome)) {
         while self.reported < self.files.len() && self.report_file(self.reported, report) {
             self.reported += 1;
         }
     }
 
     /// Reports the files that are done after the first that is not: a stopped run has such gaps.
-    fn report_the_rest(mut self, report: &mut impl FnMut(&LocalFile, &Outcome)) {
+    fn report_the_rest(mut self, report: &mut impl FnMut(&ListedFile, &Outcome)) {
         for index in self.reported..self.files.len() {
             self.report_file(index, report);
         }
     }
 
     /// Reports a file, if it is done. Returns whether it is.
-    fn report_file(&mut self, index: usize, report: &mut impl FnMut(&LocalFile, &Outcome)) -> bool {
+    fn report_file(
+        &mut self,
+        index: usize,
+        report: &mut impl FnMut(&ListedFile, &Outcome),
+    ) -> bool {
         let file = &self.files[index];
         if let Some(first) = file.same_as {
             let Some(Some(outcome)) = self.repeated.get(&first) else {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::console::{Console, escape, human_bytes, print, say};
 use crate::failure::{Failure, Kind};
-use crate::listing::{Listing, LocalFile};
+use crate::listing::{ListedFile, Listing};
 use crate::options::{Format, Settings};
 use crate::pipeline::{Origin, Outcome, Stored};
 use crate::retry::Stop;
@@ -46,7 +46,7 @@ impl Report<'_> {
     /// Prints the result line of a file and its error line, if it has them, and counts the file. A file
     /// that is in the list twice has a result line only. The error is a sentence: standard output
     /// cannot be written.
-    pub fn file(&mut self, file: &LocalFile, outcome: &Outcome) -> Result<(), String> {
+    pub fn file(&mut self, file: &ListedFile, outcome: &Outcome) -> Result<(), String> {
         let stands_again = file.same_as.is_some();
         if !stands_again {
             self.count(outcome);
@@ -139,7 +139,7 @@ impl Report<'_> {
     }
 
     /// Returns a file's line on standard output, if it has one.
-    fn result_line(&self, file: &LocalFile, outcome: &Outcome) -> Option<String> {
+    fn result_line(&self, file: &ListedFile, outcome: &Outcome) -> Option<String> {
         match outcome {
             Outcome::Linked { stored, url } => Some(linked_line(self.format, file, stored, url)),
             Outcome::NoLink { stored, why } => {
@@ -194,7 +194,7 @@ pub fn dry_run(
     format: Format,
     listing: &Listing,
     console: &Console,
-    cloud_name: impl Fn(&LocalFile) -> Result<Option<String>, Failure>,
+    cloud_name: impl Fn(&ListedFile) -> Result<Option<String>, Failure>,
 ) -> ExitCode {
     let mut listed = 0;
     let mut bytes = 0;
@@ -236,7 +236,7 @@ pub fn dry_run(
 // ---- The lines on standard output -------------------------------------------------------------
 
 /// Returns the line of a file that is in the cloud and has a link.
-fn linked_line(format: Format, file: &LocalFile, stored: &Stored, url: &str) -> String {
+fn linked_line(format: Format, file: &ListedFile, stored: &Stored, url: &str) -> String {
     let Stored {
         key, file_id, size, ..
     } = stored;
@@ -262,7 +262,7 @@ fn linked_line(format: Format, file: &LocalFile, stored: &Stored, url: &str) -> 
 /// succeeded.
 fn failed_line(
     format: Format,
-    file: &LocalFile,
+    file: &ListedFile,
     error: &str,
     stored: Option<&Stored>,
 ) -> Option<String> {
@@ -280,7 +280,7 @@ fn failed_line(
 }
 
 /// Returns the line of a file that a dry run lists.
-fn listed_line(format: Format, file: &LocalFile, key: &str) -> String {
+fn listed_line(format: Format, file: &ListedFile, key: &str) -> String {
     match format {
         Format::Json => json_line(file, key, json!({ "size": file.size })),
         Format::Text | Format::Url | Format::Markdown => columns(&[file.name(), key]),
@@ -292,7 +292,7 @@ fn columns(columns: &[&str]) -> String {
     escaped.join("\t")
 }
 
-fn json_line(file: &LocalFile, key: &str, rest: Value) -> String {
+fn json_line(file: &ListedFile, key: &str, rest: Value) -> String {
     let mut line = Map::new();
     line.insert("name".into(), file.name().into());
     line.insert("path".into(), file.path.to_string_lossy().into());

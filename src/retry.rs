@@ -49,8 +49,8 @@ use crate::failure::{Cure, Failure, Kind, Obstacle, Stage};
 use crate::pace::{Begun, Pace, STOP_SEEN_WITHIN, Verdict};
 use crate::words::{either, words};
 
-/// A server's `Retry-After` is obeyed up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// If a server asks for a longer wait with `Retry-After`, this is the wait.
+const LONGEST_SERVER_WAIT: Duration = Duration::from_secs(60);
 /// The run stops when this number of files, the first ones, have failed alike.
 const ALIKE_TO_STOP: usize = 8;
 
@@ -129,8 +129,8 @@ impl Course<'_> {
         self.stopped.get()
     }
 
-    /// Whether it is too late for a step. A run that is stopped uploads no more, but asks for the
-    /// links of the files that it has uploaded.
+    /// Whether `stage` must not begin any more, because the run is stopped. A stopped run uploads
+    /// nothing, but still asks for the links of the files that it has uploaded.
     fn is_over(&self, stage: Stage) -> bool {
         self.stopped().is_some() && matches!(stage, Stage::Info | Stage::Upload)
     }
@@ -276,7 +276,7 @@ impl Course<'_> {
     fn adapt_to(&self, begun: &Begun, failure: Failure) -> Failure {
         let obstacle = match (failure.cure, failure.kind) {
             (Cure::SlowDown(Obstacle::TooFast(wait)), _) => {
-                Obstacle::TooFast(wait.min(LONGEST_WAIT))
+                Obstacle::TooFast(wait.min(LONGEST_SERVER_WAIT))
             }
             (Cure::SlowDown(obstacle), _) => obstacle,
             (_, Kind::Local | Kind::Network(_) | Kind::Proxy) => {
@@ -404,5 +404,5 @@ fn reason(obstacle: Obstacle) -> &'static str {
 fn backoff(n: u32, at_least: Duration) -> Duration {
     let random = RandomState::new().hash_one(()) % 125; // its seed is random
     let usual = Duration::from_millis((437 + random) << n); // 437 ms is 500 ms less an eighth
-    usual.max(at_least).min(LONGEST_WAIT)
+    usual.max(at_least).min(LONGEST_SERVER_WAIT)
 }

@@ -10,14 +10,12 @@ use std::sync::Mutex;
 
 use serde_json::value::RawValue;
 
-use crate::disk::without_bom;
+use crate::disk::{PIECE_BYTES, read_piece, without_bom};
 use crate::failure::MIN_SECRET_BYTES;
 use crate::words::either;
 
 /// A larger file is not looked into.
 const MAX_BYTES: u64 = 1 << 20;
-/// A file is read in pieces of this length: 64 threads may look into files at once.
-const PIECE_BYTES: u64 = 64 << 10;
 
 /// Held while a file is read whole, so that only one is in memory.
 static WHOLE_FILE: Mutex<()> = Mutex::new(());
@@ -35,7 +33,7 @@ pub fn found_in(
     let needles = needles(secrets);
     let longest = needles.iter().map(Vec::len).max().unwrap_or_default();
     let mut bytes = file.by_ref().take(size);
-    let mut piece = Vec::with_capacity(size.min(PIECE_BYTES) as usize + longest);
+    let mut piece = Vec::with_capacity(PIECE_BYTES.min(size as usize) + longest);
     let mut count = read_piece(&mut bytes, &mut piece)?;
     let may_be_config = begins_object(&piece);
     while count > 0 {
@@ -63,11 +61,6 @@ pub fn found_in(
         file.rewind()?;
     }
     Ok(None)
-}
-
-/// Appends the next piece of a file to `piece`. Returns its length.
-fn read_piece(bytes: &mut impl Read, piece: &mut Vec<u8>) -> io::Result<usize> {
-    bytes.take(PIECE_BYTES).read_to_end(piece)
 }
 
 /// Returns the secrets as bytes to look for: in UTF-8 and in UTF-16, as PowerShell writes texts.

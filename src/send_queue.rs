@@ -100,12 +100,12 @@ mod system {
             false => libc::AF_INET6,
         };
         let mut request = Vec::new();
-        // struct nlmsghdr: its length, what is asked for, how, a number of the request, and the sender
+        // struct nlmsghdr: length, type, flags, number of the request, sender
         request.extend(REQUEST_BYTES.to_ne_bytes());
         request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
         request.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
         request.extend([0; 8]);
-        // struct inet_diag_req_v2: the family, the protocol, nothing else to tell, in any state
+        // struct inet_diag_req_v2: family, protocol, no extensions, padding, any state
         request.extend([family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
         request.extend([0xff; 4]);
         // struct inet_diag_sockid: ports, addresses, any interface, any cookie

@@ -56,9 +56,9 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A connection looks for an answer each time it has sent this number of bytes; at first, sooner.
 const LISTEN_EVERY: usize = 1 << 20;
 /// At most this number of bytes are TLS's session tickets.
-const TICKETS: usize = 1 << 10;
+const TICKET_BYTES: usize = 1 << 10;
 /// TLS's `close_notify` has this number of bytes.
-const LAST_WORDS: usize = 24;
+const CLOSE_NOTIFY_BYTES: usize = 24;
 
 /// Makes connections. Hosts are looked up for new connections only: ureq asks its resolver for every
 /// request, and a look-up can take as long as a round trip. (Only a SOCKS4 proxy needs ureq's
@@ -229,9 +229,9 @@ impl Tcp {
     fn listen_for_reply(&mut self) -> io::Result<()> {
         let amount = self.listen()?;
         let of_tls = if self.tickets_due {
-            TICKETS
+            TICKET_BYTES
         } else {
-            LAST_WORDS
+            CLOSE_NOTIFY_BYTES
         };
         self.replied |= amount > of_tls;
         self.tickets_due &= amount == 0;
@@ -240,7 +240,7 @@ impl Tcp {
 
     /// Decides what a failed write means. If the peer has replied, the rest of the request counts as
     /// sent, and ureq reads the reply next. If not, the error ends the request.
-    fn hear_last_words(&mut self, error: io::Error) -> Result<(), ureq::Error> {
+    fn after_failed_write(&mut self, error: io::Error) -> Result<(), ureq::Error> {
         let _ = self.listen_for_reply(); // its error has the same reason as `error`
         if self.replied {
             self.broken = true;
@@ -266,7 +266,7 @@ impl Transport for Tcp {
             return Err(ureq::Error::Timeout(Timeout::PerWrite));
         }
         if let Err(error) = self.write(amount) {
-            return self.hear_last_words(error);
+            return self.after_failed_write(error);
         }
         self.sent += amount;
         if self.sent >= self.listen_after {

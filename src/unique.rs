@@ -11,8 +11,7 @@ use crate::cloud_rules::with_crc64;
 use crate::console::Console;
 use crate::failure::{Failure, Stage};
 use crate::file_body::FileBody;
-use crate::listing::LocalFile;
-use crate::manifest::Manifest;
+use crate::listing::ListedFile;
 use crate::own_files::OwnFiles;
 
 /// The name of a file in the cloud.
@@ -22,17 +21,16 @@ pub struct CloudName {
     pub crc64: Option<u64>,
 }
 
-/// The `file_id` of an uploaded file; `None` before that. A thread locks this while it uploads the
-/// file.
-pub type Upload = Arc<Mutex<Option<String>>>;
+/// The `file_id` of a file; `None` until it is uploaded. A thread locks this while it uploads the file.
+pub type SharedFileId = Arc<Mutex<Option<String>>>;
 
 /// The cloud names of a run.
 pub struct CloudNames<'a> {
     unique: bool,
     own: &'a OwnFiles,
     console: &'a Console,
-    /// With `--unique`, the uploads of this run by their cloud names.
-    uploads: Mutex<HashMap<String, Upload>>,
+    /// With `--unique`, the files of this run by their cloud names.
+    file_ids: Mutex<HashMap<String, SharedFileId>>,
 }
 
 impl CloudNames<'_> {
@@ -41,14 +39,17 @@ impl CloudNames<'_> {
             unique,
             own,
             console,
-            uploads: Mutex::default(),
+            file_ids: Mutex::default(),
         }
     }
 
     /// Returns the cloud name of `file`. With `--unique`, the file is read for it, and must hold none
-    /// of `secrets`.
-    pub fn of(&self, file: &LocalFile, secrets: &[String]) -> Result<CloudName, Failure> {
-        if !self.unique {
+    /// of `secrets`. The error says why the file cannot be uploaded.
+    pub fn of(&self, file: &ListedFile, secrets: &[String]) -> Result<CloudName, Failure> {
+        if let Some(problem) = &file.problem {
+            return Err(Failure::local(Stage::Upload, problem));
+        }
+        if !self.unique || file.file_id.is_some() {
             return Ok(CloudName {
                 key: file.key.clone(),
                 crc64: None,
@@ -61,31 +62,13 @@ impl CloudNames<'_> {
         })
     }
 
-    /// Returns the cloud name of a file that a run would send, and `None` for one that is in the cloud
-    /// already. (With `--unique`, files of one name and one content are sent once, but count here.)
-    pub fn to_send(
-        &self,
-        file: &LocalFile,
-        secrets: &[String],
-        manifest: &Manifest,
-    ) -> Result<Option<String>, Failure> {
-        if let Some(problem) = &file.problem {
-            return Err(Failure::local(Stage::Upload, problem));
+    /// Returns the `file_id` that all files with this cloud name share. Without a checksum in the name,
+    /// there is only one such file.
+    pub fn file_id_of(&self, name: &CloudName) -> SharedFileId {
+        if name.crc64.is_none() {
+            return SharedFileId::default();
         }
-        if file.file_id.is_some() {
-            return Ok(None);
-        }
-        let name = self.of(file, secrets)?;
-        let is_unchanged = manifest.unchanged(&name.key, &file.path).is_some();
-        Ok((!is_unchanged).then_some(name.key))
-    }
-
-    /// Returns the upload of a cloud name. Without `--unique`, no two files have the same one.
-    pub fn upload_of(&self, name: &CloudName) -> Upload {
-        if !self.unique {
-            return Upload::default();
-        }
-        let mut uploads = self.uploads.lock().unwrap();
-        Arc::clone(uploads.entry(name.key.clone()).or_default())
+        let mut file_ids = self.file_ids.lock().unwrap();
+        Arc::clone(file_ids.entry(name.key.clone()).or_default())
     }
 }

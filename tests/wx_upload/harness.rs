@@ -172,11 +172,15 @@ impl Gate {
 /// program has not begun (until then the process has the memory and the name of the test), and on
 /// systems other than Linux, which do not tell.
 fn peak_memory(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
-    if field("Name:\t").map(OsStr::new) != binary().file_name() {
+    // The name is read before the rest. While the program begins, a `status` can have the new name
+    // and still the memory of the test.
+    let of_process = |file| fs::read_to_string(format!("/proc/{process}/{file}"));
+    let name = of_process("comm").unwrap_or_default();
+    if Some(OsStr::new(name.trim_end())) != binary().file_name() {
         return 0;
     }
+    let status = of_process("status").unwrap_or_default();
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
     let peak = field("VmHWM:").and_then(|peak| peak.trim().strip_suffix(" kB"));
     peak.map_or(0, |kib| kib.parse().expect("a number"))
 }
