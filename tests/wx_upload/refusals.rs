@@ -326,6 +326,60 @@ fn where_an_authority_is_unknown_the_hint_fits_what_is_set() {
 
 // ---- Errcodes -----------------------------------------------------------------------------------
 
+/// Errcodes that concern one file or pass by themselves, and words that tell what helps.
+const HELP: [(&[i64], &str); 11] = [
+    (
+        &[-1, -1000, -501001, -501002],
+        "the service is busy: try again later",
+    ),
+    (
+        &[-503001, -601001, -601003],
+        "behind the service failed: try again later",
+    ),
+    (&[40013, 41002], "check `appid`"),
+    (&[40125, 41004], "check `secret`"),
+    (&[40243], "unfreeze it on mp.weixin.qq.com"),
+    (&[40097, 40101, 47001, -501007], "the file's cloud path"),
+    (
+        &[-501019, -501020, -501021, -503002, -601002],
+        "check the permissions of the account and of its storage",
+    ),
+    (&[-503003], "or a signature is wrong"),
+    (&[40002, 43002, 44002], "bug of wx-upload"),
+    (&[-999999], "see 云开发错误码"),
+    (&[99999], "see 全局错误码"),
+];
+
+#[test]
+fn an_errcode_that_stops_no_run_tells_what_helps() {
+    let mut cases = Vec::new();
+    for (codes, help) in HELP {
+        cases.extend(codes.iter().map(|code| (code.to_string(), (*code, help))));
+    }
+    side_by_side(cases, |(code, help)| {
+        let world = World::with_files(&["a.txt"]);
+        world
+            .stand_in
+            .fault(Step::Info, When::Always, Fault::Errcode(code));
+        let ran = world.run(["--retries", "0", "a.txt"]);
+        let told = format!("获取文件上传链接失败: errcode {code} (");
+        ran.assert_failure(1, &[&told, help]);
+    });
+    for (code, help) in [
+        (45011, "too many calls per minute"),
+        (-501004, "too many calls at once"),
+    ] {
+        let world = World::with_many(8);
+        let refuse = Fault::Errcode(code);
+        world.stand_in.fault(Step::Info, When::Once, refuse);
+        let ran = world.run(["files"]);
+        assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+        let told = format!("note: 获取文件上传链接失败: errcode {code} (");
+        assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+        assert!(ran.stderr.contains(help), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn an_errcode_of_the_storage_or_its_network_passes() {
     let cases = [-503001, -601001, -601003, -501001, -1].into_iter();
