@@ -11,13 +11,18 @@ const MAX_BYTES: usize = 850;
 const MAX_FILE_ID_BYTES: usize = 4 << 10;
 
 /// The limit of COS's "POST Object".
-pub const MAX_FILE_BYTES: u64 = 5 << 30;
+const MAX_FILE_BYTES: u64 = 5 << 30;
 
 pub fn too_long() -> &'static str {
     either(
         "the cloud name is longer than 850 bytes",
         "云端文件名超过 850 字节",
     )
+}
+
+/// Whether COS refuses a file of this size.
+pub fn is_too_large(bytes: u64) -> bool {
+    bytes > MAX_FILE_BYTES
 }
 
 pub fn too_large() -> &'static str {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::cloud_rules::{MAX_FILE_BYTES, too_large};
+use crate::cloud_rules::{is_too_large, too_large};
 use crate::console::Console;
 use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
@@ -65,7 +65,7 @@ impl FileBody<'_> {
         if own.is_own_opened(path, &metadata) {
             return Err(unusable(never_uploaded()));
         }
-        if metadata.len() > MAX_FILE_BYTES {
+        if is_too_large(metadata.len()) {
             return Err(unusable(too_large()));
         }
         let found = secrets::found_in(&mut file, metadata.len(), secrets);

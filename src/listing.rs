@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::cloud_rules::{self, FileId, MAX_FILE_BYTES, too_large, too_long};
+use crate::cloud_rules::{self, FileId, is_too_large, too_large, too_long};
 use crate::config_help::help_for_backslashes;
 use crate::disk::{identity_of, real_path};
 use crate::options::{DEFAULT_DIR, Settings};
@@ -503,7 +503,7 @@ impl Lister<'_> {
         let name = format!("{below}{}", own_name.to_string_lossy());
         let problem = if own_name.to_str().is_none() {
             Some(not_utf8())
-        } else if metadata.len() > MAX_FILE_BYTES {
+        } else if is_too_large(metadata.len()) {
             Some(too_large())
         } else {
             cloud_rules::broken_rule(&self.expected_key(&name))

@@ -81,7 +81,6 @@ pub fn io_words(error: &io::Error) -> String {
         ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => "网络不通",
         ErrorKind::AddrNotAvailable => "地址不可用",
         ErrorKind::TimedOut => "超时",
-        ErrorKind::UnexpectedEof => "连接提前关闭",
         _ => "系统错误",
     };
     match error.raw_os_error() {

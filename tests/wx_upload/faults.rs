@@ -788,12 +788,27 @@ fn files_that_change_before_they_are_sent_do_not_harm_others() {
 }
 
 #[test]
+fn a_file_that_grows_over_5_gib_after_it_was_listed_is_not_uploaded() {
+    let world = World::with_files(&["a.txt", "b.txt"]);
+    let wait = Fault::Hold;
+    world.stand_in.fault(Step::Upload, When::Nth(1), wait);
+    let child = world.start(["-j", "1", "a.txt", "b.txt"]);
+    assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
+    let grown = File::options().write(true).open(world.path("b.txt"));
+    grown.unwrap().set_len((5 << 30) + 1).unwrap();
+    world.stand_in.open_gate();
+    let ran = world.wait(child);
+    ran.assert_failure(1, &["error: b.txt: 上传文件失败: ", "5 GiB", "1 uploaded"]);
+    assert_eq!((world.keys().len(), world.count(Step::Upload)), (1, 1));
+}
+
+#[test]
 fn a_file_over_5_gib_fails_before_anything_is_asked_for_it() {
     let world = World::with_files(&FILES);
-    File::create(world.path("huge.bin"))
-        .unwrap()
-        .set_len((5 << 30) + 1)
-        .unwrap();
+    let huge = File::create(world.path("huge.bin")).unwrap();
+    huge.set_len(5 << 30).unwrap();
+    world.run(["--dry-run", "huge.bin"]).assert_success();
+    huge.set_len((5 << 30) + 1).unwrap();
     let ran = world.run(["huge.bin", "a.txt"]);
     ran.assert_failure(1, &["error: huge.bin: 上传文件失败: ", "5 GiB"]);
     assert_eq!(

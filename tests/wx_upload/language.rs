@@ -401,15 +401,16 @@ fn hosts_that_cannot_be_reached_are_told_in_chinese() {
 #[test]
 fn servers_that_do_not_answer_properly_are_told_in_chinese() {
     let cases = [
-        ("1 秒没有收发数据（--timeout）", Fault::Silence),
-        ("连接被对方提前关闭", Fault::Close),
-        ("应答超过 64 KiB", Fault::Body(vec![b' '; 100 << 10])),
+        ("1 秒没有收发数据（--timeout）\n", Fault::Silence),
+        ("连接被对方提前关闭\n", Fault::Close),
+        ("连接被对方重置（", Fault::ResetAfterBody),
+        ("应答超过 64 KiB\n", Fault::Body(vec![b' '; 100 << 10])),
     ];
     for (told, fault) in cases {
         let world = World::with_files(&["a.txt"]);
         world.stand_in.fault(Step::Info, When::Always, fault);
         let ran = world.run_in_chinese(["--retries", "0", "--timeout", "1", "a.txt"]);
-        let told = format!("获取文件上传链接失败: 127.0.0.1：{told}\n");
+        let told = format!("获取文件上传链接失败: 127.0.0.1：{told}");
         ran.assert_failure(1, &[&told]);
     }
 }

@@ -268,6 +268,7 @@ fn backups_of_the_config_and_of_a_link_to_it_are_not_uploaded() {
         fs::copy(world.path("real/own.json"), world.path(backup)).unwrap();
     }
     assert_only_good_goes_up(&world, &["."]);
+    assert_only_good_goes_up(&world, &["-c", "config.json", "."]);
     assert_only_good_goes_up(&world, &["-r", "."]);
     assert_only_good_goes_up(&world, &["good.txt", "config.json~", "real/own.json.bak"]);
 }

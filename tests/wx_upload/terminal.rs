@@ -410,6 +410,9 @@ fn progress_goes_on_while_links_are_waited_for() {
     terminal.wait_for("the bytes that went up meanwhile", |screen| {
         progress_bytes(screen).is_some_and(|(done, _)| done == "3.0 MiB")
     });
+    terminal.wait_for("no more waiting for COS", |screen| {
+        screen.lines().iter().all(|line| !line.contains("COS"))
+    });
     world.stand_in.open_gate();
     assert_eq!(terminal.finish(&world).status, Some(0));
 }
