@@ -134,15 +134,15 @@ impl SharedToken {
         }
     }
 
-    /// Notes that the API refused the token `text`. Returns whether another token may help. Returns
-    /// false if `text` is itself a new token, fetched after a refusal, that has never worked:
-    /// `stable_token` may return the refused token again.
-    pub fn refuse(&self, text: &str) -> bool {
+    /// Drops the token `text`, which the API refused. Returns whether another token may help. It may
+    /// not if this run fetched `text` after a refusal, and `text` has never worked: `stable_token` may
+    /// return the refused token again. Then `text` is not dropped.
+    pub fn drop_refused(&self, text: &str) -> bool {
         let mut state = self.state.lock().unwrap();
         match &state.current {
             Some(token) if token.text == text => {
                 if token.is_new && state.refused.is_some() {
-                    return false; // it stays the current one, so no thread fetches another
+                    return false; // as it is not dropped, no thread fetches another
                 }
                 state.refused = Some(text.to_owned());
                 state.current = None;

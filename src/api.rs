@@ -87,7 +87,7 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
     }
     let Some(reply) = parse(&body.map_err(broken)?) else {
         let failure = Failure::odd_reply(stage, either("the reply is not JSON", "应答不是 JSON"));
-        return Err(failure.with_cure(Cure::Wait(Duration::ZERO)));
+        return Err(failure.with_cure(Cure::TRY_AGAIN));
     };
     if let Some(failure) = refused_by_sidecar(settings, call, &reply) {
         return Err(failure);
@@ -259,17 +259,17 @@ fn cure_of(refusal: &Refusal) -> Cure {
     let has_no_token = refusal.auth == Auth::None;
     match refusal.code {
         _ if refusal.is_wrong_env => Cure::StopRun,
-        -1 | -1000 | -501001 | -501002 | -503001 | -601001 | -601003 => Cure::Wait(Duration::ZERO),
+        -1 | -1000 | -501001 | -501002 | -503001 | -601001 | -601003 => Cure::TRY_AGAIN,
         45011 => Cure::SlowDown(Obstacle::TooFast(Duration::ZERO)),
         -501004 => Cure::SlowDown(Obstacle::TooMany),
-        40001 if refusal.stage == Stage::Token => Cure::Nothing, // the AppSecret is wrong
-        41001 if has_no_token => Cure::Wait(Duration::ZERO),     // the platform has no token yet
+        41001 if has_no_token => Cure::TRY_AGAIN, // the platform has no token yet
         40001 | 40014 | 42001 if has_no_token => Cure::StopRun,
+        // (At step 1, 40001 is about the AppSecret. Every failure of step 1 stops the run.)
         40001 | 40014 | 41001 | 42001 => Cure::NewToken,
         45009 | -501003 | -501018..=-501015 => Cure::StopRun, // something is used up
         48001 | 48004 | 50002 | 85088 => Cure::StopRun,       // the account
         40164 | 61004 | 89501 | 89503 | 89506 | 89507 => Cure::StopRun, // this machine's address
-        85113 => Cure::Wait(Duration::ZERO),
+        85113 => Cure::TRY_AGAIN,
         85105 | 85107 | 85112 => Cure::StopRun,
         _ => Cure::Nothing,
     }
@@ -485,7 +485,7 @@ fn help_for_refused_token(auth: Auth) -> &'static str {
 /// the `status` 0 is documented; what happened is in the `errmsg`.
 pub fn link_failure(status: i64, errmsg: &str) -> Option<Failure> {
     let says = |word: &str| errmsg.contains(word);
-    let wait = Cure::Wait(Duration::ZERO);
+    let wait = Cure::TRY_AGAIN;
     let (kind, cure, help) = if says("STORAGE_FILE_NONEXIST") {
         (Kind::NotFound, wait, "")
     } else if says("SYS_ERR") {

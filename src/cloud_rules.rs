@@ -76,12 +76,11 @@ pub fn with_crc64(key: &str, crc64: u64) -> String {
     format!("{stem}-{crc64:016x}{extension}")
 }
 
-/// Returns the cloud name from which `with_crc64` made `key`, if it did.
+/// Returns the cloud name from which `with_crc64` may have made `key`.
 pub fn without_crc64(key: &str) -> Option<String> {
     let (stem, extension) = key.split_at(extension_at(key));
-    let (stem, crc64) = stem.rsplit_once('-')?;
-    let is_crc64 = crc64.len() == 16 && crc64.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_crc64.then(|| format!("{stem}{extension}"))
+    let (stem, _crc64) = stem.rsplit_once('-')?;
+    Some(format!("{stem}{extension}"))
 }
 
 /// Returns where the extension of the last name in `key` begins, with its dot. A dot at the

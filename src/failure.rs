@@ -54,6 +54,11 @@ pub enum Cure {
     Nothing,
 }
 
+impl Cure {
+    /// Wait as usual, and try again.
+    pub const TRY_AGAIN: Cure = Cure::Wait(Duration::ZERO);
+}
+
 /// Why the run must adapt its pace.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {

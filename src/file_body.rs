@@ -54,14 +54,14 @@ impl FileBody<'_> {
         console: &'a Console,
     ) -> Result<FileBody<'a>, Failure> {
         let path = &listed.path;
-        let mut file = disk::open_regular(path).map_err(unreadable)?;
+        let mut file = disk::open_regular(path).map_err(cannot_be_opened)?;
         if listed.has_root() {
-            let real = real_path_of(&file, path).map_err(unreadable)?;
-            if let Some(why) = listed.leads_out(&real) {
+            let real = real_path_of(&file, path).map_err(cannot_be_opened)?;
+            if let Some(why) = listed.why_private(&real) {
                 return Err(unusable(why));
             }
         }
-        let metadata = settled(&file).map_err(unreadable)?;
+        let metadata = metadata_after_tick(&file).map_err(cannot_be_opened)?;
         if own.is_own_opened(path, &metadata) {
             return Err(unusable(never_uploaded()));
         }
@@ -69,7 +69,7 @@ impl FileBody<'_> {
             return Err(unusable(too_large()));
         }
         let found = secrets::found_in(&mut file, metadata.len(), secrets);
-        if let Some(why) = found.map_err(unreadable)? {
+        if let Some(why) = found.map_err(cannot_be_read)? {
             return Err(unusable(why));
         }
         Ok(FileBody {
@@ -93,7 +93,7 @@ impl FileBody<'_> {
     }
 
     /// Reads the file to its end. Returns its CRC-64.
-    pub fn read_to_end(mut self) -> Result<u64, Failure> {
+    pub fn into_crc64(mut self) -> Result<u64, Failure> {
         let mut piece = vec![0; disk::PIECE_BYTES];
         while self.read_checked(&mut piece)? > 0 {}
         Ok(self.crc64())
@@ -109,9 +109,9 @@ impl FileBody<'_> {
         self.crc.sum64()
     }
 
-    /// Returns what was read, once all bytes are.
-    pub fn content(&self) -> Content {
-        Content {
+    /// Returns the fingerprint of the file. All bytes must have been read.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
             metadata: self.metadata.clone(),
             crc64: self.crc64(),
         }
@@ -211,7 +211,7 @@ impl FileBody<'_> {
     fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         loop {
             match self.file.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // Ctrl-Z and fg
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // a signal, as after Ctrl-Z and fg
                 read => return read.map_err(cannot_be_read),
             }
         }
@@ -224,7 +224,7 @@ const TICK: Duration = Duration::from_millis(30);
 
 /// Returns what the system tells about a file that was just opened. Waits until every later change
 /// shows in it.
-fn settled(file: &File) -> io::Result<Metadata> {
+fn metadata_after_tick(file: &File) -> io::Result<Metadata> {
     let metadata = file.metadata()?;
     let age = SystemTime::now().duration_since(metadata.modified()?);
     match age {
@@ -247,17 +247,17 @@ fn real_path_of(file: &File, path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
 }
 
-/// The content of a file at one moment.
-pub struct Content {
+/// Two files with equal fingerprints have the same content.
+pub struct Fingerprint {
     /// What the system told about the file when it was opened.
     pub metadata: Metadata,
     /// CRC-64/XZ
     pub crc64: u64,
 }
 
-impl Content {
+impl Fingerprint {
     /// Reads the file at `path`, up to the length that it had when it was opened.
-    pub fn of(path: &Path) -> io::Result<Content> {
+    pub fn of(path: &Path) -> io::Result<Fingerprint> {
         let file = disk::open_regular(path)?;
         let metadata = file.metadata()?;
         let mut bytes = file.take(metadata.len());
@@ -267,7 +267,7 @@ impl Content {
             crc.write(&piece);
             piece.clear();
         }
-        Ok(Content {
+        Ok(Fingerprint {
             metadata,
             crc64: crc.sum64(),
         })
@@ -311,7 +311,7 @@ fn changed() -> Failure {
         "it changed while it was read: upload it when no program writes to it",
         "读取期间文件有变化：请等没有程序写入时再上传",
     );
-    unusable(why).with_cure(Cure::Wait(Duration::ZERO))
+    unusable(why).with_cure(Cure::TRY_AGAIN)
 }
 
 fn cannot_be_read(error: io::Error) -> Failure {
@@ -319,11 +319,11 @@ fn cannot_be_read(error: io::Error) -> Failure {
     unusable(&words!("cannot be read: {error}", "无法读取：{error}"))
 }
 
-fn unreadable(error: io::Error) -> Failure {
+fn cannot_be_opened(error: io::Error) -> Failure {
     let words = io_words(&error);
     let failure = unusable(&words!("cannot be opened: {words}", "无法打开：{words}"));
     if can_pass(&error) {
-        return failure.with_cure(Cure::Wait(Duration::ZERO));
+        return failure.with_cure(Cure::TRY_AGAIN);
     }
     failure
 }

@@ -131,7 +131,7 @@ impl HttpFailure {
     fn temporary(kind: ErrorKind, what: impl Into<String>) -> HttpFailure {
         HttpFailure {
             kind: Kind::Network(kind),
-            cure: Cure::Wait(Duration::ZERO),
+            cure: Cure::TRY_AGAIN,
             what: what.into(),
         }
     }
@@ -281,9 +281,9 @@ fn proxy_failure(why: &str) -> HttpFailure {
                 "HTTP {status}：代理不放行本程序"
             ),
         ),
-        Some(status) => (Cure::Wait(Duration::ZERO), format!("HTTP {status}")),
+        Some(status) => (Cure::TRY_AGAIN, format!("HTTP {status}")),
         None => (
-            Cure::Wait(Duration::ZERO),
+            Cure::TRY_AGAIN,
             words!("{why}", "代理没有应答"), // ureq gives no other reason
         ),
     };

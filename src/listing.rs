@@ -41,7 +41,7 @@ pub struct ListedFile {
     /// Known only of a file in the cloud.
     pub file_id: Option<String>,
     /// It is not an entry of a directory: the user or the config named it.
-    is_typed: bool,
+    is_named: bool,
     /// The same file stands before it in the list, at this position. It is uploaded there, once. It is
     /// reported here, too: a program that passes paths counts the lines.
     pub same_as: Option<usize>,
@@ -53,7 +53,7 @@ impl ListedFile {
         &self.key[self.prefix_len..]
     }
 
-    /// Returns what two different files must not have in common.
+    /// Returns the place of the file in the cloud. Two files must not have the same.
     fn place(&self) -> &str {
         self.file_id.as_deref().unwrap_or(&self.key)
     }
@@ -65,8 +65,8 @@ impl ListedFile {
 
     /// `real` is the real path of the file that was opened, which may be another one than the file
     /// that was listed. Returns why it must not be uploaded.
-    pub fn leads_out(&self, real: &Path) -> Option<&'static str> {
-        leads_out(self.root.as_deref()?, real)
+    pub fn why_private(&self, real: &Path) -> Option<&'static str> {
+        why_private(self.root.as_deref()?, real)
     }
 }
 
@@ -74,7 +74,7 @@ impl ListedFile {
 pub struct Listing {
     pub files: Vec<ListedFile>,
     pub notes: Vec<String>,
-    /// The number of entries that were left out, or are in the list for the second time.
+    /// The number of entries that were skipped, or are in the list for the second time.
     pub skipped: usize,
 }
 
@@ -91,8 +91,8 @@ impl Listing {
     }
 }
 
-/// Lists the files that the user named, or else those in the fixed directory. A path that the user
-/// typed must exist; the error is a sentence about it.
+/// Lists the files that the user named, or else those in `upload_dir`. A path that the user
+/// named must exist; the error is a sentence about it.
 pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String> {
     let mut lister = Lister {
         settings,
@@ -102,7 +102,7 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
         skipped: Vec::new(),
     };
     for path in &settings.options.paths {
-        lister.add_typed(path).map_err(|error| {
+        lister.add_named(path).map_err(|error| {
             let hint = hint_for(path, &error);
             let (shown, error) = (path.display(), io_words(&error));
             format!("{shown}: {error}{hint}")
@@ -110,7 +110,7 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     }
     if settings.options.paths.is_empty() {
         let path = &settings.upload_dir;
-        lister.add_typed(path).map_err(|error| {
+        lister.add_named(path).map_err(|error| {
             let (shown, error) = (path.display(), io_words(&error));
             let hint = hint_for_upload_dir(path, &settings.options.config);
             words!("{shown}: {error}: {hint}", "{shown}: {error}：{hint}")
@@ -120,7 +120,7 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     without_doubles(files, skipped, settings.options.unique)
 }
 
-/// Returns what the user should know if a typed path cannot be listed.
+/// Returns what the user should know if a named path cannot be listed.
 fn hint_for(path: &Path, error: &io::Error) -> &'static str {
     if path.to_string_lossy().contains('*') {
         either(
@@ -135,7 +135,7 @@ fn hint_for(path: &Path, error: &io::Error) -> &'static str {
     }
 }
 
-/// Returns what helps if the fixed directory cannot be listed.
+/// Returns what helps if `upload_dir` cannot be listed.
 fn hint_for_upload_dir(path: &Path, config: &Path) -> String {
     let config = config.display();
     if path.to_string_lossy().contains(char::is_control) {
@@ -154,8 +154,8 @@ fn hint_for_upload_dir(path: &Path, config: &Path) -> String {
     }
 }
 
-/// Finds the files that are listed again. One that the user typed stays in the list; one that was
-/// found in a directory is left out. Two different files with one cloud name are an error, unless
+/// Finds the files that are listed again. One that the user named stays in the list; one that was
+/// found in a directory is skipped. Two different files with one cloud name are an error, unless
 /// their names will be `unique`.
 fn without_doubles(
     mut files: Vec<ListedFile>,
@@ -170,14 +170,14 @@ fn without_doubles(
         let file = &files[index];
         let first = match file.problem {
             Some(_) => None,
-            None => first_like(file, kept, unique, &mut firsts),
+            None => find_or_remember(file, kept, unique, &mut firsts),
         };
         if let Some(position) = first {
             let first = &files[position].path;
             if file.file_id.is_none() && !unique {
                 check_same_file(file, first)?;
             }
-            if !file.is_typed {
+            if !file.is_named {
                 let first = first.display();
                 skipped.push(Skipped {
                     why: words!("the same file as {first}", "与 {first} 是同一个文件"),
@@ -202,7 +202,7 @@ fn without_doubles(
 
 /// Returns the position of the file with the same place that came first. If there is none, remembers
 /// that this one is at `position`.
-fn first_like(
+fn find_or_remember(
     file: &ListedFile,
     position: usize,
     unique: bool,
@@ -210,7 +210,7 @@ fn first_like(
 ) -> Option<usize> {
     let mut place = file.place().to_owned();
     if unique {
-        // Two files with this place are different, if they lie in different directories.
+        // Two files may have the same name. So the path is a part of the place.
         place += &real_path(&file.path).to_string_lossy();
     }
     match firsts.entry(place.into()) {
@@ -222,7 +222,7 @@ fn first_like(
     }
 }
 
-/// A path that is left out.
+/// A path that is skipped.
 struct Skipped {
     path: PathBuf,
     why: String,
@@ -300,7 +300,7 @@ fn is_hidden(name: &OsStr) -> bool {
 /// With `-r`, all that lies below a directory becomes public. A link may lead to the real path
 /// `real`. Returns why the file there must stay private: it lies elsewhere, or its path has a name
 /// that begins with a dot.
-fn leads_out(root: &Path, real: &Path) -> Option<&'static str> {
+fn why_private(root: &Path, real: &Path) -> Option<&'static str> {
     match real.strip_prefix(root) {
         Err(_) => Some(either(
             "a link that leads out of the directory (give its path to upload what it leads to)",
@@ -335,7 +335,7 @@ struct Directory {
 
 impl Lister<'_> {
     /// Adds a file, or the files in a directory, that the user named.
-    fn add_typed(&mut self, path: &Path) -> io::Result<()> {
+    fn add_named(&mut self, path: &Path) -> io::Result<()> {
         if let Some(text) = path.to_str()
             && text.starts_with("cloud://")
         {
@@ -355,7 +355,7 @@ impl Lister<'_> {
         let position = self.files.len();
         self.add_file(path, &real, &metadata, "");
         if let Some(added) = self.files.get_mut(position) {
-            added.is_typed = true;
+            added.is_named = true;
         }
         Ok(())
     }
@@ -386,7 +386,7 @@ impl Lister<'_> {
             root: None,
             problem: None,
             file_id: Some(text.to_owned()),
-            is_typed: true,
+            is_named: true,
             same_as: None,
         });
         Ok(())
@@ -426,12 +426,13 @@ impl Lister<'_> {
                 "its name begins with a dot (give its path to upload it)",
                 "名称以点开头（要上传，请写明路径）",
             );
-            self.leave_out(path, why, is_directory);
+            self.skip(path, why, is_directory);
             return Ok(None);
         }
         if !is_directory && self.own.has_config_name(&real) {
-            // Checked first: `looked_at` is an error if another run has just renamed its new config.
-            self.skip(path, never_uploaded());
+            // `looked_at` is an error if another run has just renamed its new config. So the name is
+            // checked before it.
+            self.skip_file(path, never_uploaded());
             return Ok(None);
         }
         let mut metadata = looked_at?;
@@ -445,9 +446,9 @@ impl Lister<'_> {
         }
         if is_link
             && let Some(root) = &self.root
-            && let Some(why) = leads_out(root, &real)
+            && let Some(why) = why_private(root, &real)
         {
-            self.skip(path, why);
+            self.skip_file(path, why);
         } else {
             self.add_file(path, &real, &metadata, &directory.below);
         }
@@ -467,7 +468,7 @@ impl Lister<'_> {
                 "a directory (use -r to upload what is in it)",
                 "是目录（要上传其中的文件，请加上 -r）",
             );
-            self.leave_out(path, why, true);
+            self.skip(path, why, true);
             return None;
         }
         if is_link {
@@ -475,7 +476,7 @@ impl Lister<'_> {
                 "a link to a directory (give its path to upload what is in it)",
                 "指向目录的链接（要上传其中的文件，请写明路径）",
             );
-            self.leave_out(path, why, true);
+            self.skip(path, why, true);
             return None;
         }
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
@@ -494,10 +495,10 @@ impl Lister<'_> {
     /// Adds a path that is not a directory. Its name is that of the real file, as in the script.
     fn add_file(&mut self, path: &Path, real: &Path, metadata: &Metadata, below: &str) {
         if self.own.is_own(real, metadata) {
-            return self.skip(path, never_uploaded());
+            return self.skip_file(path, never_uploaded());
         }
         if !metadata.is_file() {
-            return self.skip(path, either("not a regular file", "不是普通文件"));
+            return self.skip_file(path, either("not a regular file", "不是普通文件"));
         }
         let own_name = real.file_name().unwrap_or_default();
         let name = format!("{below}{}", own_name.to_string_lossy());
@@ -543,16 +544,16 @@ impl Lister<'_> {
             root: self.root.clone(),
             problem: problem.map(str::to_owned),
             file_id: None,
-            is_typed: false,
+            is_named: false,
             same_as: None,
         });
     }
 
-    fn skip(&mut self, path: &Path, why: &str) {
-        self.leave_out(path, why, false);
+    fn skip_file(&mut self, path: &Path, why: &str) {
+        self.skip(path, why, false);
     }
 
-    fn leave_out(&mut self, path: &Path, why: &str, is_directory: bool) {
+    fn skip(&mut self, path: &Path, why: &str, is_directory: bool) {
         self.skipped.push(Skipped {
             path: path.to_owned(),
             why: why.to_owned(),

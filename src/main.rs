@@ -97,27 +97,25 @@ fn try_main() -> Result<ExitCode, String> {
     let settings = Settings::new(options, &config, token.is_none())?;
     let own = OwnFiles::of(&settings);
     let listing = list_files(&settings, &own)?;
-    let (quiet, dry_run_only) = (settings.options.quiet, settings.options.dry_run);
+    let (quiet, is_dry_run) = (settings.options.quiet, settings.options.dry_run);
     // A dry run makes no connection, so no setting of the network can refuse it.
-    let agent = match dry_run_only {
+    let agent = match is_dry_run {
         true => None,
         false => Some(http_agent(&settings)?),
     };
     let (files, bytes) = (listing.each_once().count(), listing.bytes());
-    let console = Console::new(quiet, !dry_run_only, files, bytes);
+    let console = Console::new(quiet, !is_dry_run, files, bytes);
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
     let names = CloudNames::new(settings.options.unique, &own, &console);
     let token = SharedToken::new(token);
     print_notes(&settings, &config, &console, &listing);
     let Some(agent) = agent else {
         let secrets = known_secrets(&settings, &token);
+        // (With `--unique`, files of one name and content are sent once, but each of them is listed.)
         let name_to_send = |file: &ListedFile| {
             let name = names.of(file, &secrets)?;
-            match stored_before(file, &name.key, &manifest) {
-                // With `--unique`, files of one name and content are sent once, but each is listed.
-                None => Ok(Some(name.key)),
-                Some(_) => Ok(None),
-            }
+            let is_stored = stored_before(file, &name.key, &manifest).is_some();
+            Ok((!is_stored).then_some(name.key))
         };
         let format = settings.options.format;
         return Ok(dry_run(format, &listing, &console, name_to_send));
@@ -198,12 +196,12 @@ fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
 fn get_access_token(run: &Run) -> Result<String, Failure> {
     match run.settings.auth {
         Auth::None => Ok(String::new()),
-        Auth::Token | Auth::StableToken => run.token.get_or(|| new_access_token(run)),
+        Auth::Token | Auth::StableToken => run.token.get_or(|| saved_or_new_token(run)),
     }
 }
 
-/// Returns the token that another run has just saved, or else a new one.
-fn new_access_token(run: &Run) -> Result<AccessToken, Failure> {
+/// Returns the token that another run has just saved. If there is none, fetches one and saves it.
+fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
     let path = &run.settings.options.config;
     // Runs at the same time share one token. If the lock cannot be had, this run fetches its own.
     let _lock = disk::lock(path, || {
@@ -313,9 +311,9 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
 /// saved, and a new one.
 const TOKENS_PER_CALL: usize = 3;
 
-/// POSTs `body` to `path` of the API with the access token. If the API refuses the token, the call
-/// is made again with another one. The run stops if a token that replaced a refused one is refused
-/// before it has worked, or if three tokens are refused.
+/// POSTs `body` to `path` of the API with the access token. The API can refuse a token. Then the call
+/// is made again with another token. The run stops if three tokens were refused in this call. It also
+/// stops if the refused token has never worked, and this run fetched it after another refusal.
 fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value, Failure> {
     let mut tokens = 0;
     loop {
@@ -331,8 +329,10 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
                 return Ok(reply);
             }
             Err(failure) if failure.cure == Cure::NewToken => {
-                // The last token stays the current one: other threads need not fetch another.
-                if tokens == TOKENS_PER_CALL || !run.token.refuse(&token) {
+                let was_last = tokens == TOKENS_PER_CALL;
+                // The last token stays the current one, so that no thread fetches another.
+                let another_may_help = !was_last && run.token.drop_refused(&token);
+                if !another_may_help {
                     return Err(failure.with_cure(Cure::StopRun));
                 }
             }
@@ -403,17 +403,17 @@ fn upload_file(
     }
     let url = url::encoded(&info.url, request_path);
     let stored = post_object(&run.agent, &url, &form, file)?;
-    match stored.crc64 {
-        Some(crc64) if crc64 != file.crc64().to_string() => {
-            let why = either(
-                "what COS stored differs from what was sent (CRC-64)",
-                "COS 存下的内容与发送的不一致（CRC-64）",
-            );
-            let failure = Failure::odd_reply(Stage::Upload, why);
-            Err(failure.with_cure(Cure::Wait(Duration::ZERO)))
-        }
-        _ => file.check_unchanged(), // its time may show a change late
+    if let Some(crc64) = stored.crc64
+        && crc64 != file.crc64().to_string()
+    {
+        let why = either(
+            "what COS stored differs from what was sent (CRC-64)",
+            "COS 存下的内容与发送的不一致（CRC-64）",
+        );
+        let failure = Failure::odd_reply(Stage::Upload, why);
+        return Err(failure.with_cure(Cure::TRY_AGAIN));
     }
+    file.check_unchanged() // the file system may show a change only after a moment
 }
 
 // ---- Step 4: the links ------------------------------------------------------------------------
@@ -441,21 +441,22 @@ fn get_download_link(
     Ok(links)
 }
 
-/// The limit of a link. Up to 1,000 links are kept in memory until they are printed, and those of
-/// files that were typed twice until the end.
+/// The limit of a link. Up to 1,000 links are kept in memory until they are printed. The links of files
+/// that were typed twice are kept until the end.
 const MAX_URL_BYTES: usize = 8 << 10;
 
 /// Returns the link of one file in the reply.
 fn link_in(run: &Run, reply: &Value, stored: &Stored) -> Result<String, Failure> {
     let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, why));
-    let entries = reply["file_list"].as_array().map_or(&[][..], Vec::as_slice);
-    let Some(entry) = entries
-        .iter()
-        .find(|entry| entry["fileid"] == stored.file_id)
-    else {
+    let mut entries = reply["file_list"].as_array().into_iter().flatten();
+    let Some(entry) = entries.find(|entry| entry["fileid"] == stored.file_id) else {
         return odd(either("the reply has no link for it", "应答中没有它的链接"));
     };
-    let Some(status) = entry.get("status").map_or(Some(0), Value::as_i64) else {
+    let status = match entry.get("status") {
+        None => Some(0),
+        Some(status) => status.as_i64(),
+    };
+    let Some(status) = status else {
         return odd(either(
             "the reply's `status` is not a whole number",
             "应答中的 `status` 不是整数",
@@ -487,7 +488,7 @@ fn link_in(run: &Run, reply: &Value, stored: &Stored) -> Result<String, Failure>
 fn not_found(origin: Origin) -> Failure {
     let (cure, why) = match origin {
         Origin::ThisRun | Origin::OtherFile => (
-            Cure::Wait(Duration::ZERO),
+            Cure::TRY_AGAIN,
             either(
                 "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): ask for \
                  its link later, with its file_id as PATH",
@@ -517,20 +518,19 @@ fn not_found(origin: Origin) -> Failure {
 
 /// An upload asks for a new signature if its own is older than this: COS accepts one for 15
 /// minutes. On a thin line, an upload can wait for its turn for longer.
-const SIGNATURE_USE: Duration = Duration::from_secs(10 * 60);
+const MAX_SIGNATURE_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Steps 1 to 3 for one file: one try. Its link is asked for later, together with others.
-///
-/// Step 1 is also a part of step 2 (`post_json`), because the API can refuse a token. It comes first
-/// here, so that a file that holds the token is not sent.
 fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stored, Failure> {
+    // Step 2 takes the token by itself. But the token must be known before the file is opened:
+    // `open_body` refuses a small file that holds it.
     get_access_token(run)?;
     let mut body = open_body(run, file, name)?;
     let mut info = get_upload_file_info(run, &name.key)?;
     let signed = Instant::now();
     let uploaded = run.course.paced(Stage::Upload, || {
         // The upload may have waited for its turn.
-        if signed.elapsed() > SIGNATURE_USE {
+        if signed.elapsed() > MAX_SIGNATURE_AGE {
             info = get_upload_file_info(run, &name.key)?;
         }
         if body.is_outdated(&file.path) {
@@ -543,7 +543,7 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
         return Err(failure);
     }
     run.manifest
-        .record(&name.key, &body.content(), &info.file_id);
+        .record(&name.key, &body.fingerprint(), &info.file_id);
     Ok(Stored {
         key: name.key.clone(),
         file_id: info.file_id,
@@ -564,7 +564,7 @@ fn open_body<'a>(
 }
 
 /// Returns a file that is in the cloud already: the user named it there, or an earlier run uploaded it
-/// and it has not changed.
+/// and it has not changed. To know that, the file may be read.
 fn stored_before(file: &ListedFile, key: &str, manifest: &Manifest) -> Option<Stored> {
     if let Some(file_id) = &file.file_id {
         return Some(Stored::before(file, key, file_id, Origin::Named));
@@ -580,7 +580,7 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console);
     let upload = |file: &ListedFile, again| upload_and_count(run, file, again);
     let get_links = |files: &[&Stored]| {
-        let ask = |missing: &[&Stored]| get_download_link(run, missing);
+        let ask = |files_left: &[&Stored]| get_download_link(run, files_left);
         run.course.each_with_retries(Stage::Link, files, ask)
     };
     let tell = |file: &ListedFile, outcome: &Outcome| {
@@ -595,7 +595,8 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
 }
 
 /// Uploads one file, with all its tries. Counts its result for the progress and for the course of the
-/// run. A file that is in the cloud already is not sent, unless `again`.
+/// run. A file that is in the cloud already is not sent. It is sent `again` if the manifest was wrong:
+/// the cloud has lost the file.
 fn upload_and_count(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
     if again {
         run.console.add_to_total(file.size);
@@ -605,7 +606,7 @@ fn upload_and_count(run: &Run, file: &ListedFile, again: bool) -> Result<Stored,
         Ok(stored) => {
             if stored.is_new() {
                 run.console.count_stored(stored.size);
-                run.course.count_success();
+                run.course.note_success();
             } else {
                 run.console.take_from_total(file.size);
             }
@@ -613,7 +614,7 @@ fn upload_and_count(run: &Run, file: &ListedFile, again: bool) -> Result<Stored,
         }
         Err(failure) => {
             run.console.take_from_total(file.size);
-            Err(run.course.count_failure(failure))
+            Err(run.course.note_failure(failure))
         }
     }
 }
@@ -624,9 +625,9 @@ fn upload_unless_stored(run: &Run, file: &ListedFile, again: bool) -> Result<Sto
     let secrets = known_secrets(&run.settings, &run.token);
     let name = run.names.of(file, &secrets)?;
     let shared = run.names.file_id_of(&name);
-    let mut file_id = shared.lock().unwrap();
+    let mut uploaded_as = shared.lock().unwrap(); // waits for the other thread
     if !again {
-        if let Some(file_id) = &*file_id {
+        if let Some(file_id) = &*uploaded_as {
             return Ok(Stored::before(file, &name.key, file_id, Origin::OtherFile));
         }
         if let Some(stored) = stored_before(file, &name.key, &run.manifest) {
@@ -634,6 +635,6 @@ fn upload_unless_stored(run: &Run, file: &ListedFile, again: bool) -> Result<Sto
         }
     }
     let stored = wx_upload_file(run, file, &name)?;
-    *file_id = Some(stored.file_id.clone());
+    *uploaded_as = Some(stored.file_id.clone());
     Ok(stored)
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::cloud_rules::{is_file_id, without_crc64};
 use crate::console::Console;
 use crate::disk::{lock_file, open_regular_with};
-use crate::file_body::Content;
+use crate::file_body::Fingerprint;
 use crate::listing::ListedFile;
 use crate::options::{Settings, text_in};
 use crate::words::{either, io_words, words};
@@ -202,7 +202,7 @@ impl Manifest<'_> {
             return None;
         }
         if modified(&now) != upload.mtime {
-            let content = Content::of(path).ok()?; // the error shows again at the upload
+            let content = Fingerprint::of(path).ok()?; // the error shows again at the upload
             let is_same_size = content.metadata.len() == upload.size;
             if !is_same_size || content.crc64.to_string() != upload.crc64 {
                 return None;
@@ -213,7 +213,7 @@ impl Manifest<'_> {
     }
 
     /// Appends what is in the cloud under `key`.
-    pub fn record(&self, key: &str, content: &Content, file_id: &str) {
+    pub fn record(&self, key: &str, content: &Fingerprint, file_id: &str) {
         let Some(records) = &self.records else {
             return;
         };

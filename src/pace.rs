@@ -19,10 +19,14 @@
 //! **Too many at once.** The first refusal sets `at_once` to half of the calls under way: a crowded
 //! line needs relief soon, and TCP halves for the same reason. The other calls under way then show
 //! the limit: `admitted` starts as their number, and each of them that is refused makes it one
-//! less. Up to `admitted`, `at_once` grows as above. Above it, `at_once` grows by one after
-//! `at_once` · `caution` calls got through in a row. Each such growth halves `caution`, down to 1.
-//! A refusal makes `caution` four times as large, up to 16. So a limit that stays is tested less
-//! and less, and a limit that has gone is soon forgotten.
+//! less. Then:
+//!
+//! - Up to `admitted`, `at_once` grows as above.
+//! - At `admitted`, the run tests whether one more call is taken. It waits for a number of calls that
+//!   get through in a row: `at_once` · `caution`. Then it raises both numbers by one.
+//! - `caution` says how long the run waits before a test. Each test halves it, down to 1. Each
+//!   refusal makes it four times as large, up to 16. So a limit that stays is tested less and less,
+//!   and a limit that has gone is soon forgotten.
 //!
 //! For example, an API takes 20 calls at once, and there are 64 workers. 64 calls begin, and 44 are
 //! refused. The first refusal allows 32 at once, and the other 43 leave 20. After 4 · 20 calls one
@@ -36,14 +40,14 @@
 //!
 //! **Too fast.** All threads hold back from the step for 0.5 s. Then one call tries. If it is
 //! refused, all hold back for an eighth of the time since the first refusal, at least 0.5 s and at
-//! most 8 s, and so on. If the service names a wait, all hold back for that time, but at most for
-//! 60 s. When a call gets through, `at_once` grows again from the number of calls under way.
+//! most 8 s, and so on. If the service names a wait, all hold back for that time (`retry.rs` cuts it
+//! to 60 s). When a call gets through, `at_once` grows again from the number of calls under way.
 //!
 //! For example, an API takes 60 calls, and 20 more in each second. After the first refusal all hold
 //! back for 0.5 s, which makes room for 10 calls. 1, 2 and 4 calls get through, and then 3 of 8. All
 //! hold back again, and so on: no room is lost, and a third of the calls is refused. Another API
-//! takes 100 calls in each 10 s. The calls that try come closer than an eighth of 10 s to each
-//! other, so the run misses at most 1.25 s of the next 10 s. With shorter waits more calls would be
+//! takes 100 calls in each 10 s. While all hold back, a call tries at least every 1.25 s (an eighth of
+//! 10 s). So the run misses at most 1.25 s of the next 10 s. With shorter waits more calls would be
 //! refused, and with longer waits more time would be missed. 8 s is about an eighth of a minute, which
 //! is the longest usual limit.
 //!
@@ -101,14 +105,15 @@ struct StepPace {
     under_way: usize,
     /// A call may begin if fewer calls than this are under way.
     at_once: usize,
-    /// The service has admitted this number of calls at once. Up to it, `at_once` grows fast.
+    /// The number of calls at once that the service takes, as far as is known. Up to it, `at_once`
+    /// grows fast.
     admitted: usize,
     /// Calls that got through in a row while `at_once` was as high as `admitted`.
     in_a_row: usize,
     /// Above `admitted`, `at_once` grows after `at_once` · `caution` calls in a row.
     caution: usize,
-    /// The number of the last call that had begun when this step was refused.
-    refused_after: u64,
+    /// The number of the newest call when this step was last refused.
+    newest_at_refusal: u64,
     hold: Option<Hold>,
 }
 
@@ -124,8 +129,8 @@ pub struct Begun {
     stage: Stage,
     /// The first call of the run is number 1.
     number: u64,
-    /// No other call of the run was under way.
-    was_alone: bool,
+    /// No other call of the run was under way when it began.
+    began_alone: bool,
 }
 
 /// What a refusal means for the file.
@@ -139,7 +144,7 @@ impl Pace {
     /// Waits until a call may begin. Returns `None` if `is_over` before that.
     pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
-        while !state.steps[stage as usize].may_begin(Instant::now()) {
+        while !state.steps[stage as usize].take_turn(Instant::now()) {
             if is_over() {
                 return None;
             }
@@ -148,13 +153,13 @@ impl Pace {
             state = waited.unwrap().0;
             state.steps[stage as usize].waiting -= 1;
         }
-        let was_alone = state.steps.iter().all(|step| step.under_way == 0);
+        let began_alone = state.steps.iter().all(|step| step.under_way == 0);
         state.steps[stage as usize].under_way += 1;
         state.calls += 1;
         Some(Begun {
             stage,
             number: state.calls,
-            was_alone,
+            began_alone,
         })
     }
 
@@ -167,7 +172,7 @@ impl Pace {
             state.progress = Some(Instant::now());
         }
         let step = self.end(&mut state, begun);
-        if begun.number > step.refused_after {
+        if begun.number > step.newest_at_refusal {
             step.raise();
         }
         let mut holds = state.steps.iter().filter_map(|step| step.hold.as_ref());
@@ -183,14 +188,15 @@ impl Pace {
     pub fn refused(&self, begun: &Begun, obstacle: Obstacle) -> Verdict {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap();
-        let (all, progress) = (state.calls, state.progress);
+        let newest_call = state.calls;
+        let progress = state.progress;
         let was_never_there = obstacle == Obstacle::NobodyThere && !state.has_got_through;
         let step = self.end(&mut state, begun);
         if was_never_there {
             return Verdict::CostsATry;
         }
-        if begun.number > step.refused_after {
-            step.refused_after = all;
+        if begun.number > step.newest_at_refusal {
+            step.newest_at_refusal = newest_call;
             step.slow_down(obstacle, now);
         } else if obstacle == Obstacle::TooMany {
             step.set_admitted(step.admitted - 1);
@@ -199,13 +205,13 @@ impl Pace {
             if let Obstacle::TooFast(at_least) = obstacle {
                 hold.next_try = hold.next_try.max(now + at_least);
             }
-            let hope = progress.map_or(hold.since, |progress| progress.max(hold.since));
-            if now.saturating_duration_since(hope) > PATIENCE {
+            let patient_since = progress.map_or(hold.since, |progress| progress.max(hold.since));
+            if now.saturating_duration_since(patient_since) > PATIENCE {
                 return Verdict::GiveUp;
             }
         }
-        let was_alone = begun.was_alone && begun.number == all;
-        if obstacle == Obstacle::TooMany && was_alone {
+        let stayed_alone = begun.began_alone && begun.number == newest_call;
+        if obstacle == Obstacle::TooMany && stayed_alone {
             return Verdict::CostsATry;
         }
         Verdict::TryAgain
@@ -232,15 +238,16 @@ impl Default for StepPace {
             admitted: ROOM_FOR_ALL,
             in_a_row: 0,
             caution: 1,
-            refused_after: 0,
+            newest_at_refusal: 0,
             hold: None,
         }
     }
 }
 
 impl StepPace {
-    /// Whether a call may begin. While all hold back, returns true once after each wait.
-    fn may_begin(&mut self, now: Instant) -> bool {
+    /// Returns whether a call may begin now. While all hold back, one call may try after each wait:
+    /// then the next wait begins.
+    fn take_turn(&mut self, now: Instant) -> bool {
         match &mut self.hold {
             None => self.under_way < self.at_once,
             Some(hold) if now < hold.next_try => false,
@@ -269,7 +276,8 @@ impl StepPace {
         }
     }
 
-    /// Lowers `at_once`, or lets all hold back, after a call that was refused.
+    /// Lowers `at_once`, or makes all hold back, after a call that was refused. Does both if only one
+    /// call was allowed.
     fn slow_down(&mut self, obstacle: Obstacle, now: Instant) {
         self.in_a_row = 0;
         if obstacle != Obstacle::TooMany || self.at_once == 1 {

@@ -18,7 +18,7 @@
 //! then the file has failed. The defaults let a file survive a restart of a server, and tell the user
 //! about one that stays down within 4 s.
 //!
-//! **Stopping.** Each failure that ends an upload, or a call for links, comes to `count_failure`. It
+//! **Stopping.** Each failure that ends an upload, or a call for links, comes to `note_failure`. It
 //! decides about the rest of the run:
 //!
 //! - The cure is `StopRun`: every other file would fail, too. The run stops, and one message tells why.
@@ -75,9 +75,9 @@ pub struct Stop {
 }
 
 enum ProxyState {
-    /// Calls may go at once. (There may be no proxy.)
+    /// Calls need not wait for each other. (There may be no proxy.)
     Open,
-    /// No call has ended yet in another way than by the proxy's refusal.
+    /// There was no call so far, or the proxy refused each of them.
     Unknown,
     /// The proxy wants another password.
     Closed(Failure),
@@ -149,23 +149,23 @@ impl Course<'_> {
                 Err(failure) => failure,
             };
             let tries = 1 + waits + u32::from(signed_again);
-            let try_again = match failure.cure {
-                Cure::SlowDown(_) => !self.is_over(stage), // `paced` lets it wait
+            let may_pass = match failure.cure {
+                Cure::SlowDown(_) => true, // `paced` makes the next call wait
                 Cure::Wait(at_least) if waits < self.retries => {
                     self.wait(backoff(waits, at_least), stage);
                     waits += 1;
-                    !self.is_over(stage)
+                    true
                 }
                 Cure::NewSignature if !signed_again => {
                     signed_again = true;
-                    !self.is_over(stage)
+                    true
                 }
                 _ => false,
             };
-            if try_again {
+            if may_pass && !self.is_over(stage) {
                 continue;
             }
-            failure.tries = failure.tries.max(tries); // a step within this one has counted its own
+            failure.tries = failure.tries.max(tries); // a call of another step may have counted its own
             if matches!(failure.cure, Cure::SlowDown(_)) {
                 // The run was stopped while it held back, so the file was not attempted.
                 failure.cure = Cure::StopRun;
@@ -174,9 +174,9 @@ impl Course<'_> {
         }
     }
 
-    /// The retry loop for many items at once, such as files whose links are asked for. Each try is
-    /// for the items that have failed so far and can pass. Counts the results for the course of the
-    /// run. Returns a result for each item, in order.
+    /// Does as `with_retries`, for many items together, such as files whose links are asked for. Each
+    /// try is for the items whose failure can pass. Notes a success if any item succeeded, and a
+    /// failure for each item that is left at the end. Returns a result for each item, in order.
     pub fn each_with_retries<I: Copy, T>(
         &self,
         stage: Stage,
@@ -184,28 +184,31 @@ impl Course<'_> {
         attempt: impl Fn(&[I]) -> Result<Vec<Result<T, Failure>>, Failure>,
     ) -> Vec<Result<T, Failure>> {
         let mut results: Vec<Option<Result<T, Failure>>> = items.iter().map(|_| None).collect();
-        let mut open: Vec<usize> = (0..items.len()).collect();
+        let mut left: Vec<usize> = (0..items.len()).collect();
         let tried = self.with_retries(stage, || {
-            let open_items: Vec<I> = open.iter().map(|&index| items[index]).collect();
-            let answers = attempt(&open_items)?;
-            let mut reason = Ok(());
-            for (index, answer) in mem::take(&mut open).into_iter().zip(answers) {
+            let items_left: Vec<I> = left.iter().map(|&index| items[index]).collect();
+            let answers = attempt(&items_left)?;
+            let mut last_failure = None;
+            for (index, answer) in mem::take(&mut left).into_iter().zip(answers) {
                 if let Err(failure) = &answer
                     && matches!(failure.cure, Cure::Wait(_))
                 {
-                    open.push(index);
-                    reason = Err(failure.clone());
+                    left.push(index);
+                    last_failure = Some(failure.clone());
                 }
                 results[index] = Some(answer);
             }
-            reason
+            match last_failure {
+                Some(failure) => Err(failure),
+                None => Ok(()),
+            }
         });
         if results.iter().flatten().any(Result::is_ok) {
-            self.count_success();
+            self.note_success();
         }
         if let Err(failure) = tried {
-            for index in open {
-                let failure = self.count_failure(failure.clone());
+            for index in left {
+                let failure = self.note_failure(failure.clone());
                 match &results[index] {
                     Some(Err(own)) if !own.is_like(&failure) => {} // it failed in its own way
                     _ => results[index] = Some(Err(failure)),
@@ -239,7 +242,8 @@ impl Course<'_> {
                 self.go_on(&begun);
                 Ok(value)
             }
-            // An upload may have asked for another signature before.
+            // Another call failed within this one: an upload can ask for a new signature. That call has
+            // set the pace of its own step.
             Err(failure) if failure.stage != stage => {
                 self.pace.failed(&begun);
                 Err(failure)
@@ -248,16 +252,18 @@ impl Course<'_> {
         }
     }
 
-    /// Makes a call. Calls go one at a time while it is not known what the proxy does.
+    /// Makes a call. While it is not known whether the proxy lets calls through, the lock is held during
+    /// the call, so calls go one at a time. (There is no call within such a call: before an upload, a
+    /// call of step 2 has got through.)
     fn through_proxy<T>(&self, call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         let mut proxy = self.proxy.lock().unwrap();
         match &*proxy {
-            ProxyState::Unknown => {}
-            ProxyState::Closed(failure) => return Err(failure.clone()),
             ProxyState::Open => {
                 drop(proxy);
                 return call();
             }
+            ProxyState::Closed(failure) => return Err(failure.clone()),
+            ProxyState::Unknown => {}
         }
         let answer = call();
         match &answer {
@@ -271,18 +277,20 @@ impl Course<'_> {
         answer
     }
 
-    /// Sets the pace after a call that failed. Returns the failure, with another cure if the pace
-    /// cannot help.
+    /// Sets the pace after a call that failed, and tells the user if it changes. Returns the failure,
+    /// with another cure if the pace cannot help.
     fn adapt_to(&self, begun: &Begun, failure: Failure) -> Failure {
         let obstacle = match (failure.cure, failure.kind) {
             (Cure::SlowDown(Obstacle::TooFast(wait)), _) => {
                 Obstacle::TooFast(wait.min(LONGEST_SERVER_WAIT))
             }
             (Cure::SlowDown(obstacle), _) => obstacle,
+            // The service did not answer, so nothing is known about its pace.
             (_, Kind::Local | Kind::Network(_) | Kind::Proxy) => {
                 self.pace.failed(begun);
                 return failure;
             }
+            // The service answered: the call failed, but it got through.
             _ => {
                 self.go_on(begun);
                 return failure;
@@ -293,7 +301,7 @@ impl Course<'_> {
                 self.tell_of(obstacle, &failure);
                 failure
             }
-            Verdict::CostsATry => failure.with_cure(Cure::Wait(Duration::ZERO)),
+            Verdict::CostsATry => failure.with_cure(Cure::TRY_AGAIN),
             Verdict::GiveUp => {
                 let why = &failure.message;
                 Failure {
@@ -339,14 +347,14 @@ impl Course<'_> {
     }
 
     /// Notes that a file is in the cloud or has its link. From now on a failure concerns one file.
-    pub fn count_success(&self) {
+    pub fn note_success(&self) {
         *self.first_results.lock().unwrap() = FirstResults::Mixed;
     }
 
     /// Notes that a file has failed for good, and stops the run if the others would fail, too.
-    /// Returns the failure. Its cure is `StopRun` if the file counts as not attempted: its failure
-    /// is the reason for the stop, or came after that.
-    pub fn count_failure(&self, failure: Failure) -> Failure {
+    /// Returns the failure. Its cure is `StopRun` if the file counts as not attempted. It does if the
+    /// failure stops the run by itself, or is like the first 8 and comes after them.
+    pub fn note_failure(&self, failure: Failure) -> Failure {
         if failure.cure == Cure::StopRun {
             self.set_stopped(Some(failure.clone()), String::new());
             return failure;

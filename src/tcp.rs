@@ -125,17 +125,17 @@ fn keep_queue_short(stream: &TcpStream) {
 pub struct Tcp {
     stream: TcpStream,
     silence: Silence,
-    /// The time limits that the system has now for one read …
+    /// The time limit that the system has now for one read.
     read_timeout: Duration,
-    /// … and for one write.
+    /// The time limit that the system has now for one write.
     write_timeout: Duration,
     /// A proxy's reply and TLS's handshake belong to connecting. They must be complete at this time.
     connect_until: Instant,
-    /// Bytes received since something was sent.
+    /// Bytes that `await_input` has received since something was sent.
     received: usize,
-    /// Bytes sent since the connection was read last …
+    /// Bytes sent since `listen` looked for an answer.
     sent: usize,
-    /// … and the number at which it is read next.
+    /// `listen` looks for an answer when `sent` has reached this number.
     listen_after: usize,
     /// `listen_for_reply` has received bytes. ureq may have used them since.
     heard: bool,
@@ -168,7 +168,7 @@ impl Tcp {
                     self.silence.wrote(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    self.silence.begin_wait(); // Ctrl-Z and fg
+                    self.silence.begin_wait(); // a signal, as after Ctrl-Z and fg
                 }
                 Err(error) if is_timeout(&error) => {
                     if self.silence.next_part().is_zero() {
@@ -182,7 +182,8 @@ impl Tcp {
     }
 
     /// Waits for bytes and reads them, until the peer is silent. `timeout` counts from the last byte
-    /// that the peer took. Returns the number of bytes.
+    /// that the peer took, or from the beginning of the connection while that is made. Returns the
+    /// number of bytes.
     fn read(&mut self, timeout: NextTimeout) -> Result<usize, ureq::Error> {
         let mut part = self.silence.begin_wait();
         loop {
@@ -197,15 +198,15 @@ impl Tcp {
             if part.is_zero() {
                 return Err(ureq::Error::Timeout(Timeout::PerRead));
             }
-            let part_or_left = part.min(left);
-            if self.read_timeout != part_or_left {
-                let _ = self.stream.set_read_timeout(Some(part_or_left)); // as for a write
-                self.read_timeout = part_or_left;
+            let wait = part.min(left);
+            if self.read_timeout != wait {
+                let _ = self.stream.set_read_timeout(Some(wait)); // an error: see `write`
+                self.read_timeout = wait;
             }
             match self.stream.read(self.buffers.input_append_buf()) {
                 Ok(amount) => return Ok(amount),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    part = self.silence.begin_wait(); // Ctrl-Z and fg
+                    part = self.silence.begin_wait(); // a signal, as after Ctrl-Z and fg
                 }
                 Err(error) if is_timeout(&error) => part = self.silence.next_part(),
                 Err(error) => return Err(error.into()),
@@ -219,7 +220,9 @@ impl Tcp {
         self.stream.set_nonblocking(true)?;
         let read = self.stream.read(self.buffers.input_append_buf());
         self.stream.set_nonblocking(false)?;
-        let amount = read.unwrap_or(0); // an error comes again when ureq reads the reply
+        // Most often the error is `WouldBlock`: nothing is there. Any other error comes again when ureq
+        // reads the reply.
+        let amount = read.unwrap_or(0);
         self.buffers.input_appended(amount);
         self.heard |= amount > 0;
         Ok(amount)
@@ -301,9 +304,13 @@ impl Transport for Tcp {
     /// Whether an idle connection can be used again: the peer has sent nothing and not closed it.
     fn is_open(&mut self) -> bool {
         self.tickets_due = false; // they came with the last reply
-        let would_block = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
-        self.stream.set_nonblocking(true).is_ok()
-            && self.stream.read(&mut [0]).is_err_and(would_block)
-            && self.stream.set_nonblocking(false).is_ok()
+        if self.stream.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let has_sent_nothing = match self.stream.read(&mut [0]) {
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+            Ok(_) => false,
+        };
+        has_sent_nothing && self.stream.set_nonblocking(false).is_ok()
     }
 }

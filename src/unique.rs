@@ -55,7 +55,7 @@ impl CloudNames<'_> {
                 crc64: None,
             });
         }
-        let crc64 = FileBody::open(file, self.own, secrets, self.console)?.read_to_end()?;
+        let crc64 = FileBody::open(file, self.own, secrets, self.console)?.into_crc64()?;
         Ok(CloudName {
             key: with_crc64(&file.key, crc64),
             crc64: Some(crc64),

@@ -1,7 +1,7 @@
 //! The output: the four formats, errors, the summary, and when each line comes.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
@@ -539,9 +539,20 @@ fn a_name_that_turns_the_direction_of_writing_is_shown_escaped() {
 
 // ---- Outputs that cannot be written -------------------------------------------------------------
 
+/// Closes the end of a pipe where it is read. If another test starts a program at this moment, that
+/// process has the end, too, until the program begins: waits for that.
+fn close(reader: PipeReader, writer: &PipeWriter) {
+    drop(reader);
+    wait_until("nobody reads the pipe", || {
+        let mut writer = writer;
+        writer.write(b"x").is_err()
+    });
+}
+
 /// A pipe that nobody reads.
 fn closed_pipe() -> Stdio {
-    let (_, writer) = io::pipe().unwrap();
+    let (reader, writer) = io::pipe().unwrap();
+    close(reader, &writer);
     writer.into()
 }
 
@@ -572,9 +583,15 @@ fn a_standard_output_that_is_closed_ends_the_run_with_a_sentence() {
 fn a_reader_that_takes_one_line_only_ends_the_run_with_a_sentence() {
     let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
     world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
-    let mut child = world.start(["dir", "-j1"]);
-    let line = read_line(&mut child.stdout.take().unwrap());
+    let (mut reader, writer) = io::pipe().unwrap();
+    let streams = Streams {
+        stdout: writer.try_clone().unwrap().into(),
+        ..Streams::piped()
+    };
+    let child = spawn_with(streams, world.command(["dir", "-j1"]));
+    let line = read_line(&mut reader);
     assert!(line.starts_with("a\t"), "{line}");
+    close(reader, &writer);
     world.stand_in.open_gate();
     let ran = world.wait(child);
     ran.assert_failure(1, &["error: ", "standard output", "dir/b", &file_id("b")]);
