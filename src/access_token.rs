@@ -134,15 +134,16 @@ impl SharedToken {
         }
     }
 
-    /// Drops the token `text`, which the API refused. Returns whether another token may help. It may
-    /// not if this run fetched `text` after a refusal, and `text` has never worked: `stable_token` may
-    /// return the refused token again. Then `text` is not dropped.
+    /// The API refused the token `text`. Drops it and returns true: another token may help. Returns
+    /// false and keeps it if another token will not help. That is so if this run fetched `text` after
+    /// an earlier refusal, and `text` has never worked. (`stable_token` can return the refused token
+    /// again.)
     pub fn drop_refused(&self, text: &str) -> bool {
         let mut state = self.state.lock().unwrap();
         match &state.current {
             Some(token) if token.text == text => {
                 if token.is_new && state.refused.is_some() {
-                    return false; // as it is not dropped, no thread fetches another
+                    return false; // as it is kept, no thread fetches another
                 }
                 state.refused = Some(text.to_owned());
                 state.current = None;

@@ -109,9 +109,9 @@ fn try_main() -> Result<ExitCode, String> {
     let names = CloudNames::new(settings.options.unique, &own, &console);
     let token = SharedToken::new(token);
     print_notes(&settings, &config, &console, &listing);
+    // Only a dry run has no agent. It prints its list and ends here.
     let Some(agent) = agent else {
         let secrets = known_secrets(&settings, &token);
-        // (With `--unique`, files of one name and content are sent once, but each of them is listed.)
         let name_to_send = |file: &ListedFile| {
             let name = names.of(file, &secrets)?;
             let is_stored = stored_before(file, &name.key, &manifest).is_some();
@@ -203,7 +203,8 @@ fn get_access_token(run: &Run) -> Result<String, Failure> {
 /// Returns the token that another run has just saved. If there is none, fetches one and saves it.
 fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
     let path = &run.settings.options.config;
-    // Runs at the same time share one token. If the lock cannot be had, this run fetches its own.
+    // The lock makes other runs wait, so that they find this run's token. If locks do not work, two
+    // runs may each fetch a token.
     let _lock = disk::lock(path, || {
         run.console.note(either(
             "note: waiting for another run, which is fetching a token",
@@ -329,10 +330,8 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
                 return Ok(reply);
             }
             Err(failure) if failure.cure == Cure::NewToken => {
-                let was_last = tokens == TOKENS_PER_CALL;
-                // The last token stays the current one, so that no thread fetches another.
-                let another_may_help = !was_last && run.token.drop_refused(&token);
-                if !another_may_help {
+                // The last token is not dropped. Otherwise each thread that waits would fetch another.
+                if tokens == TOKENS_PER_CALL || !run.token.drop_refused(&token) {
                     return Err(failure.with_cure(Cure::StopRun));
                 }
             }
@@ -441,8 +440,8 @@ fn get_download_link(
     Ok(links)
 }
 
-/// The limit of a link. Up to 1,000 links are kept in memory until they are printed. The links of files
-/// that were typed twice are kept until the end.
+/// A longer link is refused. Up to 1,000 links wait in memory until they are printed. If the user
+/// named a file twice, its link is kept until the end.
 const MAX_URL_BYTES: usize = 8 << 10;
 
 /// Returns the link of one file in the reply.
@@ -563,8 +562,8 @@ fn open_body<'a>(
     Ok(body.expecting(name.crc64))
 }
 
-/// Returns a file that is in the cloud already: the user named it there, or an earlier run uploaded it
-/// and it has not changed. To know that, the file may be read.
+/// Returns the file if it is in the cloud already. There are two cases: the user gave its `file_id`, or
+/// an earlier run uploaded it and it has not changed since. To find that out, the file may be read.
 fn stored_before(file: &ListedFile, key: &str, manifest: &Manifest) -> Option<Stored> {
     if let Some(file_id) = &file.file_id {
         return Some(Stored::before(file, key, file_id, Origin::Named));

@@ -1,6 +1,7 @@
 //! The pace of the run: how fast it calls the services, and with how many calls at once.
 //!
-//! Three answers are about the run and not about the file, so they cost the file no try:
+//! Three answers are about the run and not about the file, so they cost the file no try (with two
+//! exceptions, below):
 //!
 //! - *Too fast*: the service limits the calls in a second or a minute.
 //! - *Too many at once*: it limits the calls that are under way together, or the line is too thin for
@@ -10,23 +11,24 @@
 //! The steps are kept apart: a limit on uploads is no reason to ask for fewer links. This file does
 //! not know what the calls are, and tells the user nothing.
 //!
-//! **One number** for each step, `at_once`: a call begins if fewer calls than that are under way.
-//! It starts with room for all threads, so a service without limits notices nothing. A call that
-//! gets through raises it by one. This doubles it in each round trip: two calls get through, four
-//! begin. Calls that began before the last refusal do not count: the service may have admitted them
-//! before.
+//! **The number of calls.** Each step has a number `at_once`: a call begins if fewer calls than that
+//! are under way. It starts with room for all threads, so a service without limits notices nothing. A
+//! call that gets through raises it by one. This doubles it in each round trip: two calls get through,
+//! four begin. Calls that began before the step last slowed down do not count: the service may have
+//! admitted them before.
 //!
 //! **Too many at once.** The first refusal sets `at_once` to half of the calls under way: a crowded
 //! line needs relief soon, and TCP halves for the same reason. The other calls under way then show
-//! the limit: `admitted` starts as their number, and each of them that is refused makes it one
-//! less. Then:
+//! the limit. A second number of the step, `admitted`, is the number of calls that the service seems
+//! to take at once. It starts as the number of those calls, and each of them that is refused makes it
+//! one less. Then:
 //!
 //! - Up to `admitted`, `at_once` grows as above.
-//! - At `admitted`, the run tests whether one more call is taken. It waits for a number of calls that
-//!   get through in a row: `at_once` · `caution`. Then it raises both numbers by one.
-//! - `caution` says how long the run waits before a test. Each test halves it, down to 1. Each
-//!   refusal makes it four times as large, up to 16. So a limit that stays is tested less and less,
-//!   and a limit that has gone is soon forgotten.
+//! - At `admitted`, the run tests whether one more call is taken. It waits until `at_once` times
+//!   `caution` calls got through in a row. Then it raises `at_once` and `admitted` by one.
+//! - `caution`, the third number, says how long the run waits before a test. Each test halves it, down
+//!   to 1. Each refusal makes it four times as large, up to 16. So a limit that stays is tested less
+//!   and less, and a limit that has gone is soon forgotten.
 //!
 //! For example, an API takes 20 calls at once, and there are 64 workers. 64 calls begin, and 44 are
 //! refused. The first refusal allows 32 at once, and the other 43 leave 20. After 4 · 20 calls one
@@ -70,13 +72,15 @@ use crate::failure::{Obstacle, Stage};
 const SHORTEST_HOLD: Duration = Duration::from_millis(500);
 /// The next try comes after at most this time, unless the service names a longer wait.
 const LONGEST_HOLD: Duration = Duration::from_secs(8);
-/// The run stops if no upload and no link gets through for this time.
+/// The run stops if a step is held back for this time, and no upload and no link gets through
+/// meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
 /// The number of calls that can be under way: 64 workers, and the main thread.
 const ROOM_FOR_ALL: usize = 65;
 /// The limit of `caution`.
 const MOST_CAUTION: usize = 16;
-/// A thread that waits checks at this interval whether the run was stopped.
+/// A thread that waits looks again at this interval: all may have stopped holding back, or the run may
+/// be stopped. Nothing else wakes the thread for these.
 pub const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50);
 
 /// The pace of a run.
@@ -110,10 +114,12 @@ struct StepPace {
     admitted: usize,
     /// Calls that got through in a row while `at_once` was as high as `admitted`.
     in_a_row: usize,
-    /// Above `admitted`, `at_once` grows after `at_once` · `caution` calls in a row.
+    /// `at_once` grows above `admitted` after `at_once` times `caution` calls in a row.
     caution: usize,
-    /// The number of the newest call when this step was last refused.
-    newest_at_refusal: u64,
+    /// The number of the newest call when this step last slowed down. A call with this number or a
+    /// lower one began before that: its success does not raise `at_once`, and its refusal does not slow
+    /// the step down again.
+    newest_at_slow_down: u64,
     hold: Option<Hold>,
 }
 
@@ -172,7 +178,7 @@ impl Pace {
             state.progress = Some(Instant::now());
         }
         let step = self.end(&mut state, begun);
-        if begun.number > step.newest_at_refusal {
+        if begun.number > step.newest_at_slow_down {
             step.raise();
         }
         let mut holds = state.steps.iter().filter_map(|step| step.hold.as_ref());
@@ -195,8 +201,8 @@ impl Pace {
         if was_never_there {
             return Verdict::CostsATry;
         }
-        if begun.number > step.newest_at_refusal {
-            step.newest_at_refusal = newest_call;
+        if begun.number > step.newest_at_slow_down {
+            step.newest_at_slow_down = newest_call;
             step.slow_down(obstacle, now);
         } else if obstacle == Obstacle::TooMany {
             step.set_admitted(step.admitted - 1);
@@ -238,7 +244,7 @@ impl Default for StepPace {
             admitted: ROOM_FOR_ALL,
             in_a_row: 0,
             caution: 1,
-            newest_at_refusal: 0,
+            newest_at_slow_down: 0,
             hold: None,
         }
     }
@@ -292,7 +298,8 @@ impl StepPace {
         }
         if obstacle == Obstacle::TooMany {
             self.caution = (self.caution * 4).min(MOST_CAUTION);
-            self.at_once = self.under_way.div_ceil(2); // half of them: the refused call was one, too
+            // `under_way` does not count the refused call any more. If 63 are left of 64, half is 32.
+            self.at_once = self.under_way.div_ceil(2);
             self.set_admitted(self.under_way);
         }
     }

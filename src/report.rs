@@ -189,7 +189,8 @@ fn exit_status(all_well: bool) -> ExitCode {
 }
 
 /// Lists the files that a run would upload. `cloud_name` returns the cloud name of a file that would
-/// be sent, and `None` for one that would not.
+/// be sent, and `None` for one that would not. (With `--unique`, two files can have the same name and
+/// content. A run sends them once; the dry run lists both.)
 pub fn dry_run(
     format: Format,
     listing: &Listing,

@@ -24,8 +24,8 @@
 //! - The cure is `StopRun`: every other file would fail, too. The run stops, and one message tells why.
 //! - Nothing has succeeded yet, and the first 8 files have all failed alike: the network is down, say,
 //!   or a firewall is in the way. The run stops. A run of 10,000 files then costs 4 s and not an hour.
-//!   8 is the default of `--jobs`, so the first files fail at the same time. With fewer, one moment of
-//!   trouble could stop a run. Those 8 files have failed; a file that fails alike after them counts as
+//!   8 is the default of `--jobs`: each worker has one failed file then. With a lower limit the run
+//!   would stop although some workers may still succeed. Those 8 files have failed; a file that fails alike after them counts as
 //!   not attempted.
 //!
 //! A run that is stopped takes no more files, and ends the waits of uploads. But it still asks for the
@@ -167,7 +167,7 @@ impl Course<'_> {
             }
             failure.tries = failure.tries.max(tries); // a call of another step may have counted its own
             if matches!(failure.cure, Cure::SlowDown(_)) {
-                // The run was stopped while it held back, so the file was not attempted.
+                // The run was stopped while it held back, so the file counts as not attempted.
                 failure.cure = Cure::StopRun;
             }
             return Err(failure);
@@ -206,13 +206,18 @@ impl Course<'_> {
         if results.iter().flatten().any(Result::is_ok) {
             self.note_success();
         }
-        if let Err(failure) = tried {
+        // The failure of the last item, or of the whole last call. It has the number of tries.
+        if let Err(last) = tried {
             for index in left {
-                let failure = self.note_failure(failure.clone());
-                match &results[index] {
-                    Some(Err(own)) if !own.is_like(&failure) => {} // it failed in its own way
-                    _ => results[index] = Some(Err(failure)),
+                let mut failure = self.note_failure(last.clone());
+                if let Some(Err(own)) = &results[index]
+                    && !own.is_like(&failure)
+                {
+                    let tries = failure.tries;
+                    failure = own.clone(); // it failed in its own way
+                    failure.tries = tries;
                 }
+                results[index] = Some(Err(failure));
             }
         }
         results.into_iter().flatten().collect()
@@ -352,8 +357,8 @@ impl Course<'_> {
     }
 
     /// Notes that a file has failed for good, and stops the run if the others would fail, too.
-    /// Returns the failure. Its cure is `StopRun` if the file counts as not attempted. It does if the
-    /// failure stops the run by itself, or is like the first 8 and comes after them.
+    /// Returns the failure. Its cure is also `StopRun` if 8 files have failed like this one before:
+    /// then the file counts as not attempted, as with a failure that stops the run by itself.
     pub fn note_failure(&self, failure: Failure) -> Failure {
         if failure.cure == Cure::StopRun {
             self.set_stopped(Some(failure.clone()), String::new());
@@ -368,7 +373,7 @@ impl Course<'_> {
                 self.set_stopped(Some(failure.clone()), words);
                 failure
             }
-            Some(ALIKE_TO_STOP..) => failure.with_cure(Cure::StopRun),
+            Some(files) if files > ALIKE_TO_STOP => failure.with_cure(Cure::StopRun),
             _ => failure,
         }
     }

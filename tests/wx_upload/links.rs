@@ -80,6 +80,31 @@ fn only_the_links_that_are_missing_are_asked_for_again() {
 }
 
 #[test]
+fn each_link_that_is_asked_for_in_vain_tells_its_tries() {
+    let world = World::with_many(20);
+    let refuse = Fault::edit(|reply| {
+        for entry in reply["file_list"].as_array_mut().unwrap() {
+            let is_even = entry["fileid"]
+                .as_str()
+                .unwrap()
+                .ends_with(['0', '2', '4', '6', '8']);
+            let errmsg = if is_even {
+                "STORAGE_FILE_NONEXIST"
+            } else {
+                "SYS_ERR"
+            };
+            entry["status"] = 1.into();
+            entry["errmsg"] = errmsg.into();
+        }
+    });
+    world.stand_in.fault(Step::Link, When::Always, refuse);
+    let ran = world.run(["--retries", "1", "files"]);
+    ran.assert_failure(1, &["20 failed"]);
+    let tried = ran.stderr.matches("(tried 2 times)").count();
+    assert_eq!(tried, 20, "{}", ran.stderr);
+}
+
+#[test]
 fn the_errmsg_of_a_link_says_what_happened_whatever_its_status() {
     const MISSING: &str = "STORAGE_FILE_NONEXIST";
     // What the manifest knew is uploaded again if it is gone, and only then.
