@@ -211,7 +211,8 @@ impl FileBody<'_> {
     fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         loop {
             match self.file.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // a signal, as after Ctrl-Z and fg
+                // A signal came, as after Ctrl-Z and fg.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => return read.map_err(cannot_be_read),
             }
         }
@@ -247,7 +248,7 @@ fn real_path_of(file: &File, path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
 }
 
-/// Two files with equal fingerprints have the same content.
+/// Identifies the content of a file, by its size, its times and its CRC-64.
 pub struct Fingerprint {
     /// What the system told about the file when it was opened.
     pub metadata: Metadata,
