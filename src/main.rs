@@ -330,8 +330,9 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
                 return Ok(reply);
             }
             Err(failure) if failure.cure == Cure::NewToken => {
-                // The last token is not dropped. Otherwise each thread that waits would fetch another.
-                if tokens == TOKENS_PER_CALL || !run.token.drop_refused(&token) {
+                // The third token is kept: if it were dropped, each thread that waits would fetch another.
+                let another_may_help = tokens < TOKENS_PER_CALL && run.token.drop_refused(&token);
+                if !another_may_help {
                     return Err(failure.with_cure(Cure::StopRun));
                 }
             }

@@ -27,14 +27,15 @@
 //! - At `admitted`, the run tests whether one more call is taken. It waits until `at_once` times
 //!   `caution` calls got through in a row. Then it raises `at_once` and `admitted` by one.
 //! - `caution`, the third number, says how long the run waits before a test. Each test halves it, down
-//!   to 1. Each refusal makes it four times as large, up to 16. So a limit that stays is tested less
-//!   and less, and a limit that has gone is soon forgotten.
+//!   to 1. Each time the step slows down, it becomes four times as large, up to 16. (The first refusal
+//!   slows the step down. The refusals of calls that were under way then do not.) So a limit that
+//!   stays is tested less and less, and a limit that has gone is soon forgotten.
 //!
 //! For example, an API takes 20 calls at once, and there are 64 workers. 64 calls begin, and 44 are
-//! refused. The first refusal allows 32 at once, and the other 43 leave 20. After 4 · 20 calls one
-//! more begins and is refused: 10 are allowed, and after 10 more calls 20 again. The next test comes
-//! after 8 · 20 calls, and later ones after 16 · 20 each. So more than nine tenths of the 20 are in
-//! use, and one call in 300 is refused.
+//! refused. The first refusal allows 32 at once, and `caution` becomes 4. The other 43 leave 20. After
+//! 4 · 20 calls one more begins and is refused: 10 are allowed, and after 10 more calls 20 again. The
+//! next test comes after 8 · 20 calls, and later ones after 16 · 20 each. So more than nine tenths of
+//! the 20 are in use, and one call in 300 is refused.
 //!
 //! If only one call was allowed, there is no lower number: all hold back as below. If no other call
 //! of the run was under way from the beginning of the call to its end, too many calls are not the
@@ -79,8 +80,8 @@ const PATIENCE: Duration = Duration::from_secs(3 * 60);
 const ROOM_FOR_ALL: usize = 65;
 /// The limit of `caution`.
 const MOST_CAUTION: usize = 16;
-/// A thread that waits looks again at this interval: all may have stopped holding back, or the run may
-/// be stopped. Nothing else wakes the thread for these.
+/// A thread that waits looks again at this interval: the time of the next try may have come, or the run
+/// may be stopped. Nothing else wakes the thread for these.
 pub const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50);
 
 /// The pace of a run.
@@ -141,8 +142,11 @@ pub struct Begun {
 
 /// What a refusal means for the file.
 pub enum Verdict {
-    TryAgain,
+    /// It is tried again, and this try does not count.
+    CostsNoTry,
+    /// It is tried again, and this try counts.
     CostsATry,
+    /// The run stops.
     GiveUp,
 }
 
@@ -220,7 +224,7 @@ impl Pace {
         if obstacle == Obstacle::TooMany && stayed_alone {
             return Verdict::CostsATry;
         }
-        Verdict::TryAgain
+        Verdict::CostsNoTry
     }
 
     /// Ends a call. Now another call may begin, or two if `at_once` grows.

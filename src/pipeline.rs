@@ -83,8 +83,8 @@ pub enum Outcome {
     },
 }
 
-/// Returns the number of workers: `--jobs`, or fewer if the system's limit of open files is low.
-/// Without this limit a new token could not be saved.
+/// Returns the number of workers: `--jobs`, or fewer if the system's limit of open files is low. With
+/// more workers, no open file would be left to save a new token with.
 pub fn workers(options: &Options) -> usize {
     let wanted = OTHER_OPEN_FILES + options.jobs * OPEN_FILES_PER_JOB;
     let left = open_files_left(&options.config, wanted);
@@ -234,13 +234,13 @@ impl UnderWay<'_> {
                 index,
                 again: false,
             };
-            let _ = queue.send(task); // an error means that the run is stopped
+            let _ = queue.send(task); // cannot fail: the receiver lives until `run` ends
         }
         self.handed_out = end;
     }
 
-    /// Takes the results of the workers. Waits for one if there is nothing else to do. Returns
-    /// whether more can come.
+    /// Takes the results of the workers. Waits for one if there is nothing else to do. Returns false
+    /// when all is done: the workers have ended, and no file waits for its link.
     fn receive_results(&mut self, finished: &Receiver<Finished>) -> bool {
         if self.awaiting_link.is_empty() {
             let Ok(first) = finished.recv() else {
@@ -299,7 +299,7 @@ impl UnderWay<'_> {
         };
         if why.cure == Cure::UploadAgain {
             if let Some(queue) = &self.queue {
-                let _ = queue.send(Task { index, again: true }); // an error: the run is stopped
+                let _ = queue.send(Task { index, again: true }); // cannot fail, as above
             }
             return;
         }

@@ -32,8 +32,10 @@
 //! links of all that it has uploaded, with all tries: an upload without its link is lost work.
 //!
 //! **The first call behind a proxy.** A proxy that wants another password (HTTP 407) may lock the account
-//! after a few wrong ones. So calls go one at a time until one ends in another way than by the proxy's
-//! refusal. A 407 is then the result of all other calls, too: they are not sent.
+//! after a few wrong ones. So calls go one at a time until it is known whether the proxy lets them
+//! through. When one gets past the proxy, the others need not wait any more. If one gets a 407, the
+//! others fail with it, and are not sent. After any other failure of the proxy, the next call tries,
+//! alone.
 //!
 //! This room knows nothing about requests: it is given a function to call.
 
@@ -77,9 +79,9 @@ pub struct Stop {
 enum ProxyState {
     /// Calls need not wait for each other. (There may be no proxy.)
     Open,
-    /// There was no call so far, or the proxy refused each of them.
+    /// No call has got past the proxy so far, and none got a 407.
     Unknown,
-    /// The proxy wants another password.
+    /// The proxy wants another password (407).
     Closed(Failure),
 }
 
@@ -258,8 +260,8 @@ impl Course<'_> {
     }
 
     /// Makes a call. While it is not known whether the proxy lets calls through, the lock is held during
-    /// the call, so calls go one at a time. (There is no call within such a call: before an upload, a
-    /// call of step 2 has got through.)
+    /// the call, so calls go one at a time. (An upload can make a call of step 2 inside it. That does
+    /// not lock twice: an earlier call of step 2 has got past the proxy, so the state is `Open`.)
     fn through_proxy<T>(&self, call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         let mut proxy = self.proxy.lock().unwrap();
         match &*proxy {
@@ -302,7 +304,7 @@ impl Course<'_> {
             }
         };
         match self.pace.refused(begun, obstacle) {
-            Verdict::TryAgain => {
+            Verdict::CostsNoTry => {
                 self.tell_of(obstacle, &failure);
                 failure
             }

@@ -210,3 +210,28 @@ fn the_time_left_is_plain() {
         });
     }
 }
+
+#[test]
+fn the_time_left_is_that_of_the_bytes_that_are_left() {
+    let Some(lines) = SlowLines::with_rate(60_000) else {
+        return;
+    };
+    let world = world_with(true, 1, 600_000);
+    let mut terminal = Terminal::new(24, 100);
+    terminal.start(lines.command(&world, &[]), &[]);
+    terminal.wait_for("a time left that fits", |screen| {
+        let lines = screen.lines();
+        let mut parts = lines.last().map_or("", String::as_str).split(", ").skip(1);
+        let [Some(bytes), Some(rate), Some(left)] = [parts.next(), parts.next(), parts.next()]
+        else {
+            return false;
+        };
+        let (sent, all) = bytes.split_once('/').unwrap();
+        let (sent, all) = (bytes_in(sent).unwrap(), bytes_in(all).unwrap());
+        let rate = bytes_in(rate.trim_end_matches("/s")).unwrap();
+        let Some(Ok(left)) = left.strip_suffix(" s left").map(str::parse::<f64>) else {
+            return false;
+        };
+        sent > all / 3.0 && (left - (all - sent) / rate).abs() < 1.5
+    });
+}
