@@ -145,15 +145,19 @@ fn every_url_leads_to_its_file_whether_it_came_raw_or_encoded() {
 
 #[test]
 fn a_raw_link_is_printed_encoded() {
-    let link = "https://7072-x.tcb.qcloud.la/temp3/C#入门.pdf?sign=0f&t=1";
-    let encoded = "https://7072-x.tcb.qcloud.la/temp3/C%23%E5%85%A5%E9%97%A8.pdf?sign=0f&t=1";
-    let world = World::with_files(&["C#入门.pdf"]);
-    let edit = |reply: &mut Value| reply["file_list"][0]["download_url"] = link.into();
-    world
-        .stand_in
-        .fault(Step::Link, When::Always, Fault::edit(edit));
-    let ran = world.run(["-f", "url", "C#入门.pdf"]);
-    assert_eq!(ran.assert_success().lines(), [encoded]);
+    for host in ["https://7072-x.tcb.qcloud.la", "http://[::1]:80"] {
+        let link = format!("{host}/temp3/C#入门.pdf?sign=0f&t=1");
+        let encoded = format!("{host}/temp3/C%23%E5%85%A5%E9%97%A8.pdf?sign=0f&t=1");
+        let world = World::with_files(&["C#入门.pdf"]);
+        let edit = move |reply: &mut Value| {
+            reply["file_list"][0]["download_url"] = link.as_str().into();
+        };
+        world
+            .stand_in
+            .fault(Step::Link, When::Always, Fault::edit(edit));
+        let ran = world.run(["-f", "url", "C#入门.pdf"]);
+        assert_eq!(ran.assert_success().lines(), [encoded]);
+    }
 }
 
 /// Links that a careful program does not pass on.
