@@ -485,15 +485,14 @@ fn help_for_refused_token(auth: Auth) -> &'static str {
 /// the `status` 0 is documented; what happened is in the `errmsg`.
 pub fn link_failure(status: i64, errmsg: &str) -> Option<Failure> {
     let says = |word: &str| errmsg.contains(word);
-    let wait = Cure::TRY_AGAIN;
     let (kind, cure, help) = if says("STORAGE_FILE_NONEXIST") {
-        (Kind::NotFound, wait, "")
+        (Kind::NotFound, Cure::TRY_AGAIN, "")
     } else if says("SYS_ERR") {
         let help = either(
             "the service is busy: try again later",
             "服务繁忙：请稍后再试",
         );
-        (Kind::OddReply, wait, help)
+        (Kind::OddReply, Cure::TRY_AGAIN, help)
     } else if says("STORAGE_EXCEED_AUTHORITY") {
         let help = either(
             "this account may not read the file: check the permissions of the storage in the 云托管 \

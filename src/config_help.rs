@@ -42,15 +42,15 @@ pub fn find_config(options: &Options) -> Result<PathBuf, String> {
             "{shown}: 没有这个文件：用 `{command}` 生成待填写的配置文件"
         ));
     }
-    let here = path::absolute(config).unwrap_or_else(|_| config.clone());
-    let (shown, command) = (here.display(), command_to_type("--init"));
-    let beside_program = beside_program(config);
-    if let Some(beside) = &beside_program
+    let beside = beside_program(config);
+    if let Some(beside) = &beside
         && !is_missing(beside)
     {
         return Ok(beside.clone());
     }
-    Err(match beside_program {
+    let here = path::absolute(config).unwrap_or_else(|_| config.clone());
+    let (shown, command) = (here.display(), command_to_type("--init"));
+    Err(match beside {
         Some(beside) if beside != here => {
             let beside = beside.display();
             words!(

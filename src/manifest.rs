@@ -202,27 +202,27 @@ impl Manifest<'_> {
             return None;
         }
         if modified(&now) != upload.mtime {
-            let content = Fingerprint::of(path).ok()?; // the error shows again at the upload
-            let is_same_size = content.metadata.len() == upload.size;
-            if !is_same_size || content.crc64.to_string() != upload.crc64 {
+            let fingerprint = Fingerprint::of(path).ok()?; // the error shows again at the upload
+            let is_same_size = fingerprint.metadata.len() == upload.size;
+            if !is_same_size || fingerprint.crc64.to_string() != upload.crc64 {
                 return None;
             }
-            self.record(key, &content, &upload.file_id);
+            self.record(key, &fingerprint, &upload.file_id);
         }
         Some(&upload.file_id)
     }
 
     /// Appends what is in the cloud under `key`.
-    pub fn record(&self, key: &str, content: &Fingerprint, file_id: &str) {
+    pub fn record(&self, key: &str, fingerprint: &Fingerprint, file_id: &str) {
         let Some(records) = &self.records else {
             return;
         };
         let entry = json!({
             "key": key,
             "env": self.env,
-            "size": content.metadata.len(),
-            "mtime": modified(&content.metadata),
-            "crc64": content.crc64.to_string(), // jq and JavaScript round numbers of this length
+            "size": fingerprint.metadata.len(),
+            "mtime": modified(&fingerprint.metadata),
+            "crc64": fingerprint.crc64.to_string(), // jq and JavaScript round numbers of this length
             "file_id": file_id,
         });
         let mut records = records.lock().unwrap();

@@ -82,7 +82,7 @@ const ROOM_FOR_ALL: usize = 65;
 const MOST_CAUTION: usize = 16;
 /// A thread that waits looks again at this interval: the time of the next try may have come, or the run
 /// may be stopped. Nothing else wakes the thread for these.
-pub const STOP_SEEN_WITHIN: Duration = Duration::from_millis(50);
+pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The pace of a run.
 #[derive(Default)]
@@ -159,7 +159,7 @@ impl Pace {
                 return None;
             }
             state.steps[stage as usize].waiting += 1;
-            let waited = self.changed[stage as usize].wait_timeout(state, STOP_SEEN_WITHIN);
+            let waited = self.changed[stage as usize].wait_timeout(state, LOOK_EVERY);
             state = waited.unwrap().0;
             state.steps[stage as usize].waiting -= 1;
         }

@@ -25,8 +25,8 @@
 //! - Nothing has succeeded yet, and the first 8 files have all failed alike: the network is down, say,
 //!   or a firewall is in the way. The run stops. A run of 10,000 files then costs 4 s and not an hour.
 //!   8 is the default of `--jobs`: each worker has one failed file then. With a lower limit the run
-//!   would stop although some workers may still succeed. Those 8 files have failed; a file that fails alike after them counts as
-//!   not attempted.
+//!   would stop although some workers may still succeed. Those 8 files have failed; a file that fails
+//!   alike after them counts as not attempted.
 //!
 //! A run that is stopped takes no more files, and ends the waits of uploads. But it still asks for the
 //! links of all that it has uploaded, with all tries: an upload without its link is lost work.
@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 
 use crate::console::Console;
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage};
-use crate::pace::{Begun, Pace, STOP_SEEN_WITHIN, Verdict};
+use crate::pace::{Begun, LOOK_EVERY, Pace, Verdict};
 use crate::words::{either, words};
 
 /// If a server asks for a longer wait with `Retry-After`, this is the wait.
@@ -211,15 +211,14 @@ impl Course<'_> {
         // The failure of the last item, or of the whole last call. It has the number of tries.
         if let Err(last) = tried {
             for index in left {
-                let mut failure = self.note_failure(last.clone());
-                if let Some(Err(own)) = &results[index]
-                    && !own.is_like(&failure)
-                {
-                    let tries = failure.tries;
-                    failure = own.clone(); // it failed in its own way
-                    failure.tries = tries;
-                }
-                results[index] = Some(Err(failure));
+                let failure = self.note_failure(last.clone());
+                let tries = failure.tries;
+                let told = match results[index].take() {
+                    // It failed in its own way.
+                    Some(Err(own)) if !own.is_like(&failure) => Failure { tries, ..own },
+                    _ => failure,
+                };
+                results[index] = Some(Err(told));
             }
         }
         results.into_iter().flatten().collect()
@@ -229,7 +228,7 @@ impl Course<'_> {
         let until = Instant::now() + time;
         while Instant::now() < until && !self.is_over(stage) {
             let left = until.saturating_duration_since(Instant::now());
-            thread::sleep(left.min(STOP_SEEN_WITHIN));
+            thread::sleep(left.min(LOOK_EVERY));
         }
     }
 

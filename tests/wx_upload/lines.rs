@@ -126,10 +126,19 @@ fn bytes_in(text: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * f64::from(1 << shift))
 }
 
-/// The bytes that the progress shows as sent.
-fn bytes_shown(lines: &[String]) -> Option<f64> {
+/// The bytes that the progress shows: those that are sent, and all.
+fn bytes_shown(lines: &[String]) -> Option<(f64, f64)> {
     let counts = lines.last()?.split(", ").nth(1)?;
-    bytes_in(counts.split('/').next()?)
+    let (sent, all) = counts.split_once('/')?;
+    Some((bytes_in(sent)?, bytes_in(all)?))
+}
+
+/// The rate in bytes per second, and the seconds left, that the progress shows.
+fn pace_shown(lines: &[String]) -> Option<(f64, f64)> {
+    let mut parts = lines.last()?.split(", ").skip(2);
+    let rate = bytes_in(parts.next()?.strip_suffix("/s")?)?;
+    let left = parts.next()?.strip_suffix(" s left")?.parse().ok()?;
+    Some((rate, left))
 }
 
 #[test]
@@ -150,9 +159,9 @@ fn progress_shows_what_has_left_this_machine() {
         });
         let view = terminal.wait_for("progress that is not far behind", |screen| {
             let shown = bytes_shown(&screen.lines());
-            shown.is_some_and(|shown| shown > bytes as f64 - 1.5 * IN_HAND)
+            shown.is_some_and(|(sent, _)| sent > bytes as f64 - 1.5 * IN_HAND)
         });
-        let shown = bytes_shown(&view.lines).unwrap();
+        let (shown, _) = bytes_shown(&view.lines).unwrap();
         let received = world.stand_in.bytes_received() as f64;
         assert!(shown < received + IN_HAND, "{shown} of {received}");
     }
@@ -221,15 +230,8 @@ fn the_time_left_is_that_of_the_bytes_that_are_left() {
     terminal.start(lines.command(&world, &[]), &[]);
     terminal.wait_for("a time left that fits", |screen| {
         let lines = screen.lines();
-        let mut parts = lines.last().map_or("", String::as_str).split(", ").skip(1);
-        let [Some(bytes), Some(rate), Some(left)] = [parts.next(), parts.next(), parts.next()]
+        let (Some((sent, all)), Some((rate, left))) = (bytes_shown(&lines), pace_shown(&lines))
         else {
-            return false;
-        };
-        let (sent, all) = bytes.split_once('/').unwrap();
-        let (sent, all) = (bytes_in(sent).unwrap(), bytes_in(all).unwrap());
-        let rate = bytes_in(rate.trim_end_matches("/s")).unwrap();
-        let Some(Ok(left)) = left.strip_suffix(" s left").map(str::parse::<f64>) else {
             return false;
         };
         sent > all / 3.0 && (left - (all - sent) / rate).abs() < 1.5
