@@ -1,12 +1,12 @@
 //! The pace of the run: how fast it calls the services, and with how many calls at once.
 //!
-//! Three answers are about the run and not about the file, so they cost the file no try (with two
-//! exceptions, below):
+//! A call can fail for three reasons that concern the run and not the file. They cost the file no try
+//! (with two exceptions, below):
 //!
 //! - *Too fast*: the service limits the calls in a second or a minute.
 //! - *Too many at once*: it limits the calls that are under way together, or the line is too thin for
 //!   all uploads.
-//! - *Nobody there*: no connection can be made, although one could before. The network is away.
+//! - *Nobody there*: no connection can be made, although one could before. The network is down.
 //!
 //! The steps are kept apart: a limit on uploads is no reason to ask for fewer links. This file does
 //! not know what the calls are, and tells the user nothing.
@@ -20,16 +20,16 @@
 //! **Too many at once.** The first refusal sets `at_once` to half of the calls under way: a crowded
 //! line needs relief soon, and TCP halves for the same reason. The other calls under way then show
 //! the limit. A second number of the step, `admitted`, is the number of calls that the service seems
-//! to take at once. It starts as the number of those calls, and each of them that is refused makes it
-//! one less. Then:
+//! to take at once. Each time that *too many* slows the step down, it becomes the number of those
+//! calls, and each of them that is refused makes it one less. Then:
 //!
 //! - Up to `admitted`, `at_once` grows as above.
 //! - At `admitted`, the run tests whether one more call is taken. It waits until `at_once` times
 //!   `caution` calls got through in a row. Then it raises `at_once` and `admitted` by one.
 //! - `caution`, the third number, says how long the run waits before a test. Each test halves it, down
-//!   to 1. Each time the step slows down, it becomes four times as large, up to 16. (The first refusal
-//!   slows the step down. The refusals of calls that were under way then do not.) So a limit that
-//!   stays is tested less and less, and a limit that has gone is soon forgotten.
+//!   to 1. Each time that *too many* slows the step down, it becomes four times as large, up to 16.
+//!   (The first refusal slows the step down. The refusals of calls that were under way then do not.)
+//!   So a limit that stays is tested less and less, and a limit that has gone is soon forgotten.
 //!
 //! For example, an API takes 20 calls at once, and there are 64 workers. 64 calls begin, and 44 are
 //! refused. The first refusal allows 32 at once, and `caution` becomes 4. The other 43 leave 20. After
@@ -37,9 +37,9 @@
 //! next test comes after 8 · 20 calls, and later ones after 16 · 20 each. So more than nine tenths of
 //! the 20 are in use, and one call in 300 is refused.
 //!
-//! If only one call was allowed, there is no lower number: all hold back as below. If no other call
-//! of the run was under way from the beginning of the call to its end, too many calls are not the
-//! cause: the refusal costs the file a try.
+//! If only one call was allowed, there is no lower number: all hold back as below, and until the last
+//! call has ended. If no other call of the run was under way from the beginning of the call to its
+//! end, too many calls are not the cause: the refusal costs the file a try.
 //!
 //! **Too fast.** All threads hold back from the step for 0.5 s. Then one call tries. If it is
 //! refused, all hold back for an eighth of the time since the first refusal, at least 0.5 s and at
@@ -58,7 +58,8 @@
 //! takes minutes.
 //!
 //! **Nobody there.** All hold back in the same way. But before anything has got through it costs the
-//! file a try: a network that was never there is no reason to wait.
+//! file a try: a network that was never there is no reason to wait. A call that lasts for more than
+//! 30 s has had a connection, so the network was there, and nothing holds the step back any more.
 //!
 //! **The end.** When a step is held back for three minutes, and no upload and no link gets through
 //! meanwhile, the run stops: other files would fail in the same way. An answer of step 2 does not
@@ -76,6 +77,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(8);
 /// The run stops if a step is held back for this time, and no upload and no link gets through
 /// meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
+/// A call that lasts longer has had a connection. To look up a host and to connect takes at most 10 s,
+/// and then the program looks for as long whether it can connect at all.
+const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(30);
 /// The number of calls that can be under way: 64 workers, and the main thread.
 const ROOM_FOR_ALL: usize = 65;
 /// The limit of `caution`.
@@ -136,6 +140,7 @@ pub struct Begun {
     stage: Stage,
     /// The first call of the run is number 1.
     number: u64,
+    at: Instant,
     /// No other call of the run was under way when it began.
     began_alone: bool,
 }
@@ -151,7 +156,7 @@ pub enum Verdict {
 }
 
 impl Pace {
-    /// Waits until a call may begin. Returns `None` if `is_over` before that.
+    /// Waits until a call may begin. Returns `None` if it must wait and `is_over` is true.
     pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
         while !state.steps[stage as usize].take_turn(Instant::now()) {
@@ -169,6 +174,7 @@ impl Pace {
         Some(Begun {
             stage,
             number: state.calls,
+            at: Instant::now(),
             began_alone,
         })
     }
@@ -211,6 +217,10 @@ impl Pace {
         } else if obstacle == Obstacle::TooMany {
             step.set_admitted(step.admitted - 1);
         }
+        let stayed_alone = begun.began_alone && begun.number == newest_call;
+        if obstacle == Obstacle::TooMany && stayed_alone {
+            return Verdict::CostsATry;
+        }
         if let Some(hold) = &mut step.hold {
             if let Obstacle::TooFast(at_least) = obstacle {
                 hold.next_try = hold.next_try.max(now + at_least);
@@ -220,19 +230,23 @@ impl Pace {
                 return Verdict::GiveUp;
             }
         }
-        let stayed_alone = begun.began_alone && begun.number == newest_call;
-        if obstacle == Obstacle::TooMany && stayed_alone {
-            return Verdict::CostsATry;
-        }
         Verdict::CostsNoTry
     }
 
-    /// Ends a call. Now another call may begin, or two if `at_once` grows.
+    /// Ends a call. Now another call may begin, or two if `at_once` grows. After a long call, nobody
+    /// waits for the network any more.
     fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut StepPace {
         let step = &mut state.steps[begun.stage as usize];
         step.under_way -= 1;
+        if let Some(hold) = &step.hold
+            && hold.because == Obstacle::NobodyThere
+            && begun.at.elapsed() > LONGER_THAN_CONNECTING
+        {
+            step.hold = None;
+        }
+        // Without this question, each call would cost two system calls.
         if step.waiting > 0 {
-            self.changed[begun.stage as usize].notify_one(); // a system call: left out if nobody waits
+            self.changed[begun.stage as usize].notify_one();
             self.changed[begun.stage as usize].notify_one();
         }
         step
@@ -256,11 +270,12 @@ impl Default for StepPace {
 
 impl StepPace {
     /// Returns whether a call may begin now. While all hold back, one call may try after each wait:
-    /// then the next wait begins.
+    /// then the next wait begins. After *too many at once*, the last call must have ended, too.
     fn take_turn(&mut self, now: Instant) -> bool {
         match &mut self.hold {
             None => self.under_way < self.at_once,
             Some(hold) if now < hold.next_try => false,
+            Some(hold) if hold.because == Obstacle::TooMany && self.under_way > 0 => false,
             Some(hold) => {
                 hold.next_try = now + hold.wait(now);
                 true

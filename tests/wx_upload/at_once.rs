@@ -1,11 +1,13 @@
 //! Services that take only so many calls at once, and lines too thin for all uploads: that costs
 //! time, and no file.
 
+use std::thread;
 use std::time::Duration;
 
 use stand_in::{Fault, Step, When, at_once, thin_line};
 
 use crate::harness::{Ran, World, side_by_side};
+use crate::pace::run_for_long;
 
 /// Checks that all went well, and that a note told the first refusal, and nothing more.
 fn assert_adapted(ran: &Ran, files: usize, words: &str) {
@@ -95,6 +97,41 @@ fn on_a_thin_line_no_file_fails() {
         assert_eq!(world.keys().len(), FILES);
         world.assert_proper();
     });
+}
+
+/// Here a line is too thin even for one upload, for a moment. The uploads take longer than the run holds
+/// back, so the next one waits for the end of the last one.
+#[test]
+fn after_a_refusal_one_at_a_time_means_one_at_a_time() {
+    const FILES: usize = 5;
+    let takes = Duration::from_millis(800);
+    let refusal = || Fault::cos_error(400, "UserNetworkTooSlow");
+    let world = World::with_many(FILES);
+    let line = at_once(1, takes, refusal());
+    world.stand_in.fault(Step::Upload, When::Nth(3), refusal());
+    world.stand_in.fault(Step::Upload, When::Always, line);
+    let ran = world.run(["-j", "2", "files"]);
+    assert_adapted(&ran, FILES, "UserNetworkTooSlow");
+    let in_vain = world.count(Step::Upload) - FILES;
+    assert!(in_vain <= 2, "{in_vain}");
+}
+
+/// Takes three minutes: `.ci/run` runs it.
+#[test]
+#[ignore = "takes three minutes"]
+fn a_lone_upload_that_is_refused_after_a_long_time_has_all_its_tries() {
+    let refusal = || Fault::cos_error(400, "UserNetworkTooSlow");
+    let world = World::with_files(&["a.txt"]);
+    world.stand_in.fault(Step::Upload, When::Nth(1), refusal());
+    world.stand_in.fault(Step::Upload, When::Nth(2), refusal());
+    let late = Fault::after_body(move |_| {
+        thread::sleep(Duration::from_secs(185));
+        Some(refusal())
+    });
+    world.stand_in.fault(Step::Upload, When::Nth(3), late);
+    let (status, stderr) = run_for_long(&world, &["--timeout", "600", "a.txt"]);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert_eq!(world.count(Step::Upload), 4);
 }
 
 #[test]

@@ -216,6 +216,37 @@ fn a_network_that_stays_away_for_three_minutes_stops_the_run() {
     assert!(ran.count("uploaded") + ran.count("failed") >= FILES / 2 - 8);
 }
 
+/// The second upload is under way for longer than the three minutes. Then the network goes away again.
+///
+/// Takes three minutes: `.ci/run` runs it.
+#[test]
+#[ignore = "takes three minutes"]
+fn each_outage_has_its_own_three_minutes() {
+    let cos = StandIn::http();
+    cos.fault(Step::Upload, When::Nth(1), Fault::Silence);
+    cos.fault(Step::Upload, When::Nth(2), Fault::Silence);
+    cos.fault(Step::Upload, When::Always, Fault::status(204, &[], ""));
+    let world = World::with_files(&["a.txt"]);
+    world.stand_in.set_upload_origin(&cos.base());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for (upload, lasts) in [(1, 0), (2, 190)] {
+                assert!(cos.wait_for(Step::Upload, upload, PATIENCE));
+                thread::sleep(Duration::from_secs(lasts));
+                go_away(&cos);
+                thread::sleep(FOR_A_WHILE);
+                cos.open_port();
+            }
+        });
+        let arguments = ["--retries", "0", "--timeout", "600", "a.txt"];
+        let (status, stderr) = run_for_long(&world, &arguments);
+        // The API knows nothing about this COS.
+        let stored = "COS took the file, but the API does not find it yet";
+        assert!(status == Some(1) && stderr.contains(stored), "{stderr}");
+    });
+    assert_eq!(cos.count(Step::Upload), 3);
+}
+
 /// Takes three minutes: `.ci/run` runs it.
 #[test]
 #[ignore = "takes three minutes"]

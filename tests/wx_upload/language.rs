@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::thread;
 
 use serde_json::json;
-use stand_in::{Certificate, ENV, Fault, StandIn, Step, When};
+use stand_in::{Certificate, ENV, Fault, StandIn, Step, When, one_of_two};
 
 use crate::faults::refusing_port;
 use crate::harness::{PATIENCE, Ran, World, read_line, side_by_side, spawn};
@@ -340,8 +340,9 @@ fn a_request_to_slow_down_is_noted_in_chinese() {
     ];
     for (code, help) in cases {
         let world = World::with_many(4);
-        let refuse = Fault::cos_error(503, code);
-        world.stand_in.fault(Step::Upload, When::Once, refuse);
+        // A call that is alone costs a try instead.
+        let refuse = one_of_two(Fault::cos_error(503, code));
+        world.stand_in.fault(Step::Upload, When::Times(2), refuse);
         let ran = world.run_in_chinese(["files"]);
         let told = format!("note: 上传文件失败: HTTP 503 Service Unavailable：{code}：");
         let reaction = format!("{help}；放慢速度，继续上传\n");

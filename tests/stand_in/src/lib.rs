@@ -38,7 +38,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate as PemCertificate, RootCerts, TlsConfig};
 
 pub use faults::{Fault, When};
-pub use limits::{Limit, at_once, thin_line};
+pub use limits::{Limit, at_once, one_of_two, thin_line};
 pub use request::{Request, Step};
 pub use services::file_id_of;
 pub use state::Object;

@@ -2,7 +2,7 @@
 //! once, and a line that is too thin. This file does not know the calls.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,13 @@ pub fn at_once(calls: usize, takes: Duration, refusal: Fault) -> Fault {
             None
         }))
     })
+}
+
+/// Returns a fault that waits until two calls are under way, and then strikes one of them with
+/// `refusal`. Set it with [`crate::When::Times`] for two calls.
+pub fn one_of_two(refusal: Fault) -> Fault {
+    let both_are_here = Barrier::new(2);
+    Fault::after_body(move |_| both_are_here.wait().is_leader().then(|| refusal.clone()))
 }
 
 /// A place among the calls under way. It is free again when this is dropped.
