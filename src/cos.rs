@@ -3,6 +3,7 @@
 //! Does not know where the fields come from.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
@@ -36,9 +37,14 @@ pub fn post_object(
     // Read the body of a success, too: ureq reuses a connection only after its body was read.
     let mut xml = Vec::new();
     let body = reply.body_mut().as_reader();
-    let _ = body.take(MAX_REPLY_BYTES).read_to_end(&mut xml); // the status alone is enough
+    let read = body.take(MAX_REPLY_BYTES).read_to_end(&mut xml);
     if !reply.status().is_success() {
-        return Err(refusal(&reply, &xml, fields));
+        let failure = refusal(&reply, &xml, fields);
+        return match read {
+            // The reason was in the part that is missing. It may be one that can pass.
+            Err(_) if failure.cure == Cure::Nothing => Err(failure.with_cure(Cure::TRY_AGAIN)),
+            _ => Err(failure),
+        };
     }
     let crc64 = reply.headers().get("x-cos-hash-crc64ecma");
     let crc64 = crc64.map(|crc64| String::from_utf8_lossy(crc64.as_bytes()).into_owned());
@@ -61,22 +67,65 @@ fn send(
         .post(url)
         .header("Content-Type", content_type)
         .header("Content-Length", around + size);
-    request.send(SendBody::from_reader(&mut FullReads(whole)))
+    request.send(SendBody::from_reader(&mut Pieces::of(whole)))
 }
 
-/// Reads until the buffer is full. A form returns after each field, and ureq sends what it has read
-/// in a packet of its own: a small file would need 8 packets instead of 2.
-struct FullReads<R>(R);
+/// The body of an upload. ureq reads a piece, sends it, and reads the next one.
+///
+/// A piece is read until it is full. A form alone returns after each field, and each would go in a
+/// packet of its own: a small file would need 8 packets instead of 2.
+///
+/// The bytes of a piece count in the progress together, when the system has taken all of them. At
+/// 100 kB/s this takes 0.7 s for 64 KiB, and people see the progress jump. So a piece is small at
+/// first: one record of TLS. On a fast line it fills ureq's buffer of 64 KiB. Then the program reads
+/// with a quarter of the system calls, and an upload takes up to a tenth less time.
+struct Pieces<R> {
+    body: R,
+    /// The time of the first read. The connection is made by then.
+    began: Option<Instant>,
+    /// Bytes read so far.
+    bytes: usize,
+}
 
-impl<R: Read> Read for FullReads<R> {
+/// One record of TLS.
+const SMALL_PIECE: usize = 16 << 10;
+/// Bytes per second. At this rate, a piece of 64 KiB takes 8 ms.
+const FAST_LINE: usize = 8 << 20;
+/// The system's own queue takes less than this at once, so these bytes tell nothing about the line.
+const QUEUE_AT_MOST: usize = 1 << 20;
+
+impl<R: Read> Pieces<R> {
+    fn of(body: R) -> Self {
+        Pieces {
+            body,
+            began: None,
+            bytes: 0,
+        }
+    }
+
+    /// Whether the bytes so far went out faster than `FAST_LINE`, on average.
+    fn is_line_fast(&mut self) -> bool {
+        let began = self.began.get_or_insert_with(Instant::now);
+        let bytes_on_fast_line = began.elapsed().as_secs_f64() * FAST_LINE as f64;
+        self.bytes > QUEUE_AT_MOST && self.bytes as f64 > bytes_on_fast_line
+    }
+}
+
+impl<R: Read> Read for Pieces<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let size = if self.is_line_fast() {
+            buffer.len()
+        } else {
+            buffer.len().min(SMALL_PIECE)
+        };
         let mut filled = 0;
-        while filled < buffer.len() {
-            match self.0.read(&mut buffer[filled..])? {
+        while filled < size {
+            match self.body.read(&mut buffer[filled..size])? {
                 0 => break,
                 count => filled += count,
             }
         }
+        self.bytes += filled;
         Ok(filled)
     }
 }
@@ -120,7 +169,7 @@ const MPEG_OR_TYPESCRIPT: &str = "video/vnd.dlna.mpeg-tts";
 /// Every packet of an MPEG transport stream begins with this byte.
 const MPEG_SYNC: u8 = 0x47;
 
-/// What COS's refusal of an upload means. It is a bad status, and most often a reason in XML.
+/// What COS's refusal of an upload means. A refusal has a bad status, and most often a reason in XML.
 fn refusal(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failure {
     let xml = String::from_utf8_lossy(xml);
     let mut secrets = Vec::new();
@@ -149,8 +198,8 @@ fn refusal(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failu
     }
 }
 
-/// What the program does about a `Code` of COS. The same HTTP status comes with codes that pass and
-/// with codes that do not, so the status counts only where the code does not tell.
+/// What the program does about a `Code` of COS. The same HTTP status comes with failures that can pass
+/// and with others, so the status counts only where the code does not tell.
 fn cure_of(code: &str, reply: &Response<Body>) -> Option<Cure> {
     match (code, reply.status().as_u16()) {
         ("SlowDown", _) => Some(Cure::SlowDown(Obstacle::TooFast(retry_after(reply)))),

@@ -18,13 +18,10 @@ use crate::connect::CONNECT_TIMEOUT;
 use crate::disk::open_regular;
 use crate::http_failure::REPLY_TIMEOUT_FACTOR;
 use crate::options::{Settings, variable};
-use crate::tcp::{INPUT_BUFFER, TcpConnector};
+use crate::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
 use crate::url::is_this_machine;
 use crate::words::{io_words, words};
 
-/// One record of TLS. These bytes are not in the system's queue yet, so the progress can't subtract
-/// them. Larger pieces would make it less exact.
-const TLS_OUTPUT_BUFFER: usize = 16 << 10;
 /// A file with all of Mozilla's authorities has a few hundred KiB.
 const MAX_PEM_BYTES: u64 = 16 << 20;
 
@@ -46,7 +43,7 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .timeout_recv_body(Some(timeout * REPLY_TIMEOUT_FACTOR))
         .timeout_per_read(Some(timeout))
         .input_buffer_size(INPUT_BUFFER)
-        .output_buffer_size(TLS_OUTPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
         .max_idle_connections_per_host(threads)
         .max_idle_connections(2 * threads) // the API's host and COS's
         .build();

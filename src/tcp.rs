@@ -47,7 +47,7 @@ use crate::words::either;
 /// The limit of a reply, with its head and TLS. ureq itself would read interim replies for ever.
 const MAX_RECEIVED: usize = 2 << 20;
 pub const INPUT_BUFFER: usize = 32 << 10;
-const OUTPUT_BUFFER: usize = 64 << 10;
+pub const OUTPUT_BUFFER: usize = 64 << 10;
 /// The limit of the send queue where sent and unsent bytes count together.
 #[cfg(not(target_os = "linux"))]
 const SEND_QUEUE: usize = 256 << 10;

@@ -464,10 +464,15 @@ impl World {
     }
 
     /// Makes `count` files of `bytes` bytes each.
+    /// Makes files that are a minute old. The program waits some milliseconds before it reads a file
+    /// that was just written, which is rare outside of a benchmark.
     fn small_files(&self, count: usize, bytes: usize) {
+        let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
         for n in 0..count {
             let path = self.path(&format!("upload/图片 {n:04}.jpg"));
-            fs::write(path, vec![n as u8; bytes]).expect("a file");
+            fs::write(&path, vec![n as u8; bytes]).expect("a file");
+            let file = File::options().write(true).open(path).expect("the file");
+            file.set_modified(a_minute_ago).expect("its time");
         }
     }
 

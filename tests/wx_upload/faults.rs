@@ -935,6 +935,17 @@ fn is_for(link: &serde_json::Value, name: &str) -> bool {
     link["fileid"] == file_id(name)
 }
 
+/// The reason of this refusal is in the part of the reply that does not come. It may be one that passes.
+#[test]
+fn a_refusal_that_breaks_off_is_tried_again() {
+    let world = World::with_files(&["a.txt"]);
+    let half = "HTTP/1.1 400 Bad Request\r\nContent-Length: 500\r\n\r\n<Error><Code>Incompl";
+    let refusal = Fault::edit_bytes(|reply| *reply = half.into());
+    world.stand_in.fault(Step::Upload, When::Once, refusal);
+    world.run(["a.txt"]).assert_success();
+    assert_eq!(world.count(Step::Upload), 2);
+}
+
 // ---- Other servers ----------------------------------------------------------------------------------
 
 #[test]
