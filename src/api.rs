@@ -481,46 +481,6 @@ fn help_for_refused_token(auth: Auth) -> &'static str {
     }
 }
 
-/// What the API says about one file in its reply to a call for links; `None` if it gives a link. Only
-/// the `status` 0 is documented; what happened is in the `errmsg`.
-pub fn link_failure(status: i64, errmsg: &str) -> Option<Failure> {
-    let says = |word: &str| errmsg.contains(word);
-    let (kind, cure, help) = if says("STORAGE_FILE_NONEXIST") {
-        (Kind::NotFound, Cure::TRY_AGAIN, "")
-    } else if says("SYS_ERR") {
-        let help = either(
-            "the service is busy: try again later",
-            "服务繁忙：请稍后再试",
-        );
-        (Kind::OddReply, Cure::TRY_AGAIN, help)
-    } else if says("STORAGE_EXCEED_AUTHORITY") {
-        let help = either(
-            "this account may not read the file: check the permissions of the storage in the 云托管 \
-             console",
-            "该账号无权读取此文件：请在云托管控制台检查存储的权限",
-        );
-        (Kind::OddReply, Cure::Nothing, help)
-    } else if says("INVALID_PARAM") {
-        let help = either(
-            "check `env`, and `max_age` if the config has it",
-            "请检查 `env`，以及配置中的 `max_age`（如果有）",
-        );
-        (Kind::OddReply, Cure::Nothing, help)
-    } else if status == 0 {
-        return None;
-    } else {
-        (Kind::OddReply, Cure::Nothing, "")
-    };
-    let mut detail = format!("status {status}");
-    for words in [errmsg, help] {
-        if !words.is_empty() {
-            detail += colon();
-            detail += words;
-        }
-    }
-    Some(Failure::new(Stage::Link, kind, cure, detail))
-}
-
 /// Returns the text that a reply must have under `name`.
 pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Failure> {
     match text_in(reply, name) {

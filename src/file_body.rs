@@ -1,9 +1,10 @@
 //! The bytes of a file on their way into a form: read from disk piece by piece, counted, and summed
 //! up in a CRC-64.
 //!
-//! All bytes are of one moment. A file may be written to while it is read, and then the bytes are half
-//! of the old file and half of the new one. So the file is looked at again before the last bytes are
-//! handed over: if it has changed, reading fails, and COS never gets a complete form.
+//! A file may be written to while it is read. Then its bytes are half of the old file and half of the
+//! new one. So `FileBody` looks at the file again before it hands over the last bytes. If the file has
+//! changed, reading fails, and COS gets no complete form. Some file systems show a change only after a
+//! moment. So there is another look, `check_unchanged`, for the time after the upload.
 //!
 //! Does not know where the bytes go.
 
@@ -61,7 +62,7 @@ impl FileBody<'_> {
                 return Err(unusable(why));
             }
         }
-        let metadata = metadata_after_tick(&file).map_err(cannot_be_opened)?;
+        let metadata = settled_metadata(&file)?;
         if own.is_own_opened(path, &metadata) {
             return Err(unusable(never_uploaded()));
         }
@@ -84,7 +85,8 @@ impl FileBody<'_> {
         })
     }
 
-    /// The same file, which cannot be read to its end unless its CRC-64 is the one that is `expected`.
+    /// The same file. Reading its last bytes fails if its CRC-64 is not the one that is `expected`.
+    /// With `None`, every CRC-64 is right.
     pub fn expecting(self, expected: Option<u64>) -> Self {
         FileBody {
             expected_crc64: expected,
@@ -222,19 +224,21 @@ impl FileBody<'_> {
 /// The clocks of file systems tick every 1 to 10 ms, and later where the machine is busy. If a file
 /// changes twice in a tick, the second change does not show in its times.
 const TICK: Duration = Duration::from_millis(30);
+/// A file that is written to for this number of ticks is not read.
+const MOST_TICKS: usize = 30;
 
 /// Returns what the system tells about a file that was just opened. Waits until every later change
-/// shows in it.
-fn metadata_after_tick(file: &File) -> io::Result<Metadata> {
-    let metadata = file.metadata()?;
-    let age = SystemTime::now().duration_since(metadata.modified()?);
-    match age {
-        Ok(age) if age < TICK => {
-            thread::sleep(TICK);
-            file.metadata()
+/// will show in it: the last change must be older than a tick.
+fn settled_metadata(file: &File) -> Result<Metadata, Failure> {
+    for _ in 0..MOST_TICKS {
+        let metadata = file.metadata().map_err(cannot_be_opened)?;
+        let modified = metadata.modified().map_err(cannot_be_opened)?;
+        match SystemTime::now().duration_since(modified) {
+            Ok(age) if age < TICK => thread::sleep(TICK - age),
+            _ => return Ok(metadata), // a time in the future is from a machine whose clock is ahead
         }
-        _ => Ok(metadata), // a time in the future is from a machine whose clock is ahead
     }
+    Err(changed())
 }
 
 /// Returns the real path of the file that was opened at `path`. Linux knows it; elsewhere another file
@@ -330,7 +334,7 @@ fn cannot_be_opened(error: io::Error) -> Failure {
 }
 
 /// Whether an error at opening passes by itself: too many files are open, in this program or in the
-/// system; or another program has a lease on the file and must be told first, as Samba.
+/// system; or another program, such as Samba, has a lease on the file, and the system tells it first.
 fn can_pass(error: &io::Error) -> bool {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;

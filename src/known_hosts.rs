@@ -1,7 +1,7 @@
 //! The hosts that were connected in this run, each with the address that worked last. All threads
 //! share them.
 //!
-//! If a host that was connected can't be reached any more, the network is away, and the whole run waits
+//! If a host that was connected can't be reached any more, the network is down, and the whole run waits
 //! for it. If a host was never connected, its address may be wrong, and waiting would not help: only
 //! the file fails.
 

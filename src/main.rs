@@ -1,14 +1,14 @@
 //! wx-upload puts files into WeChat CloudRun (微信云托管) object storage and prints their links.
 //!
-//! Each file takes the four steps of the script that this program replaces:
+//! Each file goes through the four steps of the script that this program replaces:
 //!
 //! 1. `get_access_token`: `GET /cgi-bin/token`, once for all files; kept in `config.json`
 //! 2. `get_upload_file_info`: `POST /tcb/uploadfile` returns the URL for the upload, and signs it
 //! 3. `upload_file`: `POST` to COS as a form; the file is streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
-//! `wx_upload_file` takes 1, 2 and 3 for one file. If 2 or 3 fails in a way that can pass, the file
-//! is tried again from 1 on. `upload_all` does this in worker threads for many files at once, asks
+//! `wx_upload_file` does 1, 2 and 3 for one file, once. `upload_with_retries` calls it again if 2 or 3
+//! fails in a way that can pass. `upload_all` does this in worker threads for many files at once, asks
 //! for the links, and prints the results in the order of the input.
 //!
 //! This file tells the script's story. The machinery that the script did not have is in the files
@@ -29,6 +29,7 @@ mod file_body;
 mod help;
 mod http_failure;
 mod known_hosts;
+mod links;
 mod listing;
 mod manifest;
 mod network;
@@ -56,19 +57,20 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 use access_token::{AccessToken, SharedToken, unix_seconds};
-use api::{Call, call_api, link_failure, text_field};
+use api::{Call, call_api, text_field};
 use cloud_rules::is_file_id;
 use config_help::{find_config, init_config, parse_config};
 use console::{Console, say};
 use cos::{content_type, post_object};
-use failure::{Cure, Failure, Kind, Stage, quote};
+use failure::{Cure, Failure, Stage};
 use file_body::FileBody;
 use help::show;
+use links::link_in;
 use listing::{ListedFile, Listing, list_files};
 use manifest::Manifest;
 use network::http_agent;
 use notes::{note_new_token, print_notes};
-use options::{Auth, Command, Settings, appid, parse_options, text_in};
+use options::{Auth, Command, Settings, appid, parse_options};
 use own_files::OwnFiles;
 use pipeline::{Origin, Outcome, Stored};
 use report::{Report, dry_run};
@@ -93,8 +95,8 @@ fn try_main() -> Result<ExitCode, String> {
     };
     options.config = find_config(&options)?;
     let config = load_config(&options.config)?;
-    let token = AccessToken::saved_in(&config, appid(&config).as_deref());
-    let settings = Settings::new(options, &config, token.is_none())?;
+    let saved_token = AccessToken::saved_in(&config, appid(&config).as_deref());
+    let settings = Settings::new(options, &config, saved_token.is_none())?;
     let own = OwnFiles::of(&settings);
     let listing = list_files(&settings, &own)?;
     let (quiet, is_dry_run) = (settings.options.quiet, settings.options.dry_run);
@@ -107,18 +109,15 @@ fn try_main() -> Result<ExitCode, String> {
     let console = Console::new(quiet, !is_dry_run, files, bytes);
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
     let names = CloudNames::new(settings.options.unique, &own, &console);
-    let token = SharedToken::new(token);
+    let token = SharedToken::new(saved_token);
     print_notes(&settings, &config, &console, &listing);
-    // Only a dry run has no agent. It prints its list and ends here.
+    // A dry run prints its list and ends here.
     let Some(agent) = agent else {
         let secrets = known_secrets(&settings, &token);
-        let name_to_send = |file: &ListedFile| {
-            let name = names.of(file, &secrets)?;
-            let is_stored = stored_before(file, &name.key, &manifest).is_some();
-            Ok((!is_stored).then_some(name.key))
-        };
         let format = settings.options.format;
-        return Ok(dry_run(format, &listing, &console, name_to_send));
+        return Ok(dry_run(format, &listing, &console, |file| {
+            name_if_sent(file, &secrets, &names, &manifest)
+        }));
     };
     let has_proxy = agent.config().proxy().is_some();
     let run = Run {
@@ -154,7 +153,7 @@ impl Run<'_> {
     }
 }
 
-/// Returns the AppSecret and the access token in use; each is empty where there is none.
+/// Returns the AppSecret and the run's access token. Each is empty where there is none.
 fn known_secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
     let secret = settings.secret().unwrap_or_default();
     [secret.to_owned(), token.text()]
@@ -190,8 +189,9 @@ fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
 
 // ---- Step 1: the access token -----------------------------------------------------------------
 
-/// Step 1: returns the access token. It comes from the config if it is still good there; otherwise a
-/// new one is fetched, and saved at once. With `auth` `none` it is empty. An error stops the run.
+/// Step 1: returns the access token of the run. If the run has no good one, takes the one in the
+/// config. If that is not good either, fetches a new one and saves it at once. With `auth` `none`, the
+/// token is empty. An error stops the run.
 /// <https://developers.weixin.qq.com/miniprogram/dev/api-backend/open-api/access-token/auth.getAccessToken.html>
 fn get_access_token(run: &Run) -> Result<String, Failure> {
     match run.settings.auth {
@@ -240,7 +240,7 @@ const SAVE_TRIES: usize = 100;
 /// Saves a new token in the config. The config is read again, because it may have been edited since
 /// the run began, and only the four keys of the token change: the script's three, and the account that
 /// the token belongs to. The error is a sentence.
-fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
+fn save_token(path: &Path, token: &FetchedToken) -> Result<(), String> {
     for _ in 0..SAVE_TRIES {
         let old = read_config(path)?;
         let mut config = parse_config(&old)?;
@@ -259,7 +259,7 @@ fn save_token(path: &Path, token: &NewToken) -> Result<(), String> {
 }
 
 /// The API's answer to `appid` and `secret`.
-struct NewToken {
+struct FetchedToken {
     appid: String,
     text: String,
     /// Seconds.
@@ -267,7 +267,7 @@ struct NewToken {
 }
 
 /// Asks for a new token.
-fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
+fn fetch_token(run: &Run) -> Result<FetchedToken, Failure> {
     let stage = Stage::Token;
     let account = match run.settings.account() {
         Ok(account) => account,
@@ -291,7 +291,7 @@ fn fetch_token(run: &Run) -> Result<NewToken, Failure> {
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
-        Some(expires_in @ 1..) => Ok(NewToken {
+        Some(expires_in @ 1..) => Ok(FetchedToken {
             appid: account.appid.to_owned(),
             text,
             expires_in,
@@ -330,9 +330,9 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
                 return Ok(reply);
             }
             Err(failure) if failure.cure == Cure::NewToken => {
-                // The third token is kept: if it were dropped, each thread that waits would fetch another.
-                let another_may_help = tokens < TOKENS_PER_CALL && run.token.drop_refused(&token);
-                if !another_may_help {
+                // The last token is kept: without it, each other thread would fetch one more.
+                let is_last = tokens == TOKENS_PER_CALL;
+                if is_last || !run.token.drop_refused(&token) {
                     return Err(failure.with_cure(Cure::StopRun));
                 }
             }
@@ -380,7 +380,7 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
 // ---- Step 3: the upload -----------------------------------------------------------------------
 
 /// Step 3: uploads `file` under the cloud name `request_path`, as the form that COS's "POST Object"
-/// takes. If COS reports a CRC-64, it must be that of the bytes sent.
+/// expects. If COS reports a CRC-64, it must be that of the bytes sent.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
 fn upload_file(
     run: &Run,
@@ -402,8 +402,8 @@ fn upload_file(
         form.push(("Cache-Control", cache_control));
     }
     let url = url::encoded(&info.url, request_path);
-    let stored = post_object(&run.agent, &url, &form, file)?;
-    if let Some(crc64) = stored.crc64
+    let object = post_object(&run.agent, &url, &form, file)?;
+    if let Some(crc64) = object.crc64
         && crc64 != file.crc64().to_string()
     {
         let why = either(
@@ -434,95 +434,24 @@ fn get_download_link(
     }
     let body = json!({ "env": run.settings.env, "file_list": file_list });
     let reply = post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body)?;
+    let [secret, token] = known_secrets(&run.settings, &run.token);
+    let secrets = [secret.as_str(), token.as_str()];
     let mut links = Vec::new();
     for file in files {
-        links.push(link_in(run, &reply, file));
+        links.push(link_in(&reply, file, &secrets));
     }
     Ok(links)
-}
-
-/// A longer link is refused. Up to 1,000 links wait in memory until they are printed. If the user
-/// named a file twice, its link is kept until the end.
-const MAX_URL_BYTES: usize = 8 << 10;
-
-/// Returns the link of one file in the reply.
-fn link_in(run: &Run, reply: &Value, stored: &Stored) -> Result<String, Failure> {
-    let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, why));
-    let mut entries = reply["file_list"].as_array().into_iter().flatten();
-    let Some(entry) = entries.find(|entry| entry["fileid"] == stored.file_id) else {
-        return odd(either("the reply has no link for it", "应答中没有它的链接"));
-    };
-    let status = match entry.get("status") {
-        None => Some(0),
-        Some(status) => status.as_i64(),
-    };
-    let Some(status) = status else {
-        return odd(either(
-            "the reply's `status` is not a whole number",
-            "应答中的 `status` 不是整数",
-        ));
-    };
-    let [secret, token] = known_secrets(&run.settings, &run.token);
-    let secrets = [secret.as_str(), &token];
-    let errmsg = quote(text_in(entry, "errmsg").unwrap_or_default(), &secrets);
-    match link_failure(status, &errmsg) {
-        Some(failure) if failure.kind == Kind::NotFound => return Err(not_found(stored.origin)),
-        Some(failure) => return Err(failure),
-        None => {}
-    }
-    let url = text_field(Stage::Link, entry, "download_url")?;
-    if !url::is_link(&url) {
-        return odd(either(
-            "the reply's link is not an http or https address",
-            "应答中的链接不是 http 或 https 地址",
-        ));
-    }
-    let url = url::encoded(&url, &stored.key);
-    if url.len() > MAX_URL_BYTES {
-        return odd(either("its link is longer than 8 KiB", "链接超过 8 KiB"));
-    }
-    Ok(url)
-}
-
-/// The failure if the API does not find an object. Just after an upload, the API may need a moment.
-fn not_found(origin: Origin) -> Failure {
-    let (cure, why) = match origin {
-        Origin::ThisRun | Origin::OtherFile => (
-            Cure::TRY_AGAIN,
-            either(
-                "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): ask for \
-                 its link later, with its file_id as PATH",
-                "COS 已收下文件，但 API 还查不到（STORAGE_FILE_NONEXIST）：请稍后再试，以 file_id 为路径\
-                 获取链接",
-            ),
-        ),
-        Origin::EarlierRun => (
-            Cure::UploadAgain,
-            either(
-                "it is not in the cloud any more (STORAGE_FILE_NONEXIST)",
-                "云端已没有这个文件（STORAGE_FILE_NONEXIST）",
-            ),
-        ),
-        Origin::Named => (
-            Cure::Nothing,
-            either(
-                "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check the file_id",
-                "云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查 file_id",
-            ),
-        ),
-    };
-    Failure::new(Stage::Link, Kind::NotFound, cure, why)
 }
 
 // ---- One file ---------------------------------------------------------------------------------
 
 /// An upload asks for a new signature if its own is older than this: COS accepts one for 15
-/// minutes. On a thin line, an upload can wait for its turn for longer.
+/// minutes. On a thin line, an upload can wait longer than that for its turn.
 const MAX_SIGNATURE_AGE: Duration = Duration::from_secs(10 * 60);
 
-/// Steps 1 to 3 for one file: one try. Its link is asked for later, together with others.
+/// Does steps 1 to 3 for one file, once. Its link is asked for later, together with others.
 fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stored, Failure> {
-    // Step 2 takes the token by itself. But the token must be known before the file is opened:
+    // Step 2 gets the token by itself. But the token must be known before the file is opened:
     // `open_body` refuses a small file that holds it.
     get_access_token(run)?;
     let mut body = open_body(run, file, name)?;
@@ -567,37 +496,31 @@ fn open_body<'a>(
 /// an earlier run uploaded it and it has not changed since. To find that out, the file may be read.
 fn stored_before(file: &ListedFile, key: &str, manifest: &Manifest) -> Option<Stored> {
     if let Some(file_id) = &file.file_id {
-        return Some(Stored::before(file, key, file_id, Origin::Named));
+        return Some(Stored::unsent(file, key, file_id, Origin::Named));
     }
     let file_id = manifest.unchanged(key, &file.path)?;
-    Some(Stored::before(file, key, file_id, Origin::EarlierRun))
+    Some(Stored::unsent(file, key, file_id, Origin::EarlierRun))
 }
 
-// ---- All files --------------------------------------------------------------------------------
-
-/// Uploads all files, prints their results and the summary.
-fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
-    let mut report = Report::new(&run.settings, run.console);
-    let upload = |file: &ListedFile, again| upload_and_count(run, file, again);
-    let get_links = |files: &[&Stored]| {
-        let ask = |files_left: &[&Stored]| get_download_link(run, files_left);
-        run.course.each_with_retries(Stage::Link, files, ask)
-    };
-    let tell = |file: &ListedFile, outcome: &Outcome| {
-        if let Err(why) = report.file(file, outcome) {
-            run.course.stop(why);
-        }
-    };
-    let jobs = pipeline::workers(&run.settings.options);
-    run.console
-        .while_shown(|| pipeline::run(&listing.files, jobs, &run.course, upload, get_links, tell));
-    report.end(listing, run.course.stopped())
+/// For a dry run: returns the cloud name of a file that a run would send. `None` for a file that is in
+/// the cloud already.
+fn name_if_sent(
+    file: &ListedFile,
+    secrets: &[String],
+    names: &CloudNames,
+    manifest: &Manifest,
+) -> Result<Option<String>, Failure> {
+    let name = names.of(file, secrets)?;
+    match stored_before(file, &name.key, manifest) {
+        Some(_) => Ok(None),
+        None => Ok(Some(name.key)),
+    }
 }
 
-/// Uploads one file, with all its tries. Counts its result for the progress and for the course of the
+/// Uploads one file, with all its tries. Counts the result for the progress and for the course of the
 /// run. A file that is in the cloud already is not sent. It is sent `again` if the manifest was wrong:
 /// the cloud has lost the file.
-fn upload_and_count(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
+fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
     if again {
         run.console.add_to_total(file.size);
     }
@@ -619,22 +542,49 @@ fn upload_and_count(run: &Run, file: &ListedFile, again: bool) -> Result<Stored,
     }
 }
 
-/// One try for one file. With `--unique`, another thread may be uploading a file with the same name:
-/// then waits for it.
+/// Uploads one file, once, unless it is in the cloud already. With `--unique`, another thread may be
+/// uploading a file with the same cloud name. Then this thread waits for it.
 fn upload_unless_stored(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
     let secrets = known_secrets(&run.settings, &run.token);
     let name = run.names.of(file, &secrets)?;
     let shared = run.names.file_id_of(&name);
     let mut uploaded_as = shared.lock().unwrap(); // waits for the other thread
-    if !again {
-        if let Some(file_id) = &*uploaded_as {
-            return Ok(Stored::before(file, &name.key, file_id, Origin::OtherFile));
-        }
-        if let Some(stored) = stored_before(file, &name.key, &run.manifest) {
-            return Ok(stored);
-        }
+    if let Some(file_id) = &*uploaded_as {
+        return Ok(Stored::unsent(file, &name.key, file_id, Origin::OtherFile));
+    }
+    if !again && let Some(stored) = stored_before(file, &name.key, &run.manifest) {
+        return Ok(stored);
     }
     let stored = wx_upload_file(run, file, &name)?;
     *uploaded_as = Some(stored.file_id.clone());
     Ok(stored)
+}
+
+// ---- All files --------------------------------------------------------------------------------
+
+/// Uploads all files, prints their results and the summary.
+fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
+    let mut report = Report::new(&run.settings, run.console);
+    let upload = |file: &ListedFile, again| upload_with_retries(run, file, again);
+    let get_links = |files: &[&Stored]| {
+        let ask = |files_left: &[&Stored]| get_download_link(run, files_left);
+        run.course.each_with_retries(Stage::Link, files, ask)
+    };
+    let tell = |file: &ListedFile, outcome: &Outcome| {
+        if let Err(why) = report.file(file, outcome) {
+            run.course.stop(why);
+        }
+    };
+    let workers = pipeline::worker_count(&run.settings.options);
+    run.console.while_shown(|| {
+        pipeline::run(
+            &listing.files,
+            workers,
+            &run.course,
+            upload,
+            get_links,
+            tell,
+        );
+    });
+    report.end(listing, run.course.stopped())
 }

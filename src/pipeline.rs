@@ -51,8 +51,8 @@ pub enum Origin {
 }
 
 impl Stored {
-    /// A file that need not be uploaded, as it is in the cloud already.
-    pub fn before(file: &ListedFile, key: &str, file_id: &str, origin: Origin) -> Stored {
+    /// A file that is not sent, because it is in the cloud already.
+    pub fn unsent(file: &ListedFile, key: &str, file_id: &str, origin: Origin) -> Stored {
         Stored {
             key: key.to_owned(),
             file_id: file_id.to_owned(),
@@ -85,35 +85,35 @@ pub enum Outcome {
 
 /// Returns the number of workers: `--jobs`, or fewer if the system's limit of open files is low. With
 /// more workers, no open file would be left to save a new token with.
-pub fn workers(options: &Options) -> usize {
+pub fn worker_count(options: &Options) -> usize {
     let wanted = OTHER_OPEN_FILES + options.jobs * OPEN_FILES_PER_JOB;
     let left = open_files_left(&options.config, wanted);
     (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_JOB).max(1)
 }
 
-/// Uploads `files`, `jobs` at once, and reports each file as soon as it and all files before it are
-/// done. A file that a stopped run did not attempt is not reported. A file that is in the list twice
-/// is uploaded once, and its outcome is reported at each place.
+/// Uploads `files` with this number of workers. Reports each file as soon as it and all files before
+/// it are done. A file that a stopped run did not attempt is not reported. A file that is in the list
+/// twice is uploaded once, and its outcome is reported at each place.
 ///
 /// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
 /// - `get_links` asks for the links of up to 50 files, and returns a result for each, in order.
 /// - `report` tells the user how a file ended.
 pub fn run(
     files: &[ListedFile],
-    jobs: usize,
+    workers: usize,
     course: &Course,
     upload: impl Fn(&ListedFile, bool) -> Result<Stored, Failure> + Sync,
     get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>,
     mut report: impl FnMut(&ListedFile, &Outcome),
 ) {
     let (queue, tasks) = mpsc::channel();
-    let (done, finished) = mpsc::channel();
+    let (results, finished) = mpsc::channel();
     let tasks = Mutex::new(tasks);
     thread::scope(|scope| {
-        for worker in 0..jobs.min(files.len()) {
-            let (tasks, upload, done) = (&tasks, &upload, done.clone());
-            let upload_files = move || upload_files(files, course, tasks, upload, &done);
-            let started = thread::Builder::new().spawn_scoped(scope, upload_files);
+        for worker in 0..workers.min(files.len()) {
+            let (tasks, upload, results) = (&tasks, &upload, results.clone());
+            let work = move || upload_files(files, course, tasks, upload, &results);
+            let started = thread::Builder::new().spawn_scoped(scope, work);
             if let Err(error) = started {
                 // If the system gives no more threads, the started ones do the work.
                 if worker == 0 {
@@ -126,7 +126,7 @@ pub fn run(
                 break;
             }
         }
-        drop(done); // each worker has its own: `finished` ends when all workers have ended
+        drop(results); // each worker has its own: `finished` ends when all workers have ended
         let mut under_way = UnderWay::new(files, queue);
         loop {
             if course.stopped().is_some() || under_way.is_complete() {
@@ -162,7 +162,7 @@ fn upload_files(
     course: &Course,
     tasks: &Mutex<Receiver<Task>>,
     upload: impl Fn(&ListedFile, bool) -> Result<Stored, Failure>,
-    done: &Sender<Finished>,
+    results: &Sender<Finished>,
 ) {
     loop {
         let next = tasks.lock().unwrap().recv();
@@ -173,7 +173,7 @@ fn upload_files(
             return;
         }
         let result = upload(&files[index], again);
-        let _ = done.send(Finished { index, result }); // the receiver outlives all workers
+        let _ = results.send(Finished { index, result }); // the receiver outlives all workers
     }
 }
 
@@ -213,8 +213,8 @@ impl UnderWay<'_> {
         self.reported == self.files.len()
     }
 
-    /// Lets the workers end after the files that they work on. A file that was uploaded still gets
-    /// its link; a file that was in the cloud before can get it in the next run.
+    /// Lets the workers end after the files that they work on. A file that this run uploads still gets
+    /// its link. Any other file counts as not attempted: the next run can ask for its link.
     fn close_queue(&mut self) {
         self.queue = None;
         self.awaiting_link.retain(|_, stored| stored.is_new());
@@ -256,7 +256,9 @@ impl UnderWay<'_> {
     }
 
     fn keep_result(&mut self, Finished { index, result }: Finished) {
+        let is_closed = self.queue.is_none();
         match result {
+            Ok(stored) if is_closed && !stored.is_new() => {} // see `close_queue`
             Ok(stored) => {
                 self.awaiting_link.insert(index, stored);
             }

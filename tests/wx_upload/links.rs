@@ -114,7 +114,9 @@ fn the_errmsg_of_a_link_says_what_happened_whatever_its_status() {
         (-1, "SYS_ERR", false),
         (-501001, "resource system error SYS_ERR", false),
     ];
-    let cases = gone.into_iter().chain(there);
+    // A user would see the first 300 characters of it only.
+    let long = format!("{} {MISSING}", "resp ".repeat(100));
+    let cases = gone.into_iter().chain(there).chain([(1, &*long, true)]);
     side_by_side(
         cases.map(|case| (format!("{case:?}"), case)),
         |(status, errmsg, is_gone)| {

@@ -296,7 +296,7 @@ fn progress_shows_what_a_run_waits_for() {
     assert!(world.stand_in.wait_for(Step::Upload, 4, PATIENCE));
     world.stand_in.close_port();
     world.stand_in.break_connections();
-    shows(" B, waiting: the network is away");
+    shows(" B, waiting: the network is down");
     world.stand_in.clear_faults();
     world.stand_in.open_port();
     let seen = terminal.finish(&world);

@@ -206,6 +206,12 @@ fn with_a_manifest_only_new_content_is_sent() {
     world.stand_in.remove_object(&key);
     assert_eq!(counts(&run()), (1, 1));
     assert!(world.keys().contains(&key));
+    // It is sent once, even if two files have this name and content.
+    world.file("one/1.png", "new");
+    assert_eq!(counts(&run()), (0, 2));
+    world.stand_in.remove_object(&key);
+    assert_eq!(counts(&run()), (1, 1));
+    assert!(world.keys().contains(&key));
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! The reply of step 4: the link of each file, or why a file has none.
+//!
+//! Does not ask for links.
+
+use serde_json::Value;
+
+use crate::api::text_field;
+use crate::failure::{Cure, Failure, Kind, Stage, quote};
+use crate::options::text_in;
+use crate::pipeline::{Origin, Stored};
+use crate::url;
+use crate::words::{colon, either};
+
+/// A longer link is refused. Up to 1,000 links wait in memory until they are printed. If the user
+/// named a file twice, its link is kept until the end.
+const MAX_URL_BYTES: usize = 8 << 10;
+
+/// Returns the link of the file `stored` in `reply`. A failure hides `secrets`.
+pub fn link_in(reply: &Value, stored: &Stored, secrets: &[&str]) -> Result<String, Failure> {
+    let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, why));
+    let mut entries = reply["file_list"].as_array().into_iter().flatten();
+    let Some(entry) = entries.find(|entry| entry["fileid"] == stored.file_id) else {
+        return odd(either("the reply has no link for it", "应答中没有它的链接"));
+    };
+    let status = match entry.get("status") {
+        None => Some(0),
+        Some(status) => status.as_i64(),
+    };
+    let Some(status) = status else {
+        return odd(either(
+            "the reply's `status` is not a whole number",
+            "应答中的 `status` 不是整数",
+        ));
+    };
+    if let Some(failure) = failure_of(entry, status, stored.origin, secrets) {
+        return Err(failure);
+    }
+    let url = text_field(Stage::Link, entry, "download_url")?;
+    if !url::is_link(&url) {
+        return odd(either(
+            "the reply's link is not an http or https address",
+            "应答中的链接不是 http 或 https 地址",
+        ));
+    }
+    let url = url::encoded(&url, &stored.key);
+    if url.len() > MAX_URL_BYTES {
+        return odd(either("its link is longer than 8 KiB", "链接超过 8 KiB"));
+    }
+    Ok(url)
+}
+
+/// Returns the failure that the API reports for one file, if it does. Only the `status` 0 is
+/// documented. The `errmsg` tells what happened.
+fn failure_of(entry: &Value, status: i64, origin: Origin, secrets: &[&str]) -> Option<Failure> {
+    let errmsg = text_in(entry, "errmsg").unwrap_or_default();
+    let says = |word: &str| errmsg.contains(word);
+    if says("STORAGE_FILE_NONEXIST") {
+        return Some(not_found(origin));
+    }
+    let (cure, help) = if says("SYS_ERR") {
+        let help = either(
+            "the service is busy: try again later",
+            "服务繁忙：请稍后再试",
+        );
+        (Cure::TRY_AGAIN, help)
+    } else if says("STORAGE_EXCEED_AUTHORITY") {
+        let help = either(
+            "this account may not read the file: check the permissions of the storage in the 云托管 \
+             console",
+            "该账号无权读取此文件：请在云托管控制台检查存储的权限",
+        );
+        (Cure::Nothing, help)
+    } else if says("INVALID_PARAM") {
+        let help = either(
+            "check `env`, and `max_age` if the config has it",
+            "请检查 `env`，以及配置中的 `max_age`（如果有）",
+        );
+        (Cure::Nothing, help)
+    } else if status == 0 {
+        return None;
+    } else {
+        (Cure::Nothing, "")
+    };
+    let mut detail = format!("status {status}");
+    for words in [&*quote(errmsg, secrets), help] {
+        if !words.is_empty() {
+            detail += colon();
+            detail += words;
+        }
+    }
+    Some(Failure::odd_reply(Stage::Link, detail).with_cure(cure))
+}
+
+/// The failure if the API does not find an object. Just after an upload, the API may need a moment.
+fn not_found(origin: Origin) -> Failure {
+    let (cure, why) = match origin {
+        Origin::ThisRun | Origin::OtherFile => (
+            Cure::TRY_AGAIN,
+            either(
+                "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): ask for \
+                 its link later, with its file_id as PATH",
+                "COS 已收下文件，但 API 还查不到（STORAGE_FILE_NONEXIST）：请稍后再试，以 file_id 为路径\
+                 获取链接",
+            ),
+        ),
+        Origin::EarlierRun => (
+            Cure::UploadAgain,
+            either(
+                "it is not in the cloud any more (STORAGE_FILE_NONEXIST)",
+                "云端已没有这个文件（STORAGE_FILE_NONEXIST）",
+            ),
+        ),
+        Origin::Named => (
+            Cure::Nothing,
+            either(
+                "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check the file_id",
+                "云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查 file_id",
+            ),
+        ),
+    };
+    Failure::new(Stage::Link, Kind::NotFound, cure, why)
+}
