@@ -33,8 +33,8 @@ impl AccessToken {
         }
     }
 
-    /// Returns the token in `config`. `None` if it has expired, its times are not whole numbers, or it
-    /// was fetched for another account than `appid`.
+    /// Returns the token in `config`. `None` if there is none, it has less than 60 s left, its times are
+    /// in the future or are not whole numbers, or it was fetched for another account than `appid`.
     pub fn saved_in(config: &Value, appid: Option<&str>) -> Option<AccessToken> {
         if let (Some(fetched_for), Some(appid)) = (text_in(config, "token_appid"), appid)
             && fetched_for != appid
@@ -58,8 +58,8 @@ impl AccessToken {
 /// The token of the run, if it has one.
 pub struct SharedToken {
     state: Mutex<State>,
-    /// Locked while one thread finds a token. Holds the reason once no token can be found.
-    finding: Mutex<Option<Failure>>,
+    /// Why no token can be found, once that is known. Locked while one thread looks for a token.
+    why_none: Mutex<Option<Failure>>,
 }
 
 struct State {
@@ -75,7 +75,7 @@ impl SharedToken {
                 current: token,
                 refused: None,
             }),
-            finding: Mutex::new(None),
+            why_none: Mutex::new(None),
         }
     }
 
@@ -88,11 +88,11 @@ impl SharedToken {
         if let Some(text) = self.usable() {
             return Ok(text);
         }
-        let mut hopeless = self.finding.lock().unwrap();
+        let mut why_none = self.why_none.lock().unwrap();
         if let Some(text) = self.usable() {
             return Ok(text); // another thread has found it
         }
-        if let Some(failure) = &*hopeless {
+        if let Some(failure) = &*why_none {
             return Err(failure.clone());
         }
         match find() {
@@ -102,7 +102,7 @@ impl SharedToken {
                 Ok(text)
             }
             Err(failure) => {
-                *hopeless = Some(failure.clone());
+                *why_none = Some(failure.clone());
                 Err(failure)
             }
         }

@@ -22,7 +22,7 @@
 //! `localhost` can lead to another machine where nobody but the network's name server answers for it,
 //! as in a container without `/etc/hosts`. So only loopback addresses are used for such a URL.
 //!
-//! This room does not know what the connection is for.
+//! This file does not know what the connection is for.
 
 use std::fmt;
 use std::io::{self, ErrorKind};

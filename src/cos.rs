@@ -41,7 +41,7 @@ pub fn post_object(
     if !reply.status().is_success() {
         let failure = refusal(&reply, &xml, fields);
         return match read {
-            // The reason was in the part that is missing. It may be one that can pass.
+            // The missing part may hold the reason, so another try may help.
             Err(_) if failure.cure == Cure::Nothing => Err(failure.with_cure(Cure::TRY_AGAIN)),
             _ => Err(failure),
         };
@@ -219,7 +219,10 @@ fn cure_of(code: &str, reply: &Response<Body>) -> Option<Cure> {
 /// Returns words about a `Code` of COS, or else about the status: the cause, or what to do.
 fn help_for(code: &str, status: StatusCode) -> Option<&'static str> {
     Some(match (code, status.as_u16()) {
-        ("RequestTimeTooSkewed", _) => either("check this machine's clock", "请检查本机时间"),
+        ("RequestTimeTooSkewed", _) => either(
+            "COS does not accept the time in the signature, which the API made: try again later",
+            "COS 不接受签名中的时间（签名由 API 生成）：请稍后再试",
+        ),
         ("UserNetworkTooSlow" | "RequestTimeout", _) => either(
             "the line is too slow for so many uploads at once",
             "网络带不动这么多并发上传",

@@ -3,13 +3,13 @@
 //! Each file goes through the four steps of the script that this program replaces:
 //!
 //! 1. `get_access_token`: `GET /cgi-bin/token`, once for all files; kept in `config.json`
-//! 2. `get_upload_file_info`: `POST /tcb/uploadfile` returns the URL for the upload, and signs it
+//! 2. `get_upload_file_info`: `POST /tcb/uploadfile` returns the URL and the signature for the upload
 //! 3. `upload_file`: `POST` to COS as a form; the file is streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
-//! `wx_upload_file` does 1, 2 and 3 for one file, once. `upload_with_retries` calls it again if 2 or 3
-//! fails in a way that can pass. `upload_all` does this in worker threads for many files at once, asks
-//! for the links, and prints the results in the order of the input.
+//! `wx_upload_file` does 1, 2 and 3 for one file, once. If 2 or 3 fails and another try may help,
+//! `upload_with_retries` has it done again. `upload_all` does this in worker threads for many files at
+//! once, asks for the links, and prints the results in the order of the input.
 //!
 //! This file tells the script's story. The machinery that the script did not have is in the files
 //! beside it.
@@ -258,7 +258,7 @@ fn save_token(path: &Path, token: &FetchedToken) -> Result<(), String> {
     ))
 }
 
-/// The API's answer to `appid` and `secret`.
+/// A token that the API has just given, and the account that it belongs to.
 struct FetchedToken {
     appid: String,
     text: String,
@@ -547,16 +547,16 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
 fn upload_unless_stored(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
     let secrets = known_secrets(&run.settings, &run.token);
     let name = run.names.of(file, &secrets)?;
-    let shared = run.names.file_id_of(&name);
-    let mut uploaded_as = shared.lock().unwrap(); // waits for the other thread
-    if let Some(file_id) = &*uploaded_as {
+    let shared_file_id = run.names.file_id_of(&name);
+    let mut file_id = shared_file_id.lock().unwrap(); // waits for the other thread
+    if let Some(file_id) = &*file_id {
         return Ok(Stored::unsent(file, &name.key, file_id, Origin::OtherFile));
     }
     if !again && let Some(stored) = stored_before(file, &name.key, &run.manifest) {
         return Ok(stored);
     }
     let stored = wx_upload_file(run, file, &name)?;
-    *uploaded_as = Some(stored.file_id.clone());
+    *file_id = Some(stored.file_id.clone());
     Ok(stored)
 }
 

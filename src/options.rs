@@ -111,7 +111,7 @@ fn words_of(error: &lexopt::Error) -> String {
             "argument is invalid unicode: {value:?}",
             "参数 {value:?} 不是有效的 Unicode 文本"
         ),
-        error => error.to_string(), // the words of this room
+        error => error.to_string(), // the words of this file
     }
 }
 

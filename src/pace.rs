@@ -8,8 +8,8 @@
 //!   all uploads.
 //! - *Nobody there*: no connection can be made, although one could before. The network is down.
 //!
-//! The steps are kept apart: a limit on uploads is no reason to ask for fewer links. This file does
-//! not know what the calls are, and tells the user nothing.
+//! The steps are kept apart: a limit on uploads is no reason to ask for fewer links. This file makes no
+//! calls, and tells the user nothing.
 //!
 //! **The number of calls.** Each step has a number `at_once`: a call begins if fewer calls than that
 //! are under way. It starts with room for all threads, so a service without limits notices nothing. A
@@ -37,9 +37,9 @@
 //! next test comes after 8 · 20 calls, and later ones after 16 · 20 each. So more than nine tenths of
 //! the 20 are in use, and one call in 300 is refused.
 //!
-//! If only one call was allowed, there is no lower number: all hold back as below, and until the last
-//! call has ended. If no other call of the run was under way from the beginning of the call to its
-//! end, too many calls are not the cause: the refusal costs the file a try.
+//! If only one call was allowed, there is no lower number: all hold back as below. If no other call
+//! of the run was under way from the beginning of the call to its end, too many calls are not the
+//! cause: the refusal costs the file a try.
 //!
 //! **Too fast.** All threads hold back from the step for 0.5 s. Then one call tries. If it is
 //! refused, all hold back for an eighth of the time since the first refusal, at least 0.5 s and at
@@ -54,16 +54,16 @@
 //! refused, and with longer waits more time would be missed. 8 s is about an eighth of a minute, which
 //! is the longest usual limit.
 //!
-//! The next call tries after the same wait, even if the last one has no answer yet: a large upload
-//! takes minutes.
+//! If `at_once` allows it, the next call tries after the same wait, even if the last one has no answer
+//! yet: a large upload takes minutes.
 //!
 //! **Nobody there.** All hold back in the same way. But before anything has got through it costs the
 //! file a try: a network that was never there is no reason to wait. A call that lasts for more than
 //! 30 s has had a connection, so the network was there, and nothing holds the step back any more.
 //!
-//! **The end.** When a step is held back for three minutes, and no upload and no link gets through
-//! meanwhile, the run stops: other files would fail in the same way. An answer of step 2 does not
-//! count, because COS may still refuse every upload.
+//! **The end.** The run stops if a call is refused that began three minutes after the step was first
+//! held back, and no upload and no link got through meanwhile: other files would fail in the same way.
+//! An answer of step 2 does not count, because COS may still refuse every upload.
 
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -74,8 +74,8 @@ use crate::failure::{Obstacle, Stage};
 const SHORTEST_HOLD: Duration = Duration::from_millis(500);
 /// The next try comes after at most this time, unless the service names a longer wait.
 const LONGEST_HOLD: Duration = Duration::from_secs(8);
-/// The run stops if a step is held back for this time, and no upload and no link gets through
-/// meanwhile.
+/// The run stops if a call is refused that began after this time, and no upload and no link got
+/// through meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
 /// A call that lasts longer has had a connection. To look up a host and to connect takes at most 10 s,
 /// and then the program looks for as long whether it can connect at all.
@@ -226,7 +226,8 @@ impl Pace {
                 hold.next_try = hold.next_try.max(now + at_least);
             }
             let patient_since = progress.map_or(hold.since, |progress| progress.max(hold.since));
-            if now.saturating_duration_since(patient_since) > PATIENCE {
+            // A try counts from its beginning: a large upload may be refused only after minutes.
+            if begun.at.saturating_duration_since(patient_since) > PATIENCE {
                 return Verdict::GiveUp;
             }
         }
@@ -270,12 +271,12 @@ impl Default for StepPace {
 
 impl StepPace {
     /// Returns whether a call may begin now. While all hold back, one call may try after each wait:
-    /// then the next wait begins. After *too many at once*, the last call must have ended, too.
+    /// then the next wait begins.
     fn take_turn(&mut self, now: Instant) -> bool {
         match &mut self.hold {
-            None => self.under_way < self.at_once,
+            _ if self.under_way >= self.at_once => false,
+            None => true,
             Some(hold) if now < hold.next_try => false,
-            Some(hold) if hold.because == Obstacle::TooMany && self.under_way > 0 => false,
             Some(hold) => {
                 hold.next_try = now + hold.wait(now);
                 true

@@ -18,8 +18,9 @@
 //! then the file has failed. The defaults let a file survive a restart of a server, and tell the user
 //! about one that stays down within 4 s.
 //!
-//! **Stopping.** Each failure that ends an upload, or a call for links, comes to `note_failure`. It
-//! decides about the rest of the run:
+//! **Stopping.** Each failure that ends an upload, or a call for links, comes to `note_failure`. So does
+//! each link that fails after all tries. (A link that the API refuses for good concerns one file.)
+//! `note_failure` decides about the rest of the run:
 //!
 //! - The cure is `StopRun`: every other file would fail, too. The run stops, and one message tells why.
 //! - Nothing has succeeded yet, and the first 8 files have all failed alike: the network is down, say,
@@ -39,7 +40,7 @@
 //! tries, alone. A call that does not reach the proxy, or goes around it (`no_proxy`), ends the waiting,
 //! too: the first 407 may then come to as many calls as there are workers.
 //!
-//! This room knows nothing about requests: it is given a function to call.
+//! This file does not know how a request is made: it is given a function to call.
 
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
@@ -179,7 +180,7 @@ impl Course<'_> {
     }
 
     /// Like `with_retries`, for many items together, such as files whose links are asked for. A further
-    /// try asks only for the items whose failure can pass. Notes a success if any item succeeded, and a
+    /// try asks only for the items that another try may help. Notes a success if any item succeeded, and a
     /// failure for each item that is left at the end. Returns a result for each item, in order.
     pub fn each_with_retries<I: Copy, T>(
         &self,
@@ -330,7 +331,8 @@ impl Course<'_> {
         self.console.show_waiting(held_for.map(reason));
     }
 
-    /// Tells why the run adapts its pace: in a note the first time, and in the progress.
+    /// Tells why the run adapts its pace, in a note the first time. The progress tells it, too, but not
+    /// after *too many at once*: most often other calls are under way then.
     fn tell_of(&self, obstacle: Obstacle, failure: &Failure) {
         let why = &failure.message;
         let (noted, reaction) = match obstacle {

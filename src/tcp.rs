@@ -13,10 +13,11 @@
 //!
 //! **An ear for an early refusal.** A server that refuses an upload may answer, and close the
 //! connection, before it has read the whole body. Then sending fails, though the answer has arrived.
-//! So the connection looks for an answer while it sends: after 64 KiB, and after 128 KiB more. The
-//! interval grows up to 1 MiB. The connection also looks when sending fails. If an answer is there,
-//! the rest of the body counts as sent, and ureq goes on to read the answer. If none is there,
-//! sending fails at once, and the rest of the file is not read from disk.
+//! So the connection reads what has arrived while it sends: after 64 KiB, and after 128 KiB more. The
+//! interval grows up to 1 MiB. (When a connection is reset, the system throws away what was not read.)
+//! An answer alone does not end the sending. But if sending fails then, the rest of the body counts as
+//! sent, and ureq goes on to read the answer. If no answer is there, the request fails at once, and
+//! the rest of the file is not read from disk.
 //!
 //! TLS also sends bytes by itself, which are no answer: session tickets at the beginning of a
 //! connection (two of some 250 bytes, so up to 1 KiB counts as tickets), and `close_notify` at the

@@ -119,19 +119,27 @@ fn after_a_refusal_one_at_a_time_means_one_at_a_time() {
 /// Takes three minutes: `.ci/run` runs it.
 #[test]
 #[ignore = "takes three minutes"]
-fn a_lone_upload_that_is_refused_after_a_long_time_has_all_its_tries() {
-    let refusal = || Fault::cos_error(400, "UserNetworkTooSlow");
-    let world = World::with_files(&["a.txt"]);
-    world.stand_in.fault(Step::Upload, When::Nth(1), refusal());
-    world.stand_in.fault(Step::Upload, When::Nth(2), refusal());
-    let late = Fault::after_body(move |_| {
-        thread::sleep(Duration::from_secs(185));
-        Some(refusal())
+fn an_upload_that_is_refused_after_minutes_does_not_stop_the_run() {
+    let cases = [(400, "UserNetworkTooSlow"), (503, "SlowDown")];
+    let cases = cases.map(|(status, code)| (code.to_owned(), (status, code)));
+    side_by_side(cases, |(status, code)| {
+        let refusal = Fault::cos_error(status, code);
+        let world = World::with_files(&["a.txt"]);
+        for nth in [1, 2] {
+            let refuse = refusal.clone();
+            world.stand_in.fault(Step::Upload, When::Nth(nth), refuse);
+        }
+        let refuse_late = Fault::after_body(move |_| {
+            thread::sleep(Duration::from_secs(185));
+            Some(refusal.clone())
+        });
+        world
+            .stand_in
+            .fault(Step::Upload, When::Nth(3), refuse_late);
+        let (status, stderr) = run_for_long(&world, &["--timeout", "600", "a.txt"]);
+        assert_eq!(status, Some(0), "{stderr}");
+        assert_eq!(world.count(Step::Upload), 4);
     });
-    world.stand_in.fault(Step::Upload, When::Nth(3), late);
-    let (status, stderr) = run_for_long(&world, &["--timeout", "600", "a.txt"]);
-    assert_eq!(status, Some(0), "{stderr}");
-    assert_eq!(world.count(Step::Upload), 4);
 }
 
 #[test]

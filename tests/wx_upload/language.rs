@@ -299,7 +299,7 @@ fn links_that_the_api_refuses_are_told_in_chinese() {
 #[test]
 fn each_code_of_cos_tells_in_chinese_what_helps() {
     let cases = [
-        (403, "RequestTimeTooSkewed", "：请检查本机时间"),
+        (403, "RequestTimeTooSkewed", "：COS 不接受签名中的时间"),
         (400, "IncompleteBody", "：上传中途断开"),
         (
             403,
