@@ -575,16 +575,10 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
             run.course.stop(why);
         }
     };
+    let files = &listing.files;
     let workers = pipeline::worker_count(&run.settings.options);
     run.console.while_shown(|| {
-        pipeline::run(
-            &listing.files,
-            workers,
-            &run.course,
-            upload,
-            get_links,
-            tell,
-        );
+        pipeline::run(files, workers, &run.course, upload, get_links, tell);
     });
     report.end(listing, run.course.stopped())
 }
