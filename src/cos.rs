@@ -3,7 +3,7 @@
 //! Does not know where the fields come from.
 
 use std::io::{self, Read};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
@@ -40,11 +40,11 @@ pub fn post_object(
     let read = body.take(MAX_REPLY_BYTES).read_to_end(&mut xml);
     if !reply.status().is_success() {
         let failure = refusal(&reply, &xml, fields);
-        return match read {
+        if read.is_err() && failure.cure == Cure::Nothing {
             // The missing part may hold the reason, so another try may help.
-            Err(_) if failure.cure == Cure::Nothing => Err(failure.with_cure(Cure::TRY_AGAIN)),
-            _ => Err(failure),
-        };
+            return Err(failure.with_cure(Cure::TRY_AGAIN));
+        }
+        return Err(failure);
     }
     let crc64 = reply.headers().get("x-cos-hash-crc64ecma");
     let crc64 = crc64.map(|crc64| String::from_utf8_lossy(crc64.as_bytes()).into_owned());
@@ -103,17 +103,17 @@ impl<R: Read> Pieces<R> {
         }
     }
 
-    /// Whether the bytes so far went out faster than `FAST_LINE`, on average.
-    fn is_line_fast(&mut self) -> bool {
-        let began = self.began.get_or_insert_with(Instant::now);
-        let bytes_on_fast_line = began.elapsed().as_secs_f64() * FAST_LINE as f64;
+    /// Whether the bytes so far, which took the time `elapsed`, went out faster than `FAST_LINE`.
+    fn is_line_fast(&self, elapsed: Duration) -> bool {
+        let bytes_on_fast_line = elapsed.as_secs_f64() * FAST_LINE as f64;
         self.bytes > QUEUE_AT_MOST && self.bytes as f64 > bytes_on_fast_line
     }
 }
 
 impl<R: Read> Read for Pieces<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let size = if self.is_line_fast() {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let size = if self.is_line_fast(began.elapsed()) {
             buffer.len()
         } else {
             buffer.len().min(SMALL_PIECE)

@@ -273,8 +273,10 @@ impl StepPace {
     /// Returns whether a call may begin now. While all hold back, one call may try after each wait:
     /// then the next wait begins.
     fn take_turn(&mut self, now: Instant) -> bool {
+        if self.under_way >= self.at_once {
+            return false;
+        }
         match &mut self.hold {
-            _ if self.under_way >= self.at_once => false,
             None => true,
             Some(hold) if now < hold.next_try => false,
             Some(hold) => {

@@ -213,11 +213,9 @@ impl UnderWay<'_> {
         self.reported == self.files.len()
     }
 
-    /// Lets the workers end after the files that they work on. A file that this run uploads still gets
-    /// its link. Any other file counts as not attempted: the next run can ask for its link.
+    /// Lets the workers end after the files that they work on.
     fn close_queue(&mut self) {
         self.queue = None;
-        self.awaiting_link.retain(|_, stored| stored.is_new());
     }
 
     /// Gives the workers the next files.
@@ -256,9 +254,7 @@ impl UnderWay<'_> {
     }
 
     fn keep_result(&mut self, Finished { index, result }: Finished) {
-        let is_closed = self.queue.is_none();
         match result {
-            Ok(stored) if is_closed && !stored.is_new() => {} // see `close_queue`
             Ok(stored) => {
                 self.awaiting_link.insert(index, stored);
             }
@@ -270,8 +266,13 @@ impl UnderWay<'_> {
         }
     }
 
-    /// Asks for the links of as many files as one call can name.
+    /// Asks for the links of as many files as one call can name. When the queue is closed, only files
+    /// that this run uploaded still get their links. Any other file counts as not attempted: the next
+    /// run can ask for its link.
     fn ask_for_links(&mut self, get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>) {
+        if self.queue.is_none() {
+            self.awaiting_link.retain(|_, stored| stored.is_new());
+        }
         let mut batch = Vec::new();
         while batch.len() < LINKS_PER_CALL
             && let Some(next) = self.awaiting_link.pop_first()

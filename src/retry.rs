@@ -25,10 +25,9 @@
 //! - The cure is `StopRun`: every other file would fail, too. The run stops, and one message tells why.
 //! - Nothing has succeeded yet, and the first 8 files have all failed alike: the network is down, say,
 //!   or a firewall is in the way. The run stops. A run of 10,000 files then costs 4 s (44 s if the
-//!   firewall does not answer), and not hours.
-//!   8 is the default of `--jobs`: each worker has one failed file then. With a lower limit the run
-//!   would stop although some workers may still succeed. Those 8 files have failed; a file that fails
-//!   alike after them counts as not attempted.
+//!   firewall does not answer), and not hours. 8 is the default of `--jobs`: each worker has one failed
+//!   file then. With a lower limit the run would stop although some workers may still succeed. Those 8
+//!   files have failed. A file that fails alike after them counts as not attempted.
 //!
 //! A run that is stopped takes no more files, and ends the waits of uploads. But it still asks for the
 //! links of all that it has uploaded, with all tries: an upload without its link is lost work.
@@ -37,8 +36,8 @@
 //! after a few wrong ones. So calls go one at a time until it is known whether the proxy lets them
 //! through. When one gets past the proxy, the others need not wait any more. If one gets a 407, the
 //! others fail with it, and are not sent. After any other answer of the proxy itself, the next call
-//! tries, alone. A call that does not reach the proxy, or goes around it (`no_proxy`), ends the waiting,
-//! too: the first 407 may then come to as many calls as there are workers.
+//! tries, alone. The others also stop waiting after a call that does not reach the proxy, or goes around
+//! it (`no_proxy`). Then each worker may get a 407 once.
 //!
 //! This file does not know how a request is made: it is given a function to call.
 
@@ -180,8 +179,8 @@ impl Course<'_> {
     }
 
     /// Like `with_retries`, for many items together, such as files whose links are asked for. A further
-    /// try asks only for the items that another try may help. Notes a success if any item succeeded, and a
-    /// failure for each item that is left at the end. Returns a result for each item, in order.
+    /// try asks only for the items that another try may help. Notes a success if any item succeeded,
+    /// and a failure for each item that is left at the end. Returns a result for each item, in order.
     pub fn each_with_retries<I: Copy, T>(
         &self,
         stage: Stage,

@@ -463,9 +463,8 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// Makes `count` files of `bytes` bytes each.
-    /// Makes files that are a minute old. The program waits some milliseconds before it reads a file
-    /// that was just written, which is rare outside of a benchmark.
+    /// Makes `count` files of `bytes` bytes each, which are a minute old. The program waits some
+    /// milliseconds before it reads a file that was just written, which is rare outside of a benchmark.
     fn small_files(&self, count: usize, bytes: usize) {
         let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
         for n in 0..count {

@@ -99,8 +99,8 @@ fn on_a_thin_line_no_file_fails() {
     });
 }
 
-/// Here a line is too thin even for one upload, for a moment. The uploads take longer than the run holds
-/// back, so the next one waits for the end of the last one.
+/// Here a line is too thin even for one upload, for a moment. The uploads take longer than the run
+/// holds back, so the next one waits for the end of the last one.
 #[test]
 fn after_a_refusal_one_at_a_time_means_one_at_a_time() {
     const FILES: usize = 5;
@@ -125,10 +125,8 @@ fn an_upload_that_is_refused_after_minutes_does_not_stop_the_run() {
     side_by_side(cases, |(status, code)| {
         let refusal = Fault::cos_error(status, code);
         let world = World::with_files(&["a.txt"]);
-        for nth in [1, 2] {
-            let refuse = refusal.clone();
-            world.stand_in.fault(Step::Upload, When::Nth(nth), refuse);
-        }
+        let refuse = refusal.clone();
+        world.stand_in.fault(Step::Upload, When::Times(2), refuse);
         let refuse_late = Fault::after_body(move |_| {
             thread::sleep(Duration::from_secs(185));
             Some(refusal.clone())

@@ -223,8 +223,7 @@ fn a_network_that_stays_away_for_three_minutes_stops_the_run() {
 #[ignore = "takes three minutes"]
 fn each_outage_has_its_own_three_minutes() {
     let cos = StandIn::http();
-    cos.fault(Step::Upload, When::Nth(1), Fault::Silence);
-    cos.fault(Step::Upload, When::Nth(2), Fault::Silence);
+    cos.fault(Step::Upload, When::Times(2), Fault::Silence);
     cos.fault(Step::Upload, When::Always, Fault::status(204, &[], ""));
     let world = World::with_files(&["a.txt"]);
     world.stand_in.set_upload_origin(&cos.base());

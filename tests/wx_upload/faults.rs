@@ -406,7 +406,7 @@ fn a_403_gets_one_more_try_with_a_fresh_signature() {
 }
 
 #[test]
-fn an_expired_signature_is_replaced_and_a_wrong_clock_is_reported() {
+fn an_expired_signature_is_replaced_and_a_refused_time_is_reported() {
     let world = World::with_files(&FILES);
     world.stand_in.set_signature_lifetime(Duration::ZERO);
     world.run(["--retries", "0", "a.txt"]).assert_failure(
@@ -935,7 +935,7 @@ fn is_for(link: &serde_json::Value, name: &str) -> bool {
     link["fileid"] == file_id(name)
 }
 
-/// The reason of this refusal is in the part of the reply that does not come. It may be one that passes.
+/// The reason of this refusal is in the part of the reply that does not come.
 #[test]
 fn a_refusal_that_breaks_off_is_tried_again() {
     let world = World::with_files(&["a.txt"]);
