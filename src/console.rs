@@ -14,11 +14,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use terminal::Term;
 
-use crate::send_queue::bytes_queued;
 use crate::words::{either, io_words, is_chinese, words};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// The progress is drawn at most this number of times per second, however many lines are printed.
+/// The progress is drawn at most this number of times per second, and once more after each line.
 const DRAWN_PER_SECOND: u8 = 20;
 /// A non-blocking output that takes no more bytes is tried again after this.
 const FULL_PIPE_WAIT: Duration = Duration::from_millis(10);
@@ -120,13 +119,10 @@ pub fn human_bytes(bytes: u64) -> String {
 /// Standard error while a run goes on: lines, and the progress below them.
 pub struct Console {
     quiet: bool,
-    /// Its position is the number of bytes that have left this machine, as far as the system tells.
     bar: ProgressBar,
     files: usize,
-    /// Bytes of files that were handed over to the system, in all. It sends them when it can.
-    handed_over: AtomicU64,
-    /// Those of them that were handed over in vain.
-    taken_back: AtomicU64,
+    /// Bytes of files that the system took to send, without those that were sent in vain.
+    sent: AtomicU64,
     /// Bytes of files that COS has confirmed.
     stored: AtomicU64,
     waiting_because: Mutex<Option<&'static str>>,
@@ -151,8 +147,7 @@ impl Console {
             quiet,
             bar,
             files,
-            handed_over: AtomicU64::new(0),
-            taken_back: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             waiting_because: Mutex::new(None),
             said_once: Mutex::default(),
@@ -200,14 +195,14 @@ impl Console {
         print(line)
     }
 
-    /// Adds bytes that were handed over to the system.
+    /// Adds bytes that the system took to send.
     pub fn count_bytes(&self, bytes: u64) {
-        self.handed_over.fetch_add(bytes, Ordering::Relaxed);
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes away bytes that were handed over in vain.
+    /// Takes away bytes that were sent in vain.
     pub fn take_back_bytes(&self, bytes: u64) {
-        self.taken_back.fetch_add(bytes, Ordering::Relaxed);
+        self.sent.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Adds the size of a file that COS has confirmed.
@@ -249,27 +244,11 @@ impl Console {
     }
 
     fn show_progress(&self) {
-        let mut taken_back = 0;
         while !self.bar.is_hidden() && !self.bar.is_finished() {
-            self.move_position(&mut taken_back);
+            self.bar.set_position(self.sent.load(Ordering::Relaxed));
             self.bar.set_message(self.progress());
             thread::park_timeout(PROGRESS_EVERY);
         }
-    }
-
-    /// Moves the position to the bytes that have left this machine. It goes back only if bytes
-    /// were taken back since the last call. `taken_back` is their sum at the last call.
-    fn move_position(&self, taken_back: &mut u64) {
-        let before = self.bar.position() + *taken_back;
-        *taken_back = self.taken_back.load(Ordering::Relaxed);
-        // The newest bytes are in a queue before they count as handed over. So `left` may be too small
-        // for a moment, and then the position stays.
-        let left = self
-            .handed_over
-            .load(Ordering::Relaxed)
-            .saturating_sub(bytes_queued());
-        self.bar
-            .set_position(before.max(left).saturating_sub(*taken_back));
     }
 
     fn progress(&self) -> String {

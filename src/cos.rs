@@ -3,7 +3,6 @@
 //! Does not know where the fields come from.
 
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
 
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
@@ -67,65 +66,23 @@ fn send(
         .post(url)
         .header("Content-Type", content_type)
         .header("Content-Length", around + size);
-    request.send(SendBody::from_reader(&mut Pieces::of(whole)))
+    request.send(SendBody::from_reader(&mut WholePieces(whole)))
 }
 
-/// The body of an upload. ureq reads a piece, sends it, and reads the next one.
-///
-/// A piece is read until it is full. A form alone returns after each field, and each would go in a
-/// packet of its own: a small file would need 8 packets instead of 2.
-///
-/// The bytes of a piece count in the progress together, when the system has taken all of them. At
-/// 100 kB/s this takes 0.7 s for 64 KiB, and people see the progress jump. So a piece is small at
-/// first: one record of TLS. On a fast line it fills ureq's buffer of 64 KiB. Then the program reads
-/// with a quarter of the system calls, and an upload takes up to a tenth less time.
-struct Pieces<R> {
-    body: R,
-    /// The time of the first read. The connection is made by then.
-    began: Option<Instant>,
-    /// Bytes read so far.
-    bytes: usize,
-}
+/// The body of an upload, in pieces that fill ureq's buffer of 64 KiB. ureq reads a piece, sends it, and
+/// reads the next one. A form alone returns after each field, and each would go in a packet of its own:
+/// a small file would need 8 packets instead of 2.
+struct WholePieces<R>(R);
 
-/// One record of TLS.
-const SMALL_PIECE: usize = 16 << 10;
-/// Bytes per second. At this rate, a piece of 64 KiB takes 8 ms.
-const FAST_LINE: usize = 8 << 20;
-/// The system's own queue takes less than this at once, so these bytes tell nothing about the line.
-const QUEUE_AT_MOST: usize = 1 << 20;
-
-impl<R: Read> Pieces<R> {
-    fn of(body: R) -> Self {
-        Pieces {
-            body,
-            began: None,
-            bytes: 0,
-        }
-    }
-
-    /// Whether the bytes so far, which took the time `elapsed`, went out faster than `FAST_LINE`.
-    fn is_line_fast(&self, elapsed: Duration) -> bool {
-        let bytes_on_fast_line = elapsed.as_secs_f64() * FAST_LINE as f64;
-        self.bytes > QUEUE_AT_MOST && self.bytes as f64 > bytes_on_fast_line
-    }
-}
-
-impl<R: Read> Read for Pieces<R> {
+impl<R: Read> Read for WholePieces<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let began = *self.began.get_or_insert_with(Instant::now);
-        let size = if self.is_line_fast(began.elapsed()) {
-            buffer.len()
-        } else {
-            buffer.len().min(SMALL_PIECE)
-        };
         let mut filled = 0;
-        while filled < size {
-            match self.body.read(&mut buffer[filled..size])? {
+        while filled < buffer.len() {
+            match self.0.read(&mut buffer[filled..])? {
                 0 => break,
                 count => filled += count,
             }
         }
-        self.bytes += filled;
         Ok(filled)
     }
 }

@@ -41,8 +41,6 @@ mod pipeline;
 mod report;
 mod retry;
 mod secrets;
-mod send_queue;
-mod silence;
 mod tcp;
 mod unique;
 mod url;

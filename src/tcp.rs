@@ -8,8 +8,12 @@
 //! sent and unsent bytes together. There it is 256 KiB, which is enough for 70 Mbit/s over 30 ms.
 //! Less would slow down a fast line.
 //!
-//! **A slow peer is not a silent one.** While the program waits, it looks whether the peer takes what
-//! is in the queue. See `silence.rs`.
+//! **A slow peer is not a silent one.** A write may block for `--timeout`. A reply may take
+//! `--timeout`, and longer while the system may still be sending: up to twice `--timeout` after 64 KiB
+//! or more that nobody has answered. For example, 60 kB go over a line of 8 kB/s. The system takes all
+//! at once, and the line is busy for 7.5 s. With `--timeout 4`, the reply may take 4 s and
+//! 60/65.5 of 4 s more, 7.7 s in all. No system tells how long its queue takes to empty, so this is a
+//! guess: it serves each line that carries 64 KiB in the time of `--timeout`.
 //!
 //! **An ear for an early refusal.** A server that refuses an upload may answer, and close the
 //! connection, before it has read the whole body. Then sending fails, though the answer has arrived.
@@ -42,7 +46,6 @@ use ureq::unversioned::transport::{
 };
 
 use crate::connect::{CONNECT_TIMEOUT, connect, is_timeout, or_timeout};
-use crate::silence::Silence;
 use crate::words::either;
 
 /// The limit of a reply, with its head and TLS. ureq itself would read interim replies for ever.
@@ -54,6 +57,8 @@ pub const OUTPUT_BUFFER: usize = 64 << 10;
 const SEND_QUEUE: usize = 256 << 10;
 /// Longer than any reply may take.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// After this number of bytes without an answer, a reply may take twice as long.
+const UNANSWERED_AT_MOST: usize = 64 << 10;
 /// A connection looks for an answer each time it has sent this number of bytes; at first, sooner.
 const LISTEN_EVERY: usize = 1 << 20;
 /// At most this number of bytes are TLS's session tickets.
@@ -92,14 +97,15 @@ impl<In: Transport> Connector<In> for TcpConnector {
         let until = Instant::now() + CONNECT_TIMEOUT;
         let stream = connect(details.uri, until)?;
         let timeout = details.config.timeout_per_read().unwrap_or(A_DAY);
+        stream.set_write_timeout(Some(timeout))?;
         let _ = stream.set_nodelay(true); // an error makes the connection slower, but not wrong
         keep_queue_short(&stream);
         Ok(Some(Either::B(Tcp {
-            silence: Silence::of(&stream, timeout),
             stream,
+            timeout,
             read_timeout: Duration::ZERO,
-            write_timeout: Duration::ZERO,
             connect_until: until,
+            unanswered: 0,
             received: 0,
             sent: 0,
             listen_after: OUTPUT_BUFFER,
@@ -122,16 +128,24 @@ fn keep_queue_short(stream: &TcpStream) {
     let _ = socket.set_send_buffer_size(SEND_QUEUE);
 }
 
+/// Returns how long the peer may send nothing: `timeout`, and up to twice that after 64 KiB that it has
+/// not answered.
+fn longest_silence(timeout: Duration, unanswered: usize) -> Duration {
+    let unanswered = unanswered.min(UNANSWERED_AT_MOST) as u32;
+    timeout + timeout * unanswered / UNANSWERED_AT_MOST as u32
+}
+
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
-    silence: Silence,
+    /// `--timeout`
+    timeout: Duration,
     /// The time limit that the system has now for one read.
     read_timeout: Duration,
-    /// The time limit that the system has now for one write.
-    write_timeout: Duration,
     /// A proxy's reply and TLS's handshake belong to connecting. They must be complete at this time.
     connect_until: Instant,
+    /// Bytes that the system took since the peer sent something.
+    unanswered: usize,
     /// Bytes that `await_input` has received since something was sent.
     received: usize,
     /// Bytes sent since `listen` looked for an answer.
@@ -152,64 +166,51 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// Hands bytes of the output buffer to the system, until it has taken all of them or the peer is
-    /// silent.
+    /// Hands bytes of the output buffer to the system, until it has taken all of them.
     fn write(&mut self, amount: usize) -> io::Result<()> {
-        let part = self.silence.begin_wait();
-        if self.write_timeout != part {
-            let _ = self.stream.set_write_timeout(Some(part)); // macOS: an error if the peer is gone
-            self.write_timeout = part;
-        }
         let mut written = 0;
         while written < amount {
             match self.stream.write(&self.buffers.output()[written..amount]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     written += count;
-                    self.silence.wrote(count);
+                    self.unanswered += count;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    self.silence.begin_wait(); // a signal, as after Ctrl-Z and fg
-                }
-                Err(error) if is_timeout(&error) => {
-                    if self.silence.next_part().is_zero() {
-                        return Err(error);
-                    }
-                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // as after Ctrl-Z and fg
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Waits for bytes and reads them, until the peer is silent. `timeout` counts from the last byte
-    /// that the peer took, or from the beginning of the connection while that is made. Returns the
-    /// number of bytes.
+    /// Waits for bytes and reads them. Returns the number of bytes.
     fn read(&mut self, timeout: NextTimeout) -> Result<usize, ureq::Error> {
-        let mut part = self.silence.begin_wait();
         loop {
             let left = match timeout.reason {
                 // ureq starts its limit again for each byte of a proxy's reply.
                 Timeout::Connect => self.connect_until.saturating_duration_since(Instant::now()),
-                _ => self.silence.left(*timeout.after),
+                _ => *timeout.after,
             };
             if left.is_zero() {
                 return Err(ureq::Error::Timeout(timeout.reason));
             }
-            if part.is_zero() {
-                return Err(ureq::Error::Timeout(Timeout::PerRead));
-            }
-            let wait = part.min(left);
+            let silence = longest_silence(self.timeout, self.unanswered);
+            let wait = silence.min(left);
             if self.read_timeout != wait {
-                let _ = self.stream.set_read_timeout(Some(wait)); // an error: see `write`
+                let _ = self.stream.set_read_timeout(Some(wait)); // macOS: an error if the peer is gone
                 self.read_timeout = wait;
             }
             match self.stream.read(self.buffers.input_append_buf()) {
                 Ok(amount) => return Ok(amount),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    part = self.silence.begin_wait(); // a signal, as after Ctrl-Z and fg
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // as after Ctrl-Z and fg
+                Err(error) if is_timeout(&error) => {
+                    let reason = if left < silence {
+                        timeout.reason
+                    } else {
+                        Timeout::PerRead
+                    };
+                    return Err(ureq::Error::Timeout(reason));
                 }
-                Err(error) if is_timeout(&error) => part = self.silence.next_part(),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -291,7 +292,7 @@ impl Transport for Tcp {
         }
         self.buffers.input_appended(amount);
         self.received += amount;
-        self.silence.received();
+        self.unanswered = 0;
         if self.received > MAX_RECEIVED {
             let why = either(
                 "it sent more than any reply can hold",
