@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::words::words;
+use crate::words::{either, words};
 
 /// A server's own words are cut to this length in an error line.
 const MAX_QUOTE_CHARS: usize = 300;
@@ -129,6 +129,12 @@ impl Failure {
     /// A reply that is not as the service documents it. It concerns one file.
     pub fn odd_reply(stage: Stage, why: impl fmt::Display) -> Failure {
         Failure::new(stage, Kind::OddReply, Cure::Nothing, why)
+    }
+
+    /// The run was stopped while something waited.
+    pub fn stopped(stage: Stage) -> Failure {
+        let why = either("the run is stopped", "运行已中止");
+        Failure::local(stage, why).with_cure(Cure::StopRun)
     }
 
     /// The same failure with another cure.

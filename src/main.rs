@@ -11,38 +11,21 @@
 //! `upload_with_retries` has it done again. `upload_all` does this in worker threads for many files at
 //! once, asks for the links, and prints the results in the order of the input.
 //!
-//! This file tells the script's story. The machinery that the script did not have is in the files
-//! beside it.
+//! This file tells the script's story. The machinery that the script did not have stands behind five
+//! doors: `cli` (what the user wants and sees), `files` (which files), `network` (the HTTP agent),
+//! `service` (WeChat and COS), and `run` (when, how many at once, how it ended).
 
 #![forbid(unsafe_code)]
 
-mod access_token;
-mod api;
+mod cli;
 mod cloud_rules;
-mod config_help;
-mod connect;
-mod console;
-mod cos;
 mod disk;
 mod failure;
-mod file_body;
-mod help;
-mod http_failure;
-mod known_hosts;
-mod links;
-mod listing;
-mod manifest;
+mod files;
 mod network;
-mod notes;
-mod options;
-mod own_files;
-mod pace;
-mod pipeline;
-mod report;
-mod retry;
-mod secrets;
-mod tcp;
-mod unique;
+mod run;
+mod service;
+mod stop;
 mod url;
 mod words;
 
@@ -54,26 +37,26 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ureq::Agent;
 
-use access_token::{AccessToken, SharedToken, unix_seconds};
-use api::{Call, call_api, text_field};
+use cli::{
+    Auth, Command, Console, Settings, appid, find_config, init_config, parse_config, parse_options,
+    say, show,
+};
 use cloud_rules::is_file_id;
-use config_help::{find_config, init_config, parse_config};
-use console::{Console, say};
-use cos::{content_type, post_object};
 use failure::{Cure, Failure, Stage};
-use file_body::FileBody;
-use help::show;
-use links::link_in;
-use listing::{ListedFile, Listing, list_files};
-use manifest::Manifest;
+use files::{
+    Claim, Claimed, CloudName, CloudNames, FileBody, ListedFile, Listing, Manifest, Origin,
+    OwnFiles, Stored, list_files,
+};
 use network::http_agent;
-use notes::{note_new_token, print_notes};
-use options::{Auth, Command, Settings, appid, parse_options};
-use own_files::OwnFiles;
-use pipeline::{Origin, Outcome, Stored};
-use report::{Report, dry_run};
-use retry::Course;
-use unique::{CloudName, CloudNames};
+use run::{
+    Outcome, Report, Retries, Throttle, dry_run, note_new_token, print_notes, run_pipeline,
+    worker_count,
+};
+use service::{
+    AccessToken, Call, SharedToken, call_api, content_type, link_in, post_object, text_field,
+    unix_seconds,
+};
+use stop::{Stop, StopSignal};
 use words::{either, io_words, words};
 
 fn main() -> ExitCode {
@@ -99,9 +82,10 @@ fn try_main() -> Result<ExitCode, String> {
     let listing = list_files(&settings, &own)?;
     let (quiet, is_dry_run) = (settings.options.quiet, settings.options.dry_run);
     // A dry run makes no connection, so no setting of the network can refuse it.
-    let agent = match is_dry_run {
-        true => None,
-        false => Some(http_agent(&settings)?),
+    let agent = if is_dry_run {
+        None
+    } else {
+        Some(http_agent(&settings)?)
     };
     let (files, bytes) = (listing.each_once().count(), listing.bytes());
     let console = Console::new(quiet, !is_dry_run, files, bytes);
@@ -118,9 +102,12 @@ fn try_main() -> Result<ExitCode, String> {
         }));
     };
     let has_proxy = agent.config().proxy().is_some();
+    let stop = StopSignal::default();
     let run = Run {
         agent,
-        course: Course::new(settings.options.retries, has_proxy, &console),
+        retries: Retries::new(settings.options.retries, &stop),
+        throttle: Throttle::new(has_proxy, &console, &stop),
+        stop: &stop,
         console: &console,
         own: &own,
         names,
@@ -138,7 +125,9 @@ struct Run<'a> {
     console: &'a Console,
     own: &'a OwnFiles,
     names: CloudNames<'a>,
-    course: Course<'a>,
+    retries: Retries<'a>,
+    throttle: Throttle<'a>,
+    stop: &'a StopSignal,
     manifest: Manifest<'a>,
     token: SharedToken,
 }
@@ -147,7 +136,7 @@ impl Run<'_> {
     /// Makes one call of the API, as soon as the pace of the run allows it.
     fn call(&self, call: Call) -> Result<Value, Failure> {
         let send = || call_api(&self.agent, &self.settings, &call);
-        self.course.paced(call.stage, send)
+        self.throttle.call(call.stage, send)
     }
 }
 
@@ -187,14 +176,16 @@ fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
 
 // ---- Step 1: the access token -----------------------------------------------------------------
 
-/// Step 1: returns the access token of the run. If the run has no good one, takes the one in the
+/// Step 1: returns the access token of the run, for a call of `stage`. If the run has no good one, takes the one in the
 /// config. If that is not good either, fetches a new one and saves it at once. With `auth` `none`, the
 /// token is empty. An error stops the run.
 /// <https://developers.weixin.qq.com/miniprogram/dev/api-backend/open-api/access-token/auth.getAccessToken.html>
-fn get_access_token(run: &Run) -> Result<String, Failure> {
+fn get_access_token(run: &Run, stage: Stage) -> Result<String, Failure> {
     match run.settings.auth {
         Auth::None => Ok(String::new()),
-        Auth::Token | Auth::StableToken => run.token.get_or(|| saved_or_new_token(run)),
+        Auth::Token | Auth::StableToken => run
+            .token
+            .get_or(|| saved_or_new_token(run), || run.stop.is_over(stage)),
     }
 }
 
@@ -205,8 +196,8 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
     // runs may each fetch a token.
     let _lock = disk::lock(path, || {
         run.console.note(either(
-            "note: waiting for another run, which is fetching a token",
-            "note: 正在等待另一个 wx-upload 获取 access_token",
+            "waiting for another run, which is fetching a token",
+            "正在等待另一个 wx-upload 获取 access_token",
         ));
     });
     if let Ok(config) = load_config(path)
@@ -216,7 +207,7 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
         return Ok(saved);
     }
     let fetched = run
-        .course
+        .retries
         .with_retries(Stage::Token, || fetch_token(run))
         .map_err(|failure| failure.with_cure(Cure::StopRun))?;
     if run.settings.auth_is_missing {
@@ -316,7 +307,7 @@ const TOKENS_PER_CALL: usize = 3;
 fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value, Failure> {
     let mut tokens = 0;
     loop {
-        let token = get_access_token(run)?;
+        let token = get_access_token(run, stage)?;
         tokens += 1;
         let mut query = Vec::new();
         if run.settings.auth != Auth::None {
@@ -451,11 +442,11 @@ const MAX_SIGNATURE_AGE: Duration = Duration::from_secs(10 * 60);
 fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stored, Failure> {
     // Step 2 gets the token by itself. But the token must be known before the file is opened:
     // `open_body` refuses a small file that holds it.
-    get_access_token(run)?;
+    get_access_token(run, Stage::Info)?;
     let mut body = open_body(run, file, name)?;
     let mut info = get_upload_file_info(run, &name.key)?;
     let signed = Instant::now();
-    let uploaded = run.course.paced(Stage::Upload, || {
+    let uploaded = run.throttle.call(Stage::Upload, || {
         // The upload may have waited for its turn.
         if signed.elapsed() > MAX_SIGNATURE_AGE {
             info = get_upload_file_info(run, &name.key)?;
@@ -522,12 +513,18 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
     if again {
         run.console.add_to_total(file.size);
     }
-    let upload = || upload_unless_stored(run, file, again);
-    match run.course.with_retries(Stage::Upload, upload) {
+    let mut claim = None;
+    let result = run.retries.with_retries(Stage::Upload, || {
+        upload_unless_stored(run, file, again, &mut claim)
+    });
+    if let Some(claim) = claim {
+        claim.end(&result);
+    }
+    match result {
         Ok(stored) => {
             if stored.is_new() {
                 run.console.count_stored(stored.size);
-                run.course.note_success();
+                run.stop.note_success();
             } else {
                 run.console.take_from_total(file.size);
             }
@@ -535,27 +532,39 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
         }
         Err(failure) => {
             run.console.take_from_total(file.size);
-            Err(run.course.note_failure(failure))
+            Err(run.stop.note_failure(failure))
         }
     }
 }
 
 /// Uploads one file, once, unless it is in the cloud already. With `--unique`, another thread may be
-/// uploading a file with the same cloud name. Then this thread waits for it.
-fn upload_unless_stored(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
+/// uploading a file with the same cloud name. Then this thread waits for its outcome. The `claim` on
+/// the name goes from one try to the next.
+fn upload_unless_stored<'a>(
+    run: &'a Run,
+    file: &ListedFile,
+    again: bool,
+    claim: &mut Option<Claim<'a>>,
+) -> Result<Stored, Failure> {
     let secrets = known_secrets(&run.settings, &run.token);
     let name = run.names.of(file, &secrets)?;
-    let shared_file_id = run.names.file_id_of(&name);
-    let mut file_id = shared_file_id.lock().unwrap(); // waits for the other thread
-    if let Some(file_id) = &*file_id {
-        return Ok(Stored::unsent(file, &name.key, file_id, Origin::OtherFile));
+    if let Some(other) = claim.take_if(|claim| !claim.is_on(&name)) {
+        other.give_up(); // the file has changed since the last try
+    }
+    if claim.is_none() {
+        let is_over = || run.stop.is_over(Stage::Upload);
+        match run.names.claim(&name, is_over)? {
+            Claimed::Mine(mine) => *claim = Some(mine),
+            Claimed::Stored(file_id) => {
+                let origin = Origin::OtherFile;
+                return Ok(Stored::unsent(file, &name.key, &file_id, origin));
+            }
+        }
     }
     if !again && let Some(stored) = stored_before(file, &name.key, &run.manifest) {
         return Ok(stored);
     }
-    let stored = wx_upload_file(run, file, &name)?;
-    *file_id = Some(stored.file_id.clone());
-    Ok(stored)
+    wx_upload_file(run, file, &name)
 }
 
 // ---- All files --------------------------------------------------------------------------------
@@ -566,17 +575,17 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let upload = |file: &ListedFile, again| upload_with_retries(run, file, again);
     let get_links = |files: &[&Stored]| {
         let ask = |files_left: &[&Stored]| get_download_link(run, files_left);
-        run.course.each_with_retries(Stage::Link, files, ask)
+        run.retries.each_with_retries(Stage::Link, files, ask)
     };
     let tell = |file: &ListedFile, outcome: &Outcome| {
         if let Err(why) = report.file(file, outcome) {
-            run.course.stop(why);
+            run.stop.stop(Stop::Here(why));
         }
     };
     let files = &listing.files;
-    let workers = pipeline::worker_count(&run.settings.options);
+    let workers = worker_count(&run.settings.options);
     run.console.while_shown(|| {
-        pipeline::run(files, workers, &run.course, upload, get_links, tell);
+        run_pipeline(files, workers, run.stop, upload, get_links, tell);
     });
-    report.end(listing, run.course.stopped())
+    report.end(listing, run.stop.reason())
 }

@@ -6,10 +6,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::console::Console;
+use crate::cli::{Auth, Console, Settings, text_in};
 use crate::disk::public_mode;
-use crate::listing::Listing;
-use crate::options::{Auth, Settings, text_in};
+use crate::files::Listing;
 use crate::words::{either, words};
 
 /// Prints the notes.

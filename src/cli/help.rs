@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use crate::console::{print, say};
+use super::console::{print, say};
 use crate::words::either;
 
 const ENGLISH: &str = "\

@@ -16,7 +16,10 @@
 //! address is tried in vain, however many there are.
 //!
 //! **The address that worked last comes first.** All threads share it. So only the first
-//! connection to a host pays for its dead addresses.
+//! connection to a host pays for its dead addresses. It also tells what a failure means. If a host
+//! that was connected can't be reached any more, the network is down, and the whole run waits for it.
+//! If a host was never connected, its address may be wrong, and waiting would not help: only the file
+//! fails.
 //!
 //! **Plain http to this machine stays on it.** It may carry the AppSecret, as nobody is on the way. But
 //! `localhost` can lead to another machine where nobody but the network's name server answers for it,
@@ -24,10 +27,11 @@
 //!
 //! This file does not know what the connection is for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,7 +40,6 @@ use ureq::http::Uri;
 use ureq::http::uri::Scheme;
 use ureq::unversioned::resolver::DefaultResolver;
 
-use crate::known_hosts::{self, Away};
 use crate::url::is_this_machine;
 use crate::words::either;
 
@@ -44,6 +47,34 @@ use crate::words::either;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most time for an address, if there are others.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The hosts that were connected in this run, each with the address that worked last. The keys are hosts
+/// with their ports, as the URLs have them.
+static WORKED_LAST: Mutex<BTreeMap<String, SocketAddr>> = Mutex::new(BTreeMap::new());
+
+/// Why no connection can be made to a host that was there before.
+#[derive(Debug)]
+pub struct Away(pub ureq::Error);
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Away {}
+
+/// The system's words about a host that it does not find.
+#[derive(Debug)]
+pub struct NotFound(String);
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFound {}
 
 /// Why nothing is sent to a `localhost` that is another machine.
 #[derive(Debug)]
@@ -66,14 +97,14 @@ impl std::error::Error for NotThisMachine {}
 pub fn connect(uri: &Uri, until: Instant) -> Result<TcpStream, ureq::Error> {
     let host = uri.authority().map(|host| host.to_string().to_lowercase());
     let host = host.unwrap_or_default();
-    let worked_last = known_hosts::address_of(&host);
+    let worked_last = WORKED_LAST.lock().unwrap().get(&host).copied();
     let connected = look_up(uri).and_then(|addresses| {
         connect_to_one_of(&in_order(addresses, worked_last), until)
             .map_err(|error| or_timeout(error, Timeout::Connect))
     });
     match connected {
         Ok((stream, address)) => {
-            known_hosts::remember(host, address);
+            WORKED_LAST.lock().unwrap().insert(host, address);
             Ok(stream)
         }
         Err(error) if worked_last.is_some() => Err(ureq::Error::Other(Box::new(Away(error)))),
@@ -98,14 +129,15 @@ fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
     let (sender, receiver) = mpsc::channel();
     let name = host_and_port.clone();
     let look_up = move || sender.send(name.to_socket_addrs());
-    let addresses = match thread::Builder::new().spawn(look_up) {
+    let found = match thread::Builder::new().spawn(look_up) {
         Ok(_) => match receiver.recv_timeout(CONNECT_TIMEOUT) {
-            Ok(addresses) => addresses?,
+            Ok(found) => found,
             Err(_) => return Err(ureq::Error::Timeout(Timeout::Resolve)),
         },
-        Err(_) => host_and_port.to_socket_addrs()?,
+        Err(_) => host_and_port.to_socket_addrs(),
     };
-    let mut addresses: Vec<SocketAddr> = addresses.collect();
+    let found = found.map_err(|error| io::Error::other(NotFound(error.to_string())))?;
+    let mut addresses: Vec<SocketAddr> = found.collect();
     if addresses.is_empty() {
         return Err(ureq::Error::HostNotFound);
     }

@@ -12,12 +12,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::file_body::Fingerprint;
+use super::listing::ListedFile;
+use crate::cli::{Console, Settings, text_in};
 use crate::cloud_rules::{is_file_id, without_crc64};
-use crate::console::Console;
 use crate::disk::{lock_file, open_regular_with};
-use crate::file_body::Fingerprint;
-use crate::listing::ListedFile;
-use crate::options::{Settings, text_in};
 use crate::words::{either, io_words, words};
 
 /// A line has some 300 bytes. A file with a longer line than this is not a manifest.

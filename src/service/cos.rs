@@ -9,8 +9,8 @@ use ureq::unversioned::multipart::{Form, Part};
 use ureq::{Agent, Body, SendBody};
 
 use crate::failure::{Cure, Failure, Obstacle, Stage, quote};
-use crate::file_body::FileBody;
-use crate::http_failure::{request_failure, retry_after, status_failure};
+use crate::files::FileBody;
+use crate::network::{request_failure, retry_after, status_failure};
 use crate::words::{colon, either};
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;

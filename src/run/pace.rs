@@ -61,6 +61,10 @@
 //! file a try: a network that was never there is no reason to wait. A call that lasts for more than
 //! 30 s has had a connection, so the network was there, and nothing holds the step back any more.
 //!
+//! **The first call.** Behind a proxy, the first call of the run goes alone until it is answered, however
+//! it is answered: a proxy that wants another password may lock the account after a few wrong ones.
+//! After that nobody waits.
+//!
 //! **The end.** The run stops if a call is refused that began three minutes after the step was first
 //! held back, and no upload and no link got through meanwhile: other files would fail in the same way.
 //! An answer of step 2 does not count, because COS may still refuse every upload.
@@ -69,6 +73,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Obstacle, Stage};
+use crate::stop::wait_a_moment;
 
 /// All threads hold back for at least this time.
 const SHORTEST_HOLD: Duration = Duration::from_millis(500);
@@ -84,9 +89,6 @@ const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(30);
 const ROOM_FOR_ALL: usize = 65;
 /// The limit of `caution`.
 const MOST_CAUTION: usize = 16;
-/// A thread that waits looks again at this interval: the time of the next try may have come, or the run
-/// may be stopped. Nothing else wakes the thread for these.
-pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The pace of a run.
 #[derive(Default)]
@@ -98,6 +100,8 @@ pub struct Pace {
 
 #[derive(Default)]
 struct State {
+    /// The first call goes alone, and it has no answer yet.
+    first_goes_alone: bool,
     /// In the order of `Stage`.
     steps: [StepPace; 4],
     /// The number of calls so far.
@@ -156,16 +160,21 @@ pub enum Verdict {
 }
 
 impl Pace {
+    pub fn new(first_goes_alone: bool) -> Pace {
+        let pace = Pace::default();
+        pace.state.lock().unwrap().first_goes_alone = first_goes_alone;
+        pace
+    }
+
     /// Waits until a call may begin. Returns `None` if it must wait and `is_over` is true.
     pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
-        while !state.steps[stage as usize].take_turn(Instant::now()) {
+        while !state.take_turn(stage, Instant::now()) {
             if is_over() {
                 return None;
             }
             state.steps[stage as usize].waiting += 1;
-            let waited = self.changed[stage as usize].wait_timeout(state, LOOK_EVERY);
-            state = waited.unwrap().0;
+            state = wait_a_moment(&self.changed[stage as usize], state);
             state.steps[stage as usize].waiting -= 1;
         }
         let began_alone = state.steps.iter().all(|step| step.under_way == 0);
@@ -237,6 +246,7 @@ impl Pace {
     /// Ends a call. Now another call may begin, or two if `at_once` grows. After a long call, nobody
     /// waits for the network any more.
     fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut StepPace {
+        state.first_goes_alone = false;
         let step = &mut state.steps[begun.stage as usize];
         step.under_way -= 1;
         if let Some(hold) = &step.hold
@@ -251,6 +261,15 @@ impl Pace {
             self.changed[begun.stage as usize].notify_one();
         }
         step
+    }
+}
+
+impl State {
+    /// Returns whether a call may begin now.
+    fn take_turn(&mut self, stage: Stage, now: Instant) -> bool {
+        let is_first = self.calls == 0;
+        let waits_for_first = self.first_goes_alone && !is_first;
+        !waits_for_first && self.steps[stage as usize].take_turn(now)
     }
 }
 

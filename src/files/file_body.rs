@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use super::listing::ListedFile;
+use super::own_files::{OwnFiles, never_uploaded};
+use super::secrets;
+use crate::cli::Console;
 use crate::cloud_rules::{is_too_large, too_large};
-use crate::console::Console;
 use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
-use crate::listing::ListedFile;
-use crate::own_files::{OwnFiles, never_uploaded};
-use crate::secrets;
 use crate::words::{either, io_words, words};
 
 /// The encoding of a text file is judged by this many bytes at its beginning. Few texts are longer,

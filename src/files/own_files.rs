@@ -7,8 +7,8 @@ use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
+use crate::cli::Settings;
 use crate::disk::{Identity, identity, identity_of, real_path};
-use crate::options::Settings;
 use crate::words::either;
 
 /// Why such a file is skipped.

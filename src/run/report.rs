@@ -8,12 +8,11 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use crate::console::{Console, escape, human_bytes, print, say};
+use super::pipeline::Outcome;
+use crate::cli::{Console, Format, Settings, escape, human_bytes, print, say};
 use crate::failure::{Failure, Kind};
-use crate::listing::{ListedFile, Listing};
-use crate::options::{Format, Settings};
-use crate::pipeline::{Origin, Outcome, Stored};
-use crate::retry::Stop;
+use crate::files::{ListedFile, Listing, Origin, Stored};
+use crate::stop::{FAILED_TO_STOP, Stop};
 use crate::words::{either, words};
 
 /// Tells how each file of a run ended, and counts.
@@ -120,22 +119,17 @@ impl Report<'_> {
     /// Returns the words for the end of a run that was stopped. A failure that was told for a file
     /// is not repeated.
     fn stop_words(&self, stop: &Stop) -> String {
-        let mut words = Vec::new();
-        if let Some(failure) = &stop.failure {
-            let is_told = |last: &Failure| match stop.words.is_empty() {
-                true => last.says_same(failure),
-                false => last.is_like(failure), // the words are about all files that failed alike
-            };
-            if !self.last_failure.as_ref().is_some_and(is_told) {
-                words.push(failure.to_string());
-            } else if stop.words.is_empty() {
-                words.push(as_above(failure));
-            }
+        match stop {
+            Stop::Failed(failure) => match &self.last_failure {
+                Some(last) if last.says_same(failure) => as_above(failure),
+                _ => failure.to_string(),
+            },
+            Stop::NothingSucceeded => words!(
+                "the first {FAILED_TO_STOP} files have all failed",
+                "前 {FAILED_TO_STOP} 个文件全部失败"
+            ),
+            Stop::Here(why) => why.clone(),
         }
-        if !stop.words.is_empty() {
-            words.push(stop.words.clone());
-        }
-        words.join(either("; ", "；"))
     }
 
     /// Returns a file's line on standard output, if it has one.

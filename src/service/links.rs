@@ -4,10 +4,10 @@
 
 use serde_json::Value;
 
-use crate::api::text_field;
+use super::api::text_field;
+use crate::cli::text_in;
 use crate::failure::{Cure, Failure, Kind, Stage, quote};
-use crate::options::text_in;
-use crate::pipeline::{Origin, Stored};
+use crate::files::{Origin, Stored};
 use crate::url;
 use crate::words::{colon, either};
 

@@ -2,13 +2,14 @@
 //!
 //! Does not fetch or save tokens.
 
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::failure::Failure;
-use crate::options::text_in;
+use crate::cli::text_in;
+use crate::failure::{Failure, Stage};
+use crate::stop::wait_a_moment;
 
 /// Seconds. A token that has less than this left is not used any more.
 const MARGIN: i64 = 60;
@@ -58,14 +59,25 @@ impl AccessToken {
 /// The token of the run, if it has one.
 pub struct SharedToken {
     state: Mutex<State>,
-    /// Why no token can be found, once that is known. Locked while one thread looks for a token.
-    why_none: Mutex<Option<Failure>>,
+    /// A thread has ended its look for a token.
+    found: Condvar,
 }
 
 struct State {
     current: Option<AccessToken>,
     /// The token that the API refused last, until another token has worked.
     refused: Option<String>,
+    /// A thread looks for a token.
+    is_looked_for: bool,
+    /// Why no token can be found, once that is known.
+    why_none: Option<Failure>,
+}
+
+impl State {
+    fn usable(&self) -> Option<&AccessToken> {
+        let current = self.current.as_ref()?;
+        (unix_seconds() <= current.use_until).then_some(current)
+    }
 }
 
 impl SharedToken {
@@ -74,44 +86,52 @@ impl SharedToken {
             state: Mutex::new(State {
                 current: token,
                 refused: None,
+                is_looked_for: false,
+                why_none: None,
             }),
-            why_none: Mutex::new(None),
+            found: Condvar::new(),
         }
     }
 
     /// Returns the current token if it is usable. Otherwise one thread calls `find`, and the other
-    /// threads wait for its result.
+    /// threads wait for its result, be it a failure. The wait ends if `is_over`.
     pub fn get_or(
         &self,
         find: impl FnOnce() -> Result<AccessToken, Failure>,
+        is_over: impl Fn() -> bool,
     ) -> Result<String, Failure> {
-        if let Some(text) = self.usable() {
-            return Ok(text);
+        let mut state = self.state.lock().unwrap();
+        loop {
+            if let Some(token) = state.usable() {
+                return Ok(token.text.clone());
+            }
+            if let Some(failure) = &state.why_none {
+                return Err(failure.clone());
+            }
+            if !state.is_looked_for {
+                break;
+            }
+            if is_over() {
+                return Err(Failure::stopped(Stage::Token));
+            }
+            state = wait_a_moment(&self.found, state);
         }
-        let mut why_none = self.why_none.lock().unwrap();
-        if let Some(text) = self.usable() {
-            return Ok(text); // another thread has found it
-        }
-        if let Some(failure) = &*why_none {
-            return Err(failure.clone());
-        }
-        match find() {
+        state.is_looked_for = true;
+        drop(state);
+        let found = find();
+        let mut state = self.state.lock().unwrap();
+        state.is_looked_for = false;
+        self.found.notify_all();
+        match found {
             Ok(token) => {
                 let text = token.text.clone();
-                self.state.lock().unwrap().current = Some(token);
+                state.current = Some(token);
                 Ok(text)
             }
             Err(failure) => {
-                *why_none = Some(failure.clone());
+                state.why_none = Some(failure.clone());
                 Err(failure)
             }
-        }
-    }
-
-    fn usable(&self) -> Option<String> {
-        match &self.state.lock().unwrap().current {
-            Some(token) if unix_seconds() <= token.use_until => Some(token.text.clone()),
-            _ => None,
         }
     }
 

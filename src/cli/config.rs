@@ -9,13 +9,13 @@ use std::path::{self, Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::console::say;
+use super::console::say;
+use super::help::{command_to_type, shell_word};
+use super::options::Options;
 use crate::disk::{create_private, is_missing, without_bom};
-use crate::help::{command_to_type, shell_word};
-use crate::options::Options;
 use crate::words::{either, io_words, words};
 
-const EXAMPLE_CONFIG: &str = include_str!("../config.example.json");
+const EXAMPLE_CONFIG: &str = include_str!("../../config.example.json");
 
 /// Returns what helps if a `\` in a text was lost, or was taken for the beginning of an escape.
 pub fn help_for_backslashes() -> &'static str {

@@ -9,9 +9,8 @@ use std::time::Duration;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use crate::connect::{NotThisMachine, can_connect};
+use super::connect::{Away, NotFound, NotThisMachine, can_connect};
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
-use crate::known_hosts::Away;
 use crate::words::{either, io_words, words};
 
 /// A whole reply may take this many times `--timeout`. Without a limit, a reply that comes byte by
@@ -72,7 +71,7 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
         what,
     } = failure_of(agent, error);
     let way = proxy.map_or(&uri, Proxy::uri);
-    if was_known && is_missing(kind) || is_broken(kind) && !can_connect(way) {
+    if was_known && is_unreachable(kind) || is_broken(kind) && !can_connect(way) {
         cure = Cure::SlowDown(Obstacle::NobodyThere);
     }
     let help = match kind {
@@ -98,7 +97,7 @@ fn help_for_unreachable(uri: &Uri) -> &'static str {
 }
 
 /// Whether no connection could be made.
-fn is_missing(kind: Kind) -> bool {
+fn is_unreachable(kind: Kind) -> bool {
     matches!(
         kind,
         UNREACHABLE | Kind::Network(ErrorKind::ConnectionRefused)
@@ -235,11 +234,7 @@ fn connection_failure(error: &io::Error) -> HttpFailure {
     if told.contains("certificate") {
         return HttpFailure::permanent(ErrorKind::InvalidData, certificate_words(&told));
     }
-    let is_lookup = if cfg!(windows) {
-        matches!(error.raw_os_error(), Some(11001..=11004)) // WSAHOST_NOT_FOUND …
-    } else {
-        told.starts_with("failed to lookup address")
-    };
+    let is_lookup = error.get_ref().is_some_and(|why| why.is::<NotFound>());
     let is_route = matches!(
         error.kind(),
         ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown

@@ -9,11 +9,11 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::cli::Options;
 use crate::disk::open_files_left;
 use crate::failure::{Cure, Failure};
-use crate::listing::ListedFile;
-use crate::options::Options;
-use crate::retry::Course;
+use crate::files::{ListedFile, Origin, Stored};
+use crate::stop::{Stop, StopSignal};
 use crate::words::{io_words, words};
 
 /// The limit of batchdownloadfile.
@@ -27,45 +27,6 @@ const MAX_UNREPORTED: usize = 1_000;
 const OPEN_FILES_PER_JOB: usize = 4;
 /// The main thread needs two connections, and files to save a new token and to look a host up.
 const OTHER_OPEN_FILES: usize = 8;
-
-/// A file that is in the cloud.
-pub struct Stored {
-    /// Its cloud name.
-    pub key: String,
-    pub file_id: String,
-    pub size: u64,
-    pub origin: Origin,
-}
-
-/// How a file came into the cloud.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// This run uploaded it.
-    ThisRun,
-    /// This run uploaded it for another file, which has the same name and content (`--unique`).
-    OtherFile,
-    /// An earlier run uploaded it, as the manifest knows.
-    EarlierRun,
-    /// The user named its `file_id`.
-    Named,
-}
-
-impl Stored {
-    /// A file that is not sent, because it is in the cloud already.
-    pub fn unsent(file: &ListedFile, key: &str, file_id: &str, origin: Origin) -> Stored {
-        Stored {
-            key: key.to_owned(),
-            file_id: file_id.to_owned(),
-            size: file.size,
-            origin,
-        }
-    }
-
-    /// Whether this run uploaded this file.
-    pub fn is_new(&self) -> bool {
-        self.origin == Origin::ThisRun
-    }
-}
 
 /// How a file ended.
 pub enum Outcome {
@@ -98,10 +59,10 @@ pub fn worker_count(options: &Options) -> usize {
 /// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
 /// - `get_links` asks for the links of up to 50 files, and returns a result for each, in order.
 /// - `report` tells the user how a file ended.
-pub fn run(
+pub fn run_pipeline(
     files: &[ListedFile],
     workers: usize,
-    course: &Course,
+    stop: &StopSignal,
     upload: impl Fn(&ListedFile, bool) -> Result<Stored, Failure> + Sync,
     get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>,
     mut report: impl FnMut(&ListedFile, &Outcome),
@@ -112,16 +73,16 @@ pub fn run(
     thread::scope(|scope| {
         for worker in 0..workers.min(files.len()) {
             let (tasks, upload, results) = (&tasks, &upload, results.clone());
-            let work = move || upload_files(files, course, tasks, upload, &results);
+            let work = move || upload_files(files, stop, tasks, upload, &results);
             let started = thread::Builder::new().spawn_scoped(scope, work);
             if let Err(error) = started {
                 // If the system gives no more threads, the started ones do the work.
                 if worker == 0 {
                     let error = io_words(&error);
-                    course.stop(words!(
+                    stop.stop(Stop::Here(words!(
                         "cannot start a thread: {error}",
                         "无法启动线程：{error}"
-                    ));
+                    )));
                 }
                 break;
             }
@@ -129,7 +90,7 @@ pub fn run(
         drop(results); // each worker has its own: `finished` ends when all workers have ended
         let mut under_way = UnderWay::new(files, queue);
         loop {
-            if course.stopped().is_some() || under_way.is_complete() {
+            if stop.reason().is_some() || under_way.is_complete() {
                 under_way.close_queue();
             }
             under_way.queue_next_files();
@@ -159,7 +120,7 @@ struct Finished {
 /// A worker: uploads one file after the other, until no file is left or the run is stopped.
 fn upload_files(
     files: &[ListedFile],
-    course: &Course,
+    stop: &StopSignal,
     tasks: &Mutex<Receiver<Task>>,
     upload: impl Fn(&ListedFile, bool) -> Result<Stored, Failure>,
     results: &Sender<Finished>,
@@ -169,7 +130,7 @@ fn upload_files(
         let Ok(Task { index, again }) = next else {
             return;
         };
-        if course.stopped().is_some() {
+        if stop.reason().is_some() {
             return;
         }
         let result = upload(&files[index], again);

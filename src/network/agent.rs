@@ -14,11 +14,11 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Proxy, ProxyBuilder, ProxyProtocol};
 
-use crate::connect::CONNECT_TIMEOUT;
+use super::connect::CONNECT_TIMEOUT;
+use super::failure::REPLY_TIMEOUT_FACTOR;
+use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
+use crate::cli::{Settings, variable};
 use crate::disk::open_regular;
-use crate::http_failure::REPLY_TIMEOUT_FACTOR;
-use crate::options::{Settings, variable};
-use crate::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
 use crate::url::is_this_machine;
 use crate::words::{io_words, words};
 

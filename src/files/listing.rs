@@ -10,11 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::own_files::{OwnFiles, never_uploaded};
+use crate::cli::{DEFAULT_DIR, Settings, help_for_backslashes};
 use crate::cloud_rules::{self, FileId, is_too_large, too_large, too_long};
-use crate::config_help::help_for_backslashes;
 use crate::disk::{identity_of, real_path};
-use crate::options::{DEFAULT_DIR, Settings};
-use crate::own_files::{OwnFiles, never_uploaded};
 use crate::words::{either, io_words, words};
 
 fn not_utf8() -> &'static str {

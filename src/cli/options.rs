@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use ureq::http::Uri;
 
-use crate::cloud_rules;
-use crate::disk;
-use crate::help::{VERSION, command_to_type, help};
+use super::help::{VERSION, command_to_type, help};
 use crate::url::is_this_machine;
 use crate::words::{either, words};
+use crate::{cloud_rules, disk};
 
 pub const DEFAULT_DIR: &str = "./154190339_附件/"; // the script's own directory
 const DEFAULT_FOLDER: &str = "temp3/"; // the script's own cloud folder

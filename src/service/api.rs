@@ -9,9 +9,9 @@ use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
+use crate::cli::{Auth, Settings, text_in};
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
-use crate::http_failure::{request_failure, status_failure};
-use crate::options::{Auth, Settings, text_in};
+use crate::network::{request_failure, status_failure};
 use crate::words::{colon, either, words};
 
 /// The limit of a reply with links. 50 links take some 30 KiB.

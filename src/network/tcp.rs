@@ -45,7 +45,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
-use crate::connect::{CONNECT_TIMEOUT, connect, is_timeout, or_timeout};
+use super::connect::{CONNECT_TIMEOUT, connect, is_timeout, or_timeout};
 use crate::words::either;
 
 /// The limit of a reply, with its head and TLS. ureq itself would read interim replies for ever.

@@ -1,0 +1,13 @@
+//! What the user wants, and what the user sees: the command line, the config's keys, and the terminal.
+
+mod config;
+mod console;
+mod help;
+mod options;
+
+pub use config::{find_config, help_for_backslashes, init_config, parse_config};
+pub use console::{Console, escape, human_bytes, print, say};
+pub use help::show;
+pub use options::{
+    Auth, Command, DEFAULT_DIR, Format, Options, Settings, appid, parse_options, text_in, variable,
+};

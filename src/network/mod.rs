@@ -1,0 +1,10 @@
+//! The one HTTP agent, and failures of HTTP and of the network below it in plain words. Nobody outside
+//! reaches a socket.
+
+mod agent;
+mod connect;
+mod failure;
+mod tcp;
+
+pub use agent::http_agent;
+pub use failure::{request_failure, retry_after, status_failure};

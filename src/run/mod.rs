@@ -1,0 +1,14 @@
+//! When each file is sent, how many at once, how often something is tried, and how it ended.
+
+mod notes;
+mod pace;
+mod pipeline;
+mod report;
+mod retry;
+mod throttle;
+
+pub use notes::{note_new_token, print_notes};
+pub use pipeline::{Outcome, run_pipeline, worker_count};
+pub use report::{Report, dry_run};
+pub use retry::Retries;
+pub use throttle::Throttle;

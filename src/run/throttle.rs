@@ -1,0 +1,151 @@
+//! Makes each call as soon as the pace of the run (`pace.rs`) allows it, and sets the pace by its answer.
+//! Tells the user when the run slows down or waits.
+//!
+//! This file does not know how a request is made: it is given a function to call.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::pace::{Begun, Pace, Verdict};
+use crate::cli::Console;
+use crate::failure::{Cure, Failure, Kind, Obstacle, Stage};
+use crate::stop::{Stop, StopSignal};
+use crate::words::{either, words};
+
+/// A service is obeyed if it asks for a wait of at most this time.
+const LONGEST_SERVER_WAIT: Duration = Duration::from_secs(60);
+
+/// Holds the calls of a run back to its pace.
+pub struct Throttle<'a> {
+    console: &'a Console,
+    stop: &'a StopSignal,
+    pace: Pace,
+    noted_slow_down: AtomicBool,
+    noted_network: AtomicBool,
+}
+
+impl Throttle<'_> {
+    /// Behind a proxy, the first call goes alone: a proxy that wants another password (HTTP 407) may
+    /// lock the account after a few wrong ones.
+    pub fn new<'a>(has_proxy: bool, console: &'a Console, stop: &'a StopSignal) -> Throttle<'a> {
+        Throttle {
+            console,
+            stop,
+            pace: Pace::new(has_proxy),
+            noted_slow_down: AtomicBool::new(false),
+            noted_network: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes one call of a service as soon as the pace of the run allows it. The service's answer
+    /// then sets the pace.
+    pub fn call<T>(
+        &self,
+        stage: Stage,
+        call: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let Some(begun) = self.pace.begin(stage, || self.stop.is_over(stage)) else {
+            return Err(Failure::stopped(stage));
+        };
+        match call() {
+            Ok(value) => {
+                self.go_on(&begun);
+                Ok(value)
+            }
+            // Another call failed within this one: an upload can ask for a new signature. That call has
+            // set the pace of its own step.
+            Err(failure) if failure.stage != stage => {
+                self.pace.failed(&begun);
+                Err(failure)
+            }
+            Err(failure) => Err(self.adapt_to(&begun, failure)),
+        }
+    }
+
+    /// Sets the pace after a call that failed, and tells the user if it changes. Returns the failure,
+    /// with another cure if the pace cannot help.
+    fn adapt_to(&self, begun: &Begun, failure: Failure) -> Failure {
+        let obstacle = match failure.cure {
+            Cure::SlowDown(Obstacle::TooFast(wait)) => {
+                Obstacle::TooFast(wait.min(LONGEST_SERVER_WAIT))
+            }
+            Cure::SlowDown(obstacle) => obstacle,
+            _ => {
+                self.end(begun, &failure);
+                return failure;
+            }
+        };
+        match self.pace.refused(begun, obstacle) {
+            Verdict::CostsNoTry => {
+                self.tell_of(obstacle, &failure);
+                failure
+            }
+            Verdict::CostsATry => failure.with_cure(Cure::TRY_AGAIN),
+            Verdict::GiveUp => {
+                let why = &failure.message;
+                Failure {
+                    cure: Cure::StopRun,
+                    message: words!(
+                        "{why}: nothing got through for 3 minutes: try again later",
+                        "{why}；3 分钟内没有一次成功：请稍后再试"
+                    ),
+                    ..failure
+                }
+            }
+        }
+    }
+
+    /// Ends a call whose failure has nothing to do with the pace.
+    fn end(&self, begun: &Begun, failure: &Failure) {
+        match failure.kind {
+            Kind::Proxy if failure.cure == Cure::StopRun => {
+                // The run is stopped before the next call may begin.
+                self.stop.stop(Stop::Failed(failure.clone()));
+                self.pace.failed(begun);
+            }
+            // The service did not answer, so nothing is known about its pace.
+            Kind::Local | Kind::Network(_) | Kind::Proxy => self.pace.failed(begun),
+            // The service answered: the call failed, but it got through.
+            _ => self.go_on(begun),
+        }
+    }
+
+    /// Notes that a call got through, and shows what the run still waits for.
+    fn go_on(&self, begun: &Begun) {
+        let held_for = self.pace.got_through(begun);
+        self.console.show_waiting(held_for.map(reason));
+    }
+
+    /// Tells why the run adapts its pace, in a note the first time. The progress tells it, too, but not
+    /// after *too many at once*: most often other calls are under way then.
+    fn tell_of(&self, obstacle: Obstacle, failure: &Failure) {
+        let why = &failure.message;
+        let (noted, reaction) = match obstacle {
+            Obstacle::TooFast(_) | Obstacle::TooMany => (
+                &self.noted_slow_down,
+                either("the run slows down and goes on", "放慢速度，继续上传"),
+            ),
+            Obstacle::NobodyThere => (
+                &self.noted_network,
+                either("the run waits for the network", "等待网络恢复"),
+            ),
+        };
+        if !noted.swap(true, Ordering::Relaxed) {
+            self.console
+                .note(&words!("{why}: {reaction}", "{why}；{reaction}"));
+        }
+        if obstacle != Obstacle::TooMany {
+            self.console.show_waiting(Some(reason(obstacle)));
+        }
+    }
+}
+
+/// What the progress says about a run that waits.
+fn reason(obstacle: Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::TooFast(_) | Obstacle::TooMany => {
+            either("the service asked to slow down", "服务要求放慢")
+        }
+        Obstacle::NobodyThere => either("the network is down", "网络不通"),
+    }
+}
