@@ -95,7 +95,7 @@ fn extension_at(key: &str) -> usize {
 
 /// Returns the prefix of the cloud names of files in the cloud folder `folder`: without a first `/`,
 /// with a last one, and empty for the root. On Windows a `\` counts as a `/`.
-pub fn prefix(folder: &str) -> String {
+pub fn prefix_of(folder: &str) -> String {
     let slashed = if cfg!(windows) {
         folder.replace('\\', "/")
     } else {

@@ -11,9 +11,10 @@ use std::sync::OnceLock;
 /// `words!("{path} is a directory", "{path} 是目录")`.
 macro_rules! words {
     ($english:literal, $chinese:literal $(,)?) => {
-        match $crate::words::is_chinese() {
-            true => format!($chinese),
-            false => format!($english),
+        if $crate::words::is_chinese() {
+            format!($chinese)
+        } else {
+            format!($english)
         }
     };
 }

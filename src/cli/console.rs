@@ -24,10 +24,12 @@ const FULL_PIPE_WAIT: Duration = Duration::from_millis(10);
 
 // ---- Lines ------------------------------------------------------------------------------------
 
-/// Prints a line on standard output, at once. The error is a sentence.
+/// Prints a line on standard output, at once. A tab stays: it stands between two columns. The error is a
+/// sentence.
 pub fn print(line: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
-    let line = line.to_owned() + "\n";
+    let columns: Vec<String> = line.split('\t').map(escape).collect();
+    let line = columns.join("\t") + "\n";
     write_all(&mut stdout, line.as_bytes()).map_err(|error| {
         let error = io_words(&error);
         words!(
@@ -179,8 +181,13 @@ impl Console {
         }
     }
 
+    /// Prints a note, unless quiet.
+    pub fn note(&self, note: &str) {
+        self.say_unless_quiet(&format!("note: {note}"));
+    }
+
     /// Prints a line on standard error, unless quiet.
-    pub fn note(&self, line: &str) {
+    pub fn say_unless_quiet(&self, line: &str) {
         if !self.quiet {
             self.say(line);
         }

@@ -63,19 +63,19 @@ pub const VERSION: &str = concat!("wx-upload ", env!("CARGO_PKG_VERSION"));
 
 /// Returns the text of `--help`. It fits a terminal with 80 columns and 24 lines; a Chinese character
 /// takes two columns.
-pub fn help() -> &'static str {
+pub fn help_text() -> &'static str {
     either(ENGLISH, CHINESE)
 }
 
 /// Prints the text of `--help` or `--version`.
 pub fn show(text: &str) -> ExitCode {
-    match print(text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
+    for line in text.lines() {
+        if let Err(why) = print(line) {
             say(&format!("error: {why}"));
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
     }
+    ExitCode::SUCCESS
 }
 
 /// Returns the command that calls the program with these arguments, as it must be typed here. A

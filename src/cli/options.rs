@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use ureq::http::Uri;
 
-use super::help::{VERSION, command_to_type, help};
+use super::help::{VERSION, command_to_type, help_text};
 use crate::url::is_this_machine;
 use crate::words::{either, words};
 use crate::{cloud_rules, disk};
@@ -143,17 +143,17 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Short('n') | Long("dry-run") => options.dry_run = true,
             Long("init") => init = true,
             Short('q') | Long("quiet") => options.quiet = true,
-            Short('h') | Long("help") => return Ok(Command::Show(help())),
+            Short('h') | Long("help") => return Ok(Command::Show(help_text())),
             Short('V') | Long("version") => return Ok(Command::Show(VERSION)),
             Value(path) => options.paths.push(file_named(path_word(), path)?),
             _ => return Err(argument.unexpected()),
         }
     }
     if init {
-        return match options.paths.is_empty() {
-            true => Ok(Command::Init(options)),
-            false => Err(either("--init takes no PATH", "--init 不能与路径一起使用").into()),
-        };
+        if !options.paths.is_empty() {
+            return Err(either("--init takes no PATH", "--init 不能与路径一起使用").into());
+        }
+        return Ok(Command::Init(options));
     }
     leave_out_upload(&mut options.paths)?;
     check_single_word(&options.paths)?;
@@ -312,7 +312,7 @@ impl Settings {
         let auth = auth(config).map_err(in_config)?;
         let max_age = max_age(config).map_err(in_config)?;
         let cache_control = cache_control(config).map_err(in_config)?;
-        let prefix = prefix(&options, config)?;
+        let prefix = key_prefix(&options, config)?;
         let base = Base::of(&options.config, config, auth)?;
         let settings = Settings {
             upload_dir: text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR).into(),
@@ -362,9 +362,10 @@ impl Settings {
             return Ok(());
         }
         let (keys, are_more) = (listed(&keys), keys.len() > 1);
-        let missing = match are_more {
-            true => words!("{keys} are missing: fill them in", "缺少 {keys}：请填写"),
-            false => words!("{keys} is missing: fill it in", "缺少 {keys}：请填写"),
+        let missing = if are_more {
+            words!("{keys} are missing: fill them in", "缺少 {keys}：请填写")
+        } else {
+            words!("{keys} is missing: fill it in", "缺少 {keys}：请填写")
         };
         let shown = self.options.config.display();
         let (variables, places) = (listed(&variables), places.join(either("; ", "；")));
@@ -557,7 +558,7 @@ fn base_uri(url: &str) -> Option<Uri> {
 }
 
 /// Returns the prefix of all cloud names: from `--to`, or else from the config.
-fn prefix(options: &Options, config: &Value) -> Result<String, String> {
+fn key_prefix(options: &Options, config: &Value) -> Result<String, String> {
     let (source, folder) = match &options.to {
         Some(to) => ("--to".to_owned(), to.as_str()),
         None => {
@@ -566,7 +567,7 @@ fn prefix(options: &Options, config: &Value) -> Result<String, String> {
             (source, folder)
         }
     };
-    let prefix = cloud_rules::prefix(folder);
+    let prefix = cloud_rules::prefix_of(folder);
     match cloud_rules::broken_rule(&format!("{prefix}x")) {
         Some(why) => Err(words!(
             "{source} '{folder}': {why}",

@@ -244,8 +244,8 @@ impl Records {
         let shown = &self.shown;
         let tell = || {
             console.note(&words!(
-                "note: waiting for another run, which is using {shown}",
-                "note: 正在等待另一个 wx-upload 用完 {shown}"
+                "waiting for another run, which is using {shown}",
+                "正在等待另一个 wx-upload 用完 {shown}"
             ));
         };
         if !self.cannot_lock {

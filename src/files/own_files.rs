@@ -51,7 +51,7 @@ impl OwnFiles {
     /// of a backup of it: `config.json.bak`, `config.json~`, an editor's `.config.json.swp`.
     pub fn has_config_name(&self, real: &Path) -> bool {
         let is_beside = |config: &PathBuf| match (real.file_name(), config.file_name()) {
-            (Some(name), Some(own)) => is_like(name, own) && real.parent() == config.parent(),
+            (Some(name), Some(own)) => is_named_like(name, own) && real.parent() == config.parent(),
             _ => false,
         };
         self.configs.iter().any(is_beside)
@@ -75,7 +75,7 @@ impl OwnFiles {
 
 /// Whether `name` begins like `own`. Small letters and capitals are the same, as some file systems
 /// do not tell them apart. Editors put a `.` or `#` before the name.
-fn is_like(name: &OsStr, own: &OsStr) -> bool {
+fn is_named_like(name: &OsStr, own: &OsStr) -> bool {
     let [name, own] = [name, own].map(|name| name.as_encoded_bytes());
     let begins = |name: &[u8]| {
         name.get(..own.len())

@@ -19,18 +19,15 @@ pub fn print_notes(settings: &Settings, config: &Value, console: &Console, listi
         let path = settings.options.config.display();
         let command = chmod_command(&path.to_string(), mode);
         console.note(&words!(
-            "note: {path}: everybody on this machine can read {secret}{command}",
-            "note: {path}: 本机所有用户都能读到{secret}{command}"
+            "{path}: everybody on this machine can read {secret}{command}",
+            "{path}: 本机所有用户都能读到{secret}{command}"
         ));
     }
     for note in &listing.notes {
-        console.note(&format!("note: {note}"));
+        console.note(note);
     }
     if listing.files.is_empty() {
-        console.note(either(
-            "note: there are no files to upload",
-            "note: 没有要上传的文件",
-        ));
+        console.note(either("there are no files to upload", "没有要上传的文件"));
     }
 }
 

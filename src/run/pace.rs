@@ -166,12 +166,15 @@ impl Pace {
         pace
     }
 
-    /// Waits until a call may begin. Returns `None` if it must wait and `is_over` is true.
+    /// Waits until a call may begin. Returns `None` once `is_over` is true.
     pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
-        while !state.take_turn(stage, Instant::now()) {
+        loop {
             if is_over() {
                 return None;
+            }
+            if state.take_turn(stage, Instant::now()) {
+                break;
             }
             state.steps[stage as usize].waiting += 1;
             state = wait_a_moment(&self.changed[stage as usize], state);

@@ -158,7 +158,7 @@ impl Report<'_> {
         let skipped = listing.skipped + self.unchanged;
         let rest = listing.each_once().count() - self.files_done();
         let seconds = self.began.elapsed().as_secs_f64();
-        self.console.note(&words!(
+        self.console.say_unless_quiet(&words!(
             "{uploaded} uploaded ({bytes}), {failed} failed, {skipped} skipped, {rest} not attempted in \
              {seconds:.1} s",
             "上传 {uploaded} 个（{bytes}），失败 {failed} 个，跳过 {skipped} 个，未尝试 {rest} 个，\
@@ -221,7 +221,7 @@ pub fn dry_run(
     }
     let bytes = human_bytes(bytes);
     let skipped = listing.skipped + unchanged;
-    console.note(&words!(
+    console.say_unless_quiet(&words!(
         "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped",
         "将上传 {listed} 个（{bytes}），失败 {failed} 个，跳过 {skipped} 个"
     ));
@@ -237,8 +237,8 @@ fn linked_line(format: Format, file: &ListedFile, stored: &Stored, url: &str) ->
     } = stored;
     match format {
         Format::Text => columns(&[file.name(), url, file_id]),
-        Format::Url => escape(url),
-        Format::Markdown => escape(&markdown(file.name(), url)),
+        Format::Url => url.to_owned(),
+        Format::Markdown => markdown(file.name(), url),
         Format::Json => {
             let size = match stored.origin {
                 Origin::Named => Value::Null, // the API does not tell it
@@ -282,6 +282,7 @@ fn listed_line(format: Format, file: &ListedFile, key: &str) -> String {
     }
 }
 
+/// Returns columns with tabs between them. A tab in a column is escaped.
 fn columns(columns: &[&str]) -> String {
     let escaped: Vec<String> = columns.iter().map(|column| escape(column)).collect();
     escaped.join("\t")
@@ -295,7 +296,7 @@ fn json_line(file: &ListedFile, key: &str, rest: Value) -> String {
     if let Value::Object(rest) = rest {
         line.extend(rest);
     }
-    escape(&Value::Object(line).to_string())
+    Value::Object(line).to_string()
 }
 
 fn markdown(name: &str, url: &str) -> String {

@@ -1,5 +1,5 @@
 //! One request of the API, and what its refusals mean. For each code, `cure_of` says what can be done,
-//! and `help_for` and `HELP` say what the user is told.
+//! and `help_for` and `ADVICE` say what the user is told.
 //!
 //! Sends each request once: `retry.rs` decides whether there is another try.
 
@@ -302,8 +302,8 @@ fn help_for(refusal: &Refusal) -> &'static str {
         ),
         85107 => not_permitted(),
         85113 => no_token_yet(),
-        code => match HELP.iter().find(|help| help.0.contains(&code)) {
-            Some((_, english, chinese)) => either(english, chinese),
+        code => match ADVICE.iter().find(|advice| advice.codes.contains(&code)) {
+            Some(advice) => either(advice.english, advice.chinese),
             None if code < 0 => either(
                 "see 云开发错误码 on developers.weixin.qq.com",
                 "请查阅 developers.weixin.qq.com 上的“云开发错误码”",
@@ -338,120 +338,135 @@ fn no_token_yet() -> &'static str {
     )
 }
 
-/// What codes tell that mean the same at each step: in English, and in Chinese.
-const HELP: [(&[i64], &str, &str); 25] = [
-    (
+/// What the user can do about some codes.
+struct Advice {
+    codes: &'static [i64],
+    english: &'static str,
+    chinese: &'static str,
+}
+
+const fn advice(codes: &'static [i64], english: &'static str, chinese: &'static str) -> Advice {
+    Advice {
+        codes,
+        english,
+        chinese,
+    }
+}
+
+/// Advice about the codes that mean the same at each step.
+const ADVICE: [Advice; 25] = [
+    advice(
         &[-1, -1000, -501001, -501002],
         "the service is busy: try again later",
         "服务繁忙：请稍后再试",
     ),
-    (
+    advice(
         &[-503001, -601001, -601003],
         "the storage or the network behind the service failed: try again later",
         "存储或服务的内部网络出错：请稍后再试",
     ),
-    (
+    advice(
         &[45011],
         "too many calls per minute",
         "每分钟的调用次数过多",
     ),
-    (&[-501004], "too many calls at once", "同时进行的调用过多"),
-    (
+    advice(&[-501004], "too many calls at once", "同时进行的调用过多"),
+    advice(
         &[45009],
         "the daily quota of calls is used up: it is reset at midnight, Beijing time (or at once, by the \
          API \"clear quota\")",
         "今天的调用额度已用完：北京时间零点恢复（也可用“clear quota”接口立即恢复）",
     ),
-    (
+    advice(
         &[-501003],
         "the quota of the environment's plan is used up: it is reset with the plan's next period",
         "环境套餐的额度已用完：套餐的下一周期恢复",
     ),
-    (
+    advice(
         &[-501015],
         "the plan's quota of reads is used up: it is reset with the plan's next period",
         "套餐的读取额度已用完：套餐的下一周期恢复",
     ),
-    (
+    advice(
         &[-501016],
         "the plan's quota of writes is used up: it is reset with the plan's next period",
         "套餐的写入额度已用完：套餐的下一周期恢复",
     ),
-    (
+    advice(
         &[-501017],
         "the storage is full: delete files, or get more storage in the 云托管 console",
         "存储空间已满：请删除文件，或在云托管控制台扩容",
     ),
-    (
+    advice(
         &[-501018],
         "a resource of the environment cannot be used, perhaps because the account is in arrears: \
          see the 云托管 console",
         "环境的某项资源不可用，可能是账号欠费：请查看云托管控制台",
     ),
-    (&[40013, 41002], "check `appid`", "请检查 `appid`"),
-    (&[40125, 41004], "check `secret`", "请检查 `secret`"),
-    (
+    advice(&[40013, 41002], "check `appid`", "请检查 `appid`"),
+    advice(&[40125, 41004], "check `secret`", "请检查 `secret`"),
+    advice(
         &[40243],
         "the AppSecret is frozen: unfreeze it on mp.weixin.qq.com",
         "AppSecret 已被冻结：请在 mp.weixin.qq.com 解冻",
     ),
-    (
+    advice(
         &[40164, 61004],
         "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, 开发设置",
         "请在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中，把这里所示的公网 IP 加入 IP 白名单",
     ),
-    (
+    advice(
         &[89501, 89503],
         "the administrator has to confirm calls from this address, in WeChat",
         "须由管理员在微信中确认来自此 IP 的调用",
     ),
-    (
+    advice(
         &[89506],
         "the administrator refused calls from this address twice: try again in a day",
         "管理员已两次拒绝来自此 IP 的调用：请一天后再试",
     ),
-    (
+    advice(
         &[89507],
         "the administrator refused calls from this address: try again in an hour",
         "管理员已拒绝来自此 IP 的调用：请一小时后再试",
     ),
-    (
+    advice(
         &[48001, 85105],
         "this account may not use the API: check its permissions",
         "该账号无权调用此 API：请检查其权限",
     ),
-    (
+    advice(
         &[48004, 50002],
         "the account is frozen, or the API is banned for it: see its notices on mp.weixin.qq.com",
         "账号已被冻结，或接口已被封禁：请查看 mp.weixin.qq.com 上的通知",
     ),
-    (
+    advice(
         &[85088],
         "CloudRun is not enabled: check that `env` and `appid` belong together",
         "未开通云托管：请检查 `env` 与 `appid` 是否属于同一账号",
     ),
-    (
+    advice(
         &[85112],
         "the platform itself has a problem: open a ticket (工单) for 微信云托管, with the id of the \
          environment, the AppID, the time, and this request_id",
         "平台自身有故障：请向微信云托管提交工单，附上环境 ID、AppID、时间和此 request_id",
     ),
-    (
+    advice(
         &[40097, 40101, 47001, -501007],
         "check `env`, and the file's cloud path",
         "请检查 `env` 和云端路径",
     ),
-    (
+    advice(
         &[-501019, -501020, -501021, -503002, -601002],
         "check the permissions of the account and of its storage in the 云托管 console, and `env`",
         "请在云托管控制台检查账号和存储的权限，并检查 `env`",
     ),
-    (
+    advice(
         &[-503003],
         "the storage does not know the file, or a signature is wrong: see what is quoted here",
         "存储中没有此文件，或签名有误：以括号中的原文为准",
     ),
-    (
+    advice(
         &[40002, 43002, 44002],
         "this is a bug of wx-upload: please report it",
         "这是 wx-upload 的缺陷，请反馈",

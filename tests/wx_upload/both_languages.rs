@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
@@ -35,9 +35,8 @@ const CHINESE_IN_BOTH: [&str; 17] = [
 const ENGLISH_IN_BOTH: [&str; 1] = ["clear quota"];
 
 /// Texts that are no message, though they look like one.
-const NO_MESSAGES: [&str; 5] = [
-    "failed to lookup address", // the standard library's words
-    "not valid yet",            // rustls' words
+const NO_MESSAGES: [&str; 4] = [
+    "not valid yet", // rustls' words
     "not valid for",
     "env not exists",    // the API's words
     "./154190339_附件/", // the script's directory
@@ -234,7 +233,7 @@ fn offences(file: &str, source: &str) -> Vec<String> {
     let texts = Texts::of(source);
     let mut offences = Vec::new();
     let mut blame = |text: &Text, why: &str| {
-        offences.push(format!("src/{file}:{}: {why}: {:?}", text.line, text.words));
+        offences.push(format!("{file}:{}: {why}: {:?}", text.line, text.words));
     };
     for Pair { english, chinese } in &texts.pairs {
         if let Some(why) = wrong_in_english(&english.words) {
@@ -252,7 +251,7 @@ fn offences(file: &str, source: &str) -> Vec<String> {
         }
     }
     for text in &texts.alone {
-        let is_other = NO_MESSAGES.contains(&&*text.words) || file == SYSTEM_ERRORS;
+        let is_other = NO_MESSAGES.contains(&&*text.words) || file.ends_with(SYSTEM_ERRORS);
         if is_sentence(&text.words) && !is_other {
             blame(text, "it stands in one language only");
         }
@@ -355,19 +354,34 @@ fn values(text: &str) -> BTreeSet<&str> {
     names
 }
 
+/// The files of the program's own source, in `src/` and its folders.
+pub fn sources() -> Vec<PathBuf> {
+    let mut sources = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = if path.is_dir() {
+                &mut folders
+            } else {
+                &mut sources
+            };
+            kind.push(path);
+        }
+    }
+    sources
+}
+
 // ---- The tests ----------------------------------------------------------------------------------
 
 #[test]
 fn each_message_stands_in_both_languages_and_mixes_them_nowhere() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut offences_of_all = Vec::new();
     let mut pairs = 0;
-    for entry in fs::read_dir(src).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
+    for path in sources() {
         let source = fs::read_to_string(&path).unwrap();
         pairs += Texts::of(&source).pairs.len();
-        offences_of_all.extend(offences(name, &source));
+        offences_of_all.extend(offences(&path.to_string_lossy(), &source));
     }
     assert!(offences_of_all.is_empty(), "{}", offences_of_all.join("\n"));
     assert!(pairs > 100, "only {pairs} messages were found");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use crate::both_languages::sources;
 use crate::harness::World;
 
 /// The documents of a language.
@@ -140,9 +141,9 @@ fn words<'a>(text: &'a str, start: &str, belongs: fn(char) -> bool) -> BTreeSet<
 
 /// The program's own source. A text in two lines is one text.
 fn source() -> String {
-    let files = fs::read_dir(root().join("src")).unwrap();
-    let texts: Vec<String> = files
-        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+    let texts = sources().into_iter();
+    let texts: Vec<String> = texts
+        .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let text = texts.concat();
     let lines: Vec<&str> = text.split("\\\n").map(str::trim_start).collect();
@@ -429,7 +430,7 @@ fn each_message_of_the_common_errors_is_in_the_manual_too() {
 
 /// The codes of the API that the program knows.
 fn api_codes() -> BTreeSet<String> {
-    let api = read("src/api.rs");
+    let api = read("src/service/api.rs");
     let (_, codes) = api
         .split_once("// ---- The codes")
         .expect("a section of codes");
@@ -444,7 +445,7 @@ fn api_codes() -> BTreeSet<String> {
 
 /// The codes of COS that the program knows.
 fn cos_codes() -> BTreeSet<String> {
-    let cos = read("src/cos.rs");
+    let cos = read("src/service/cos.rs");
     let (_, codes) = cos
         .split_once("fn cos_cure")
         .or_else(|| cos.split_once("fn cure_of"))

@@ -368,12 +368,12 @@ fn the_number_of_tries_is_told_in_chinese_and_a_failure_once() {
 }
 
 #[test]
-fn failures_that_are_alike_are_told_in_chinese() {
+fn eight_files_that_failed_are_told_in_chinese() {
     let world = World::with_many(20);
     let refuse = Fault::status(404, &[], "");
     world.stand_in.fault(Step::Info, When::Always, refuse);
     let ran = world.run_in_chinese(["files"]);
-    ran.assert_failure(1, &["error: 前 8 个文件都因同样的原因失败；运行已中止"]);
+    ran.assert_failure(1, &["error: 前 8 个文件全部失败；运行已中止"]);
 }
 
 // ---- The network --------------------------------------------------------------------------------

@@ -492,7 +492,7 @@ fn eight_files_that_failed_alike_count_as_failed_and_are_told_once() {
         let refuse = Fault::refusal(40097, "invalid parameters");
         world.stand_in.fault(Step::Info, When::Always, refuse);
         let ran = world.run(["-j", jobs, "files"]);
-        let stopped = "\nerror: the first 8 files all failed alike; the run was stopped\n";
+        let stopped = "\nerror: the first 8 files have all failed; the run was stopped\n";
         let counts = "0 uploaded (0 B), 8 failed, 0 skipped, 92 not attempted";
         ran.assert_failure(1, &[stopped, counts]);
         assert_eq!(
@@ -528,7 +528,7 @@ fn eight_links_that_failed_alike_count_as_failed_and_are_told_once() {
         "{}",
         ran.stderr
     );
-    let stopped = "\nerror: the first 8 files all failed alike; the run was stopped\n";
+    let stopped = "\nerror: the first 8 files have all failed; the run was stopped\n";
     let counts = "0 uploaded (0 B), 8 failed, 0 skipped, 92 not attempted";
     ran.assert_failure(1, &[stopped, counts]);
 }

@@ -3,7 +3,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
@@ -160,7 +159,7 @@ fn a_dead_network_is_reported_once() {
             let ran = world.run(["-j", jobs, "files"]);
             let words = [
                 ": 获取文件上传链接失败: 127.0.0.1: ",
-                "\nerror: the first 8 files all failed alike; the run was stopped\n",
+                "\nerror: the first 8 files have all failed; the run was stopped\n",
                 "0 uploaded (0 B), 8 failed, 0 skipped, 992 not attempted",
             ];
             ran.assert_failure(1, &words);
@@ -205,9 +204,8 @@ fn a_wrong_env_is_reported_once() {
 }
 
 #[test]
-fn files_that_fail_in_different_ways_stop_nothing() {
+fn eight_files_that_fail_in_different_ways_stop_the_run_with_eight_messages() {
     let world = World::with_many(30);
-    // The first eight files fail, but one of them in another way.
     for n in 0..8 {
         let errcode = if n == 4 { 40097 } else { 99_999 };
         world
@@ -217,7 +215,12 @@ fn files_that_fail_in_different_ways_stop_nothing() {
     let ran = world.run(["-j", "1", "files"]);
     ran.assert_failure(
         1,
-        &["22 uploaded (22 B), 8 failed, 0 skipped, 0 not attempted"],
+        &[
+            "error: files/004: 获取文件上传链接失败: errcode 40097 ",
+            "error: files/007: 获取文件上传链接失败: errcode 99999 ",
+            "\nerror: the first 8 files have all failed; the run was stopped\n",
+            "0 uploaded (0 B), 8 failed, 0 skipped, 22 not attempted",
+        ],
     );
 }
 
@@ -302,18 +305,18 @@ fn a_proxy_that_wants_another_password_is_asked_once() {
 }
 
 #[test]
-fn a_proxy_that_wants_another_password_after_a_hiccup_is_asked_once_more() {
-    static HICCUP: Once = Once::new();
-    let (url, asked) = proxy(|client| {
-        let mut answer = "407 Proxy Authentication Required";
-        HICCUP.call_once(|| answer = "502 Bad Gateway");
-        client
-            .write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes())
-            .ok();
+fn only_the_first_call_through_a_slow_proxy_goes_alone() {
+    let (url, _) = proxy(|client| {
+        thread::sleep(Duration::from_millis(300));
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\n\r\n";
+        client.write_all(answer).ok();
     });
-    let ran = run_through(&url, 100, &["-j", "64", "files"]);
-    ran.assert_failure(1, &["HTTP 502", "HTTP 407", "1 failed, 0 skipped, 99 not"]);
-    assert_eq!(*asked.lock().unwrap(), 2);
+    // One after the other, 64 calls take 19 s.
+    assert_takes([0.5..10.0], || {
+        let ran = run_through(&url, 64, &["-j", "64", "--retries", "1", "files"]);
+        ran.assert_failure(1, &["HTTP 503", "(tried 2 times)", "8 failed"]);
+        [ran.elapsed.as_secs_f64()]
+    });
 }
 
 #[test]

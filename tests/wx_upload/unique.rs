@@ -340,3 +340,54 @@ fn a_file_that_waits_for_another_one_with_its_content_waits_for_the_end() {
     );
     assert_eq!((world.count(Step::Info), world.count(Step::Upload)), (1, 1));
 }
+
+/// A world with this number of files of one name and content, and the program's arguments for them.
+fn world_of_one_content(count: usize) -> (World, Vec<String>) {
+    let world = World::http();
+    let paths = (0..count).map(|n| format!("{n}/a.txt"));
+    let arguments: Vec<String> = ["-u".to_owned()].into_iter().chain(paths).collect();
+    for path in &arguments[1..] {
+        world.file(path, "the same");
+    }
+    (world, arguments)
+}
+
+#[test]
+fn files_of_one_content_share_a_failure_and_its_tries() {
+    let (world, mut arguments) = world_of_one_content(16);
+    world.file("other", "another content"); // succeeds, so the run goes on
+    arguments.extend(["other", "-j", "17", "--retries", "2"].map(str::to_owned));
+    let refuse = Fault::status(503, &[], "");
+    let of_one_content = key(format!("a-{}.txt", crc64("the same")));
+    world.stand_in.fault(Step::Upload, of_one_content, refuse);
+    let ran = world.run(arguments);
+    ran.assert_failure(1, &["1 uploaded (15 B), 16 failed", "(tried 3 times)"]);
+    assert_eq!(world.count(Step::Upload), 1 + 3, "{}", ran.stderr);
+}
+
+#[test]
+fn a_stopped_run_sends_no_file_that_waited_for_one_of_its_content() {
+    let (world, mut arguments) = world_of_one_content(16);
+    arguments.extend(["-j", "16"].map(str::to_owned));
+    let arrears = Fault::status(402, &[], "");
+    world.stand_in.fault(Step::Upload, When::Always, arrears);
+    let ran = world.run(arguments);
+    ran.assert_failure(1, &["HTTP 402", "0 failed", "16 not attempted"]);
+    assert_eq!(world.count(Step::Upload), 1, "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_that_changes_after_it_was_named_leaves_its_old_name_to_the_others() {
+    let (world, mut arguments) = world_of_one_content(4);
+    arguments.extend(["-j", "1"].map(str::to_owned));
+    // The first file gets another content between its naming and its upload.
+    let first = world.path("0/a.txt");
+    let rewrite = Fault::edit(move |_| fs::write(&first, "changed!").unwrap());
+    world.stand_in.fault(Step::Info, When::Nth(1), rewrite);
+    world.run(arguments).assert_success();
+    let names = ["changed!", "the same"].map(|content| format!("temp3/a-{}.txt", crc64(content)));
+    for name in names {
+        assert!(world.keys().contains(&name), "{:?}", world.keys());
+    }
+    assert_eq!(world.keys().len(), 2);
+}
