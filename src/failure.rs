@@ -85,6 +85,8 @@ pub enum Kind {
     OddReply,
     /// The API does not find the object, though it should be in the cloud.
     NotFound,
+    /// The upload took longer than its signature lives.
+    SignatureTooOld,
 }
 
 /// Why something failed.
@@ -179,6 +181,15 @@ pub fn quote(words: &str, secrets: &[&str]) -> String {
         }
     }
     quoted.chars().take(MAX_QUOTE_CHARS).collect()
+}
+
+/// A server's words in place of a proper reply are cut to this length.
+const MAX_FIRST_CHARS: usize = 80;
+
+/// Returns the first words of a text, in one line.
+pub fn first_words(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(MAX_FIRST_CHARS).collect()
 }
 
 fn is_between_words(c: char) -> bool {

@@ -32,7 +32,7 @@ mod words;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -53,8 +53,8 @@ use run::{
     worker_count,
 };
 use service::{
-    AccessToken, Call, SharedToken, call_api, content_type, link_in, post_object, text_field,
-    unix_seconds,
+    AccessToken, Call, SharedToken, call_api, content_type, judged_by_packets, judged_by_signature,
+    link_in, post_object, signature_life, text_field, unix_seconds,
 };
 use stop::{Stop, StopSignal};
 use words::{either, io_words, words};
@@ -340,6 +340,15 @@ struct UploadFileInfo {
     authorization: String,
     file_id: String,
     cos_file_id: String,
+    /// When the signature was asked for. (A monotonic clock may stop while the machine sleeps.)
+    signed: SystemTime,
+}
+
+impl UploadFileInfo {
+    /// Returns the age of the signature.
+    fn age(&self) -> Duration {
+        self.signed.elapsed().unwrap_or_default()
+    }
 }
 
 /// Step 2: asks where to upload the file with the cloud name `path`. The answer is good for 15
@@ -347,6 +356,7 @@ struct UploadFileInfo {
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
 fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure> {
     let body = json!({ "env": run.settings.env, "path": path });
+    let signed = SystemTime::now();
     let reply = post_json(run, Stage::Info, "/tcb/uploadfile", &body)?;
     let text = |name| text_field(Stage::Info, &reply, name);
     let info = UploadFileInfo {
@@ -355,6 +365,7 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
         authorization: text("authorization")?,
         file_id: text("file_id")?,
         cos_file_id: text("cos_file_id")?,
+        signed,
     };
     if !is_file_id(&info.file_id) {
         let why = either(
@@ -393,7 +404,7 @@ fn upload_file(
     let url = url::encoded(&info.url, request_path);
     let object = post_object(&run.agent, &url, &form, file)?;
     if let Some(crc64) = object.crc64
-        && crc64 != file.crc64().to_string()
+        && crc64 != file.crc64()
     {
         let why = either(
             "what COS stored differs from what was sent (CRC-64)",
@@ -434,10 +445,6 @@ fn get_download_link(
 
 // ---- One file ---------------------------------------------------------------------------------
 
-/// An upload asks for a new signature if its own is older than this: COS accepts one for 15
-/// minutes. On a thin line, an upload can wait longer than that for its turn.
-const MAX_SIGNATURE_AGE: Duration = Duration::from_secs(10 * 60);
-
 /// Does steps 1 to 3 for one file, once. Its link is asked for later, together with others.
 fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stored, Failure> {
     // Step 2 gets the token by itself. But the token must be known before the file is opened:
@@ -445,20 +452,26 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     get_access_token(run, Stage::Info)?;
     let mut body = open_body(run, file, name)?;
     let mut info = get_upload_file_info(run, &name.key)?;
-    let signed = Instant::now();
     let uploaded = run.throttle.call(Stage::Upload, || {
-        // The upload may have waited for its turn.
-        if signed.elapsed() > MAX_SIGNATURE_AGE {
+        // The upload may have waited for its turn, on a thin line for longer than a signature lives.
+        if info.age() > signature_life(&info.authorization) * 2 / 3 {
             info = get_upload_file_info(run, &name.key)?;
         }
         if body.is_outdated(&file.path) {
             body = open_body(run, file, name)?;
         }
-        upload_file(run, &info, &name.key, &mut body)
+        let began = Instant::now();
+        let uploaded = upload_file(run, &info, &name.key, &mut body);
+        let life = signature_life(&info.authorization);
+        let judge = |failure| judged_by_signature(failure, info.age(), life, began.elapsed());
+        uploaded.map_err(judge)
     });
     if let Err(failure) = uploaded {
         body.take_back_progress();
-        return Err(failure);
+        if run.throttle.has_upload_got_through() {
+            return Err(failure);
+        }
+        return Err(judged_by_packets(failure, body.bytes_read()));
     }
     run.manifest
         .record(&name.key, &body.fingerprint(), &info.file_id);

@@ -284,7 +284,7 @@ impl Console {
 }
 
 /// Writes a number of seconds like `5 s`, `3 min 5 s` or `2 h 3 min`.
-fn human_time(seconds: u64) -> String {
+pub fn human_time(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),

@@ -106,6 +106,11 @@ impl FileBody<'_> {
         self.metadata.len()
     }
 
+    /// Returns the number of bytes read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.size() - self.left
+    }
+
     /// Returns the CRC-64/XZ of the bytes read so far. COS calls it crc64ecma.
     pub fn crc64(&self) -> u64 {
         self.crc.sum64()
@@ -167,8 +172,21 @@ impl FileBody<'_> {
 
     /// Takes the bytes read so far out of the progress again, because they were sent in vain.
     pub fn take_back_progress(&self) {
-        let read = self.size() - self.left;
-        self.console.take_back_bytes(read - self.in_hand);
+        self.console
+            .take_back_bytes(self.bytes_read() - self.in_hand);
+    }
+
+    /// Goes back to the beginning. The bytes read so far, if any, were sent in vain.
+    pub fn rewind(&mut self) -> io::Result<()> {
+        if self.bytes_read() == 0 {
+            return Ok(());
+        }
+        self.take_back_progress();
+        self.file.rewind()?;
+        self.left = self.size();
+        self.in_hand = 0;
+        self.crc = crc64fast::Digest::new();
+        Ok(())
     }
 
     /// Reads the next bytes. Before it returns the last ones, it checks that the file has not changed

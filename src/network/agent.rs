@@ -7,21 +7,24 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use ureq::http::Uri;
+use ureq::http::{Response, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{
     ConnectProxyConnector, ConnectionDetails, Connector, RustlsConnector, Transport,
 };
-use ureq::{Agent, Proxy, ProxyBuilder, ProxyProtocol};
+use ureq::{Agent, Body, Proxy, ProxyBuilder, ProxyProtocol};
 
 use super::connect::CONNECT_TIMEOUT;
 use super::failure::REPLY_TIMEOUT_FACTOR;
-use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector};
+use super::look_up::LOOK_UP_TIMEOUT;
+use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector, was_dropped};
 use crate::cli::{Settings, variable};
 use crate::disk::open_regular;
 use crate::url::is_this_machine;
 use crate::words::{io_words, words};
 
+/// An idle connection is used again for this time. (It is ureq's own default.)
+const MAX_IDLE_AGE: Duration = Duration::from_secs(15);
 /// A file with all of Mozilla's authorities has a few hundred KiB.
 const MAX_PEM_BYTES: u64 = 16 << 20;
 
@@ -37,8 +40,7 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .max_redirects(0)
         .proxy(proxy_from_env(settings)?)
         .tls_config(TlsConfig::builder().root_certs(root_certs()?).build())
-        .timeout_resolve(Some(CONNECT_TIMEOUT))
-        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_connect(Some(LOOK_UP_TIMEOUT + CONNECT_TIMEOUT))
         .timeout_recv_response(Some(timeout * REPLY_TIMEOUT_FACTOR))
         .timeout_recv_body(Some(timeout * REPLY_TIMEOUT_FACTOR))
         .timeout_per_read(Some(timeout))
@@ -53,6 +55,20 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
             .chain(TcpConnector)
             .chain(RustlsConnector::default());
     Ok(Agent::with_parts(config, connector, TcpConnector))
+}
+
+/// Sends a request. If the server had dropped the idle connection that was used (`tcp.rs` says when),
+/// sends it again at once, on a new connection. `request` sends it, and uses no connection that was
+/// idle for longer than the time it is given.
+pub fn send(
+    mut request: impl FnMut(Duration) -> Result<Response<Body>, ureq::Error>,
+) -> Result<Response<Body>, ureq::Error> {
+    was_dropped(); // forgets an earlier request
+    let reply = request(MAX_IDLE_AGE);
+    if reply.is_err() && was_dropped() {
+        return request(Duration::ZERO);
+    }
+    reply
 }
 
 /// Returns the proxy that the environment names, by curl's rules for https. (ureq's own rules differ:

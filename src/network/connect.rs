@@ -1,6 +1,6 @@
-//! Connects to a host: looks its name up, and finds an address that answers.
+//! Connects to a host: finds an address that answers, and remembers what is known about the host.
 //!
-//! A connection must be made within 10 s. But a host may have several addresses, and some may be
+//! A connection must be made within 10 s after the host was looked up. But a host may have several addresses, and some may be
 //! dead: nothing comes back from them, not even a refusal. (IPv6 that leads nowhere is the common
 //! case.) Three rules keep the dead ones from taking all the time:
 //!
@@ -30,27 +30,69 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Mutex, mpsc};
-use std::thread;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::Timeout;
 use ureq::http::Uri;
 use ureq::http::uri::Scheme;
-use ureq::unversioned::resolver::DefaultResolver;
 
+use super::look_up::look_up;
 use crate::url::is_this_machine;
 use crate::words::either;
 
-/// The time for a connection, and the time for a look-up.
+/// The time for a connection, after the host was looked up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most time for an address, if there are others.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The hosts that were connected in this run, each with the address that worked last. The keys are hosts
-/// with their ports, as the URLs have them.
-static WORKED_LAST: Mutex<BTreeMap<String, SocketAddr>> = Mutex::new(BTreeMap::new());
+/// A host's connections are not used again after this number of drops.
+const MOST_DROPS: usize = 3;
+
+/// What this run knows about the hosts that it has connected to. The keys are hosts with their ports, as
+/// the URLs have them.
+static HOSTS: Mutex<BTreeMap<String, Arc<Host>>> = Mutex::new(BTreeMap::new());
+
+/// What this run knows about a host. All threads share it.
+#[derive(Debug, Default)]
+pub struct Host {
+    state: Mutex<HostState>,
+}
+
+#[derive(Debug, Default)]
+struct HostState {
+    /// The address that worked last; `None` if the host was never connected.
+    worked_last: Option<SocketAddr>,
+    /// The number of idle connections that the host dropped without a word.
+    drops: usize,
+    /// The last time that a connection broke.
+    broke: Option<Instant>,
+}
+
+impl Host {
+    /// Returns what is known about the host of a URL.
+    fn of(uri: &Uri) -> Arc<Host> {
+        let name = uri.authority().map(|host| host.to_string().to_lowercase());
+        let mut hosts = HOSTS.lock().unwrap();
+        Arc::clone(hosts.entry(name.unwrap_or_default()).or_default())
+    }
+
+    /// Notes that a connection broke. `dropped`: the host had closed it while it was idle.
+    pub fn broke(&self, dropped: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.broke = Some(Instant::now());
+        state.drops += usize::from(dropped);
+    }
+
+    /// Whether a connection that was made at this time may be used again. If one broke since, this one
+    /// may be dead, too.
+    pub fn may_reuse(&self, connected: Instant) -> bool {
+        let state = self.state.lock().unwrap();
+        let is_newest = state.broke.is_none_or(|broke| broke < connected);
+        is_newest && state.drops < MOST_DROPS
+    }
+}
 
 /// Why no connection can be made to a host that was there before.
 #[derive(Debug)]
@@ -63,18 +105,6 @@ impl fmt::Display for Away {
 }
 
 impl std::error::Error for Away {}
-
-/// The system's words about a host that it does not find.
-#[derive(Debug)]
-pub struct NotFound(String);
-
-impl fmt::Display for NotFound {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotFound {}
 
 /// Why nothing is sent to a `localhost` that is another machine.
 #[derive(Debug)]
@@ -92,56 +122,62 @@ impl fmt::Display for NotThisMachine {
 
 impl std::error::Error for NotThisMachine {}
 
-/// Connects to the host of a URL, at the latest until this time. If that fails although the host was
-/// connected before, the error is `Away`.
-pub fn connect(uri: &Uri, until: Instant) -> Result<TcpStream, ureq::Error> {
-    let host = uri.authority().map(|host| host.to_string().to_lowercase());
-    let host = host.unwrap_or_default();
-    let worked_last = WORKED_LAST.lock().unwrap().get(&host).copied();
-    let connected = look_up(uri).and_then(|addresses| {
-        connect_to_one_of(&in_order(addresses, worked_last), until)
-            .map_err(|error| or_timeout(error, Timeout::Connect))
-    });
-    match connected {
-        Ok((stream, address)) => {
-            WORKED_LAST.lock().unwrap().insert(host, address);
-            Ok(stream)
+/// A connection that was just made.
+pub struct Connected {
+    pub stream: TcpStream,
+    pub host: Arc<Host>,
+    /// A proxy's reply and TLS's handshake belong to connecting. They must be complete at this time.
+    pub until: Instant,
+}
+
+/// Connects to the host of a URL. If that fails although the host was connected before, the error is
+/// `Away`.
+pub fn connect(uri: &Uri) -> Result<Connected, ureq::Error> {
+    let host = Host::of(uri);
+    let worked_last = host.state.lock().unwrap().worked_last;
+    match connect_with(uri, worked_last) {
+        Ok((stream, address, until)) => {
+            host.state.lock().unwrap().worked_last = Some(address);
+            Ok(Connected {
+                stream,
+                host,
+                until,
+            })
         }
         Err(error) if worked_last.is_some() => Err(ureq::Error::Other(Box::new(Away(error)))),
         Err(error) => Err(error),
     }
 }
 
-/// Whether a connection to a URL's host can be made now.
-pub fn can_connect(uri: &Uri) -> bool {
-    connect(uri, Instant::now() + CONNECT_TIMEOUT).is_ok()
+fn connect_with(
+    uri: &Uri,
+    worked_last: Option<SocketAddr>,
+) -> Result<(TcpStream, SocketAddr, Instant), ureq::Error> {
+    let addresses = addresses_of(uri)?;
+    let until = Instant::now() + CONNECT_TIMEOUT;
+    let (stream, address) = connect_to_one_of(&in_order(addresses, worked_last), until)
+        .map_err(|error| or_timeout(error, Timeout::Connect))?;
+    Ok((stream, address, until))
 }
 
-/// Returns the addresses of a URL's host. The system's look-up has no time limit, so a thread does
-/// it. If the system gives no thread, the look-up has no limit.
-fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
-    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+/// Whether a connection to a URL's host can be made now.
+pub fn can_connect(uri: &Uri) -> bool {
+    connect(uri).is_ok()
+}
+
+/// Returns the addresses of a URL's host.
+fn addresses_of(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
+    let Some(name) = uri.host() else {
         return Err(ureq::Error::BadUri("no host".into()));
     };
-    let Some(host_and_port) = DefaultResolver::host_and_port(scheme, authority) else {
-        return Err(ureq::Error::BadUri("no port".into()));
+    let is_http = uri.scheme() == Some(&Scheme::HTTP);
+    let port = uri.port_u16().unwrap_or(if is_http { 80 } else { 443 });
+    let literal = name.trim_start_matches('[').trim_end_matches(']');
+    let mut addresses = match literal.parse() {
+        Ok(address) => vec![SocketAddr::new(address, port)],
+        Err(_) => look_up(name, port).map_err(io::Error::other)?,
     };
-    let (sender, receiver) = mpsc::channel();
-    let name = host_and_port.clone();
-    let look_up = move || sender.send(name.to_socket_addrs());
-    let found = match thread::Builder::new().spawn(look_up) {
-        Ok(_) => match receiver.recv_timeout(CONNECT_TIMEOUT) {
-            Ok(found) => found,
-            Err(_) => return Err(ureq::Error::Timeout(Timeout::Resolve)),
-        },
-        Err(_) => host_and_port.to_socket_addrs(),
-    };
-    let found = found.map_err(|error| io::Error::other(NotFound(error.to_string())))?;
-    let mut addresses: Vec<SocketAddr> = found.collect();
-    if addresses.is_empty() {
-        return Err(ureq::Error::HostNotFound);
-    }
-    if *scheme == Scheme::HTTP && is_this_machine(authority.host()) {
+    if is_http && is_this_machine(name) {
         addresses.retain(|address| address.ip().is_loopback());
         if addresses.is_empty() {
             return Err(io::Error::other(NotThisMachine).into());

@@ -7,9 +7,10 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use ureq::http::{Response, Uri};
-use ureq::{Agent, Body, Proxy, Timeout};
+use ureq::{Agent, Body, Proxy, ResponseExt, Timeout};
 
-use super::connect::{Away, NotFound, NotThisMachine, can_connect};
+use super::connect::{Away, NotThisMachine, can_connect};
+use super::look_up::NotFound;
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::words::{either, io_words, words};
 
@@ -25,13 +26,33 @@ pub fn status_failure(stage: Stage, reply: &Response<Body>, told: &str) -> Failu
         408 | 500.. => Cure::Wait(retry_after(reply)),
         _ => Cure::Nothing,
     };
-    let why = if status.is_redirection() {
-        either(": redirects are not followed", "：不跟随重定向")
-    } else {
-        ""
-    };
-    let detail = format!("HTTP {status}{why}{told}");
+    let redirect = redirect_words(reply);
+    let detail = format!("HTTP {status}{redirect}{told}");
     Failure::new(stage, Kind::Status(status.as_u16()), cure, detail)
+}
+
+/// Returns words about a redirect; empty if the reply is none. The other address is told by its host
+/// alone, as its query may hold a secret.
+fn redirect_words(reply: &Response<Body>) -> String {
+    if !reply.status().is_redirection() {
+        return String::new();
+    }
+    let location = reply.headers().get("location");
+    let target: Option<Uri> = location.and_then(|url| url.to_str().ok()?.parse().ok());
+    let from = quote(reply.get_uri().host().unwrap_or_default(), &[]);
+    let to = match target.as_ref().and_then(Uri::host) {
+        Some(host) => {
+            let host = quote(host, &[]);
+            words!(" to {host}", "到 {host}")
+        }
+        None => String::new(),
+    };
+    words!(
+        ": {from} redirects{to}, and redirects are not followed: perhaps it is the login page of a \
+         network (open a page in a browser), or `api_base` is wrong",
+        "：{from} 要求重定向{to}，而本程序不跟随重定向：可能是网络的登录页面（请先用浏览器打开网页），也可能是 \
+         `api_base` 不对"
+    )
 }
 
 /// Returns how long a server asks to wait; zero if it does not say.
@@ -148,10 +169,6 @@ fn failure_of(agent: &Agent, error: ureq::Error) -> HttpFailure {
     match error {
         ureq::Error::Timeout(timeout) => timeout_failure(agent, timeout),
         ureq::Error::Io(error) => connection_failure(&error),
-        ureq::Error::HostNotFound => {
-            let what = either("no such host", "域名解析失败");
-            HttpFailure::temporary(ErrorKind::HostUnreachable, what)
-        }
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
             let what = either("the reply is not HTTP", "应答不是 HTTP");
             HttpFailure::temporary(ErrorKind::InvalidData, what)
@@ -246,7 +263,7 @@ fn connection_failure(error: &io::Error) -> HttpFailure {
     };
     let is_tls = error.kind() == ErrorKind::InvalidData && error.get_ref().is_some();
     let what = if is_lookup {
-        words!("{told}", "域名解析失败")
+        told
     } else if is_tls {
         let name = told.rsplit(' ').next().unwrap_or_default(); // rustls' own name for it
         words!("{told}", "TLS 连接失败（{name}）")
@@ -263,9 +280,11 @@ fn proxy_failure(why: &str) -> HttpFailure {
         Some(407) => {
             let what = either(
                 "HTTP 407: it wants a user name and a password, or other ones than it was given: \
-                 HTTPS_PROXY must be like http://USER:PASSWORD@HOST:PORT",
+                 HTTPS_PROXY must be like http://USER:PASSWORD@HOST:PORT; only Basic is supported: if \
+                 the proxy wants NTLM or Kerberos, a local proxy such as cntlm helps",
                 "HTTP 407：代理需要用户名和密码，或现有的不对：HTTPS_PROXY 应形如 \
-                 http://USER:PASSWORD@HOST:PORT",
+                 http://USER:PASSWORD@HOST:PORT；只支持 Basic 认证：如果代理要求 NTLM 或 Kerberos，\
+                 可在本机运行 cntlm 之类的代理",
             );
             (Cure::StopRun, what.to_owned())
         }

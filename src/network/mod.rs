@@ -4,7 +4,8 @@
 mod agent;
 mod connect;
 mod failure;
+mod look_up;
 mod tcp;
 
-pub use agent::http_agent;
+pub use agent::{http_agent, send};
 pub use failure::{request_failure, retry_after, status_failure};

@@ -25,16 +25,24 @@
 //!
 //! TLS also sends bytes by itself, which are no answer: session tickets at the beginning of a
 //! connection (two of some 250 bytes, so up to 1 KiB counts as tickets), and `close_notify` at the
-//! end (24 bytes).
+//! end (up to 31 bytes).
+//!
+//! **A connection that the server has dropped.** Servers close idle connections, some without a word, and
+//! the next request on such a connection gets nothing. That says nothing about the request. So it is made
+//! again at once, on a new connection, if the connection was used before, no byte of a reply has come,
+//! and at most 64 KiB of the request were handed over (`send` in `agent.rs`). What has broken off later
+//! costs a try. After three drops, a host's connections are not used again.
 //!
 //! **Two limits against a hostile peer.** A reply has at most 2 MiB, and a proxy's reply takes at
 //! most 10 s, even if each of its bytes comes in time.
 //!
 //! Knows nothing about TLS and HTTP but those numbers. Does not know how a host is found.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::Timeout;
@@ -45,7 +53,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
-use super::connect::{CONNECT_TIMEOUT, connect, is_timeout, or_timeout};
+use super::connect::{Connected, Host, connect, is_timeout, or_timeout};
 use crate::words::either;
 
 /// The limit of a reply, with its head and TLS. ureq itself would read interim replies for ever.
@@ -63,8 +71,21 @@ const UNANSWERED_AT_MOST: usize = 64 << 10;
 const LISTEN_EVERY: usize = 1 << 20;
 /// At most this number of bytes are TLS's session tickets.
 const TICKET_BYTES: usize = 1 << 10;
-/// TLS's `close_notify` has this number of bytes.
-const CLOSE_NOTIFY_BYTES: usize = 24;
+/// TLS's `close_notify` has at most this number of bytes (in TLS 1.2; 24 in TLS 1.3).
+const CLOSE_NOTIFY_BYTES: usize = 31;
+/// A request is repeated if at most this number of its bytes were handed over: 64 KiB, and TLS's own.
+const REPEATED_AT_MOST: usize = OUTPUT_BUFFER + 1024;
+
+thread_local! {
+    /// The last request of this thread broke off as its connection had been dropped.
+    static WAS_DROPPED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether the last request of this thread broke off as the server had dropped its connection,
+/// which says nothing about the request. (Each request stays on its thread.) Forgets it.
+pub fn was_dropped() -> bool {
+    WAS_DROPPED.take()
+}
 
 /// Makes connections. Hosts are looked up for new connections only: ureq asks its resolver for every
 /// request, and a look-up can take as long as a round trip. (Only a SOCKS4 proxy needs ureq's
@@ -94,18 +115,25 @@ impl<In: Transport> Connector<In> for TcpConnector {
         if let Some(tunnel) = chained {
             return Ok(Some(Either::A(tunnel)));
         }
-        let until = Instant::now() + CONNECT_TIMEOUT;
-        let stream = connect(details.uri, until)?;
+        let Connected {
+            stream,
+            host,
+            until,
+        } = connect(details.uri)?;
         let timeout = details.config.timeout_per_read().unwrap_or(A_DAY);
         stream.set_write_timeout(Some(timeout))?;
         let _ = stream.set_nodelay(true); // an error makes the connection slower, but not wrong
         keep_queue_short(&stream);
         Ok(Some(Either::B(Tcp {
             stream,
+            host,
+            connected: Instant::now(),
             timeout,
             read_timeout: Duration::ZERO,
             connect_until: until,
             unanswered: 0,
+            was_used: false,
+            heard_in_all: 0,
             received: 0,
             sent: 0,
             listen_after: OUTPUT_BUFFER,
@@ -138,6 +166,8 @@ fn longest_silence(timeout: Duration, unanswered: usize) -> Duration {
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
+    host: Arc<Host>,
+    connected: Instant,
     /// `--timeout`
     timeout: Duration,
     /// The time limit that the system has now for one read.
@@ -146,6 +176,10 @@ pub struct Tcp {
     connect_until: Instant,
     /// Bytes that the system took since the peer sent something.
     unanswered: usize,
+    /// An earlier request was answered on this connection.
+    was_used: bool,
+    /// Bytes that the peer sent since that answer.
+    heard_in_all: usize,
     /// Bytes that `await_input` has received since something was sent.
     received: usize,
     /// Bytes sent since `listen` looked for an answer.
@@ -216,6 +250,14 @@ impl Tcp {
         }
     }
 
+    /// Notes that the connection broke.
+    fn note_broken(&self) {
+        let is_silent = self.heard_in_all <= CLOSE_NOTIFY_BYTES;
+        let dropped = self.was_used && is_silent && self.unanswered <= REPEATED_AT_MOST;
+        self.host.broke(dropped);
+        WAS_DROPPED.set(dropped);
+    }
+
     /// Reads what the peer has sent, without waiting. Returns the number of bytes.
     fn listen(&mut self) -> io::Result<usize> {
         self.sent = 0;
@@ -227,6 +269,7 @@ impl Tcp {
         let amount = read.unwrap_or(0);
         self.buffers.input_appended(amount);
         self.heard |= amount > 0;
+        self.heard_in_all += amount;
         Ok(amount)
     }
 
@@ -251,6 +294,7 @@ impl Tcp {
             self.broken = true;
             return Ok(());
         }
+        self.note_broken();
         let error = or_timeout(error, Timeout::PerWrite);
         self.timed_out = matches!(error, ureq::Error::Timeout(_));
         Err(error)
@@ -286,12 +330,17 @@ impl Transport for Tcp {
         if mem::take(&mut self.heard) && !self.buffers.input().is_empty() {
             return Ok(true);
         }
-        let amount = self.read(timeout)?;
+        let read = self.read(timeout);
+        if !matches!(read, Ok(1..)) {
+            self.note_broken();
+        }
+        let amount = read?;
         if self.broken && amount == 0 {
             return Err(io::Error::from(ErrorKind::ConnectionReset).into());
         }
         self.buffers.input_appended(amount);
         self.received += amount;
+        self.heard_in_all += amount;
         self.unanswered = 0;
         if self.received > MAX_RECEIVED {
             let why = either(
@@ -306,6 +355,11 @@ impl Transport for Tcp {
     /// Whether an idle connection can be used again: the peer has sent nothing and not closed it.
     fn is_open(&mut self) -> bool {
         self.tickets_due = false; // they came with the last reply
+        self.was_used = true;
+        self.heard_in_all = 0;
+        if !self.host.may_reuse(self.connected) {
+            return false;
+        }
         if self.stream.set_nonblocking(true).is_err() {
             return false;
         }

@@ -22,6 +22,7 @@ pub struct Throttle<'a> {
     pace: Pace,
     noted_slow_down: AtomicBool,
     noted_network: AtomicBool,
+    has_upload_got_through: AtomicBool,
 }
 
 impl Throttle<'_> {
@@ -34,6 +35,7 @@ impl Throttle<'_> {
             pace: Pace::new(has_proxy),
             noted_slow_down: AtomicBool::new(false),
             noted_network: AtomicBool::new(false),
+            has_upload_got_through: AtomicBool::new(false),
         }
     }
 
@@ -49,7 +51,7 @@ impl Throttle<'_> {
         };
         match call() {
             Ok(value) => {
-                self.go_on(&begun);
+                self.go_on(&begun, stage);
                 Ok(value)
             }
             // Another call failed within this one: an upload can ask for a new signature. That call has
@@ -60,6 +62,11 @@ impl Throttle<'_> {
             }
             Err(failure) => Err(self.adapt_to(&begun, failure)),
         }
+    }
+
+    /// Whether COS has answered an upload, and did not refuse it for the pace.
+    pub fn has_upload_got_through(&self) -> bool {
+        self.has_upload_got_through.load(Ordering::Relaxed)
     }
 
     /// Sets the pace after a call that failed, and tells the user if it changes. Returns the failure,
@@ -79,6 +86,10 @@ impl Throttle<'_> {
             Verdict::CostsNoTry => {
                 self.tell_of(obstacle, &failure);
                 failure
+            }
+            // Alone it took too long, too.
+            Verdict::CostsATry if failure.kind == Kind::SignatureTooOld => {
+                failure.with_cure(Cure::Nothing)
             }
             Verdict::CostsATry => failure.with_cure(Cure::TRY_AGAIN),
             Verdict::GiveUp => {
@@ -106,12 +117,15 @@ impl Throttle<'_> {
             // The service did not answer, so nothing is known about its pace.
             Kind::Local | Kind::Network(_) | Kind::Proxy => self.pace.failed(begun),
             // The service answered: the call failed, but it got through.
-            _ => self.go_on(begun),
+            _ => self.go_on(begun, failure.stage),
         }
     }
 
     /// Notes that a call got through, and shows what the run still waits for.
-    fn go_on(&self, begun: &Begun) {
+    fn go_on(&self, begun: &Begun, stage: Stage) {
+        if stage == Stage::Upload {
+            self.has_upload_got_through.store(true, Ordering::Relaxed);
+        }
         let held_for = self.pace.got_through(begun);
         self.console.show_waiting(held_for.map(reason));
     }

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::Response;
+use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::cli::{Auth, Settings, text_in};
-use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
-use crate::network::{request_failure, status_failure};
+use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, first_words, quote};
+use crate::network::{request_failure, send, status_failure};
 use crate::words::{colon, either, words};
 
 /// The limit of a reply with links. 50 links take some 30 KiB.
@@ -60,21 +60,9 @@ impl<'a> Call<'a> {
 pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value, Failure> {
     let stage = call.stage;
     let base = &settings.api_base;
-    let url = format!("{base}{}", call.path);
-    let query = call.query.iter().copied();
-    let sent = match call.body {
-        None => agent.get(url).query_pairs(query).call(),
-        Some(body) => {
-            // The service wants Chinese as raw UTF-8, and serde_json writes it so. With `\u`
-            // escapes the upload seems to work, but the service gives no link for the file.
-            let request = agent.post(url).query_pairs(query);
-            request
-                .content_type("application/json;charset=UTF-8")
-                .send(body.to_string())
-        }
-    };
     let broken = |error| request_failure(agent, stage, base, error);
-    let mut reply = sent.map_err(broken)?;
+    let mut reply =
+        send(|idle_at_most| send_call(agent, base, call, idle_at_most)).map_err(broken)?;
     let is_success = reply.status().is_success();
     let limit = match (is_success, stage) {
         (true, Stage::Link) => MAX_LINKS_REPLY_BYTES,
@@ -85,9 +73,9 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
         let json = parse(&body.unwrap_or_default()).unwrap_or(Value::Null);
         return Err(bad_status(settings, call, &reply, &json));
     }
-    let Some(reply) = parse(&body.map_err(broken)?) else {
-        let failure = Failure::odd_reply(stage, either("the reply is not JSON", "应答不是 JSON"));
-        return Err(failure.with_cure(Cure::TRY_AGAIN));
+    let body = body.map_err(broken)?;
+    let Some(reply) = parse(&body) else {
+        return Err(not_json(settings, call, &reply, &body));
     };
     if let Some(failure) = refused_by_sidecar(settings, call, &reply) {
         return Err(failure);
@@ -105,13 +93,67 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
     }
 }
 
+/// Sends one request, over no connection that was idle for longer than `idle_at_most`.
+fn send_call(
+    agent: &Agent,
+    base: &str,
+    call: &Call,
+    idle_at_most: Duration,
+) -> Result<Response<Body>, ureq::Error> {
+    let url = format!("{base}{}", call.path);
+    let query = call.query.iter().copied();
+    let Some(body) = call.body else {
+        let request = agent.get(url).query_pairs(query).config();
+        return request.max_idle_age(idle_at_most).build().call();
+    };
+    let request = agent.post(url).query_pairs(query).config();
+    // The service wants Chinese as raw UTF-8, and serde_json writes it so. With `\u` escapes the upload
+    // seems to work, but the service gives no link for the file.
+    request
+        .max_idle_age(idle_at_most)
+        .build()
+        .content_type("application/json;charset=UTF-8")
+        .send(body.to_string())
+}
+
+/// The failure of a reply that is not JSON.
+fn not_json(settings: &Settings, call: &Call, reply: &Response<Body>, body: &[u8]) -> Failure {
+    let base: Uri = settings.api_base.parse().unwrap_or_default();
+    let host = base.host().unwrap_or_default();
+    let mime = reply.body().mime_type().unwrap_or("-");
+    let text = String::from_utf8_lossy(body);
+    let secrets = secrets(settings, call, &Value::Null);
+    let [mime, told] = [mime, &text].map(|words| first_words(&quote(words, &secrets)));
+    let help = if told.starts_with('<') {
+        either(
+            ": perhaps it is the login page of a network (open a page in a browser), or `api_base` is \
+             wrong",
+            "：可能是网络的登录页面（请先用浏览器打开网页），也可能是 `api_base` 不对",
+        )
+    } else {
+        ""
+    };
+    let why = words!(
+        "{host}: the reply is not JSON ({mime}: {told}){help}",
+        "{host}：应答不是 JSON（{mime}：{told}）{help}"
+    );
+    Failure::odd_reply(call.stage, why).with_cure(Cure::TRY_AGAIN)
+}
+
 /// Reads JSON, unless it has more values than any reply of the API. JSON of many small values takes
-/// forty times its length in memory, and each thread reads a reply.
+/// forty times its length in memory, and each thread reads a reply. Where the API quotes its users'
+/// words, it has sent raw control characters, bytes that are not UTF-8, and a NUL at the end. So what is
+/// not JSON is read once more without them, as the SDKs do.
 fn parse(json: &[u8]) -> Option<Value> {
     if values_begun(json) > MAX_VALUES {
         return None;
     }
-    serde_json::from_slice(json).ok()
+    if let Ok(value) = serde_json::from_slice(json) {
+        return Some(value);
+    }
+    let mut text = String::from_utf8_lossy(json).into_owned();
+    text.retain(|c| !c.is_control() && c != '\u{feff}');
+    serde_json::from_str(&text).ok()
 }
 
 /// Counts the brackets, braces and commas outside of strings. Each value but the first follows one.

@@ -3,22 +3,24 @@
 //! Does not know where the fields come from.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
 use ureq::{Agent, Body, SendBody};
 
-use crate::failure::{Cure, Failure, Obstacle, Stage, quote};
+use crate::cli::human_time;
+use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, first_words, quote};
 use crate::files::FileBody;
-use crate::network::{request_failure, retry_after, status_failure};
-use crate::words::{colon, either};
+use crate::network::{request_failure, retry_after, send, status_failure};
+use crate::words::{colon, either, words};
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
 
 /// What COS says of an object that it stored.
 pub struct StoredObject {
-    /// CRC-64/XZ in decimal, if COS tells.
-    pub crc64: Option<String>,
+    /// CRC-64/XZ, if COS tells it.
+    pub crc64: Option<u64>,
 }
 
 /// POSTs a form of `fields` and `file` to `url`, which is percent-encoded.
@@ -28,17 +30,17 @@ pub fn post_object(
     fields: &[(&str, &str)],
     file: &mut FileBody,
 ) -> Result<StoredObject, Failure> {
-    let sent = send(agent, url, fields, file);
+    let sent = send(|idle_at_most| send_form(agent, url, fields, file, idle_at_most));
     if let Some(failure) = file.read_failure() {
         return Err(failure); // ureq would only say that reading failed
     }
     let mut reply = sent.map_err(|error| request_failure(agent, Stage::Upload, url, error))?;
     // Read the body of a success, too: ureq reuses a connection only after its body was read.
-    let mut xml = Vec::new();
+    let mut text = Vec::new();
     let body = reply.body_mut().as_reader();
-    let read = body.take(MAX_REPLY_BYTES).read_to_end(&mut xml);
+    let read = body.take(MAX_REPLY_BYTES).read_to_end(&mut text);
     if !reply.status().is_success() {
-        let failure = refusal(&reply, &xml, fields);
+        let failure = refusal(&reply, &text, fields);
         if read.is_err() && failure.cure == Cure::Nothing {
             // The missing part may hold the reason, so another try may help.
             return Err(failure.with_cure(Cure::TRY_AGAIN));
@@ -46,27 +48,30 @@ pub fn post_object(
         return Err(failure);
     }
     let crc64 = reply.headers().get("x-cos-hash-crc64ecma");
-    let crc64 = crc64.map(|crc64| String::from_utf8_lossy(crc64.as_bytes()).into_owned());
+    let crc64 = crc64.and_then(|crc64| crc64.to_str().ok()?.trim().parse().ok());
     Ok(StoredObject { crc64 })
 }
 
-fn send(
+/// Sends the form, over no connection that was idle for longer than `idle_at_most`.
+fn send_form(
     agent: &Agent,
     url: &str,
     fields: &[(&str, &str)],
     file: &mut FileBody,
+    idle_at_most: Duration,
 ) -> Result<Response<Body>, ureq::Error> {
+    file.rewind()?;
     // COS refuses chunked bodies, and ureq cannot know the length of a reader. So the length is set
     // here: the length of the form with an empty file, plus the size of the file.
     let size = file.size();
     let around = io::copy(&mut form(fields, &mut io::empty())?, &mut io::sink())?;
     let whole = form(fields, file)?;
     let content_type = format!("multipart/form-data; boundary={}", whole.boundary());
-    let request = agent
-        .post(url)
+    let request = agent.post(url).config().max_idle_age(idle_at_most).build();
+    request
         .header("Content-Type", content_type)
-        .header("Content-Length", around + size);
-    request.send(SendBody::from_reader(&mut WholePieces(whole)))
+        .header("Content-Length", around + size)
+        .send(SendBody::from_reader(&mut WholePieces(whole)))
 }
 
 /// The body of an upload, in pieces that fill ureq's buffer of 64 KiB. ureq reads a piece, sends it, and
@@ -127,32 +132,44 @@ const MPEG_OR_TYPESCRIPT: &str = "video/vnd.dlna.mpeg-tts";
 const MPEG_SYNC: u8 = 0x47;
 
 /// What COS's refusal of an upload means. A refusal has a bad status, and most often a reason in XML.
-fn refusal(reply: &Response<Body>, xml: &[u8], fields: &[(&str, &str)]) -> Failure {
-    let xml = String::from_utf8_lossy(xml);
+fn refusal(reply: &Response<Body>, text: &[u8], fields: &[(&str, &str)]) -> Failure {
+    let text = String::from_utf8_lossy(text);
     let mut secrets = Vec::new();
     for (name, value) in fields {
         if ["Signature", "x-cos-security-token"].contains(name) {
             secrets.push(*value);
         }
     }
-    let code = element(&xml, "Code").unwrap_or_default();
-    let message = element(&xml, "Message").unwrap_or_default();
-    let mut told = String::new();
-    for words in [code, message] {
-        if !words.is_empty() {
-            told += colon();
-            told += &quote(words, &secrets);
-        }
+    let code = element(&text, "Code").unwrap_or_default();
+    let message = element(&text, "Message").unwrap_or_default();
+    let mut reasons = vec![quote(&code, &secrets), quote(&message, &secrets)];
+    if code.is_empty() && message.is_empty() {
+        reasons.push(first_words(&quote(&text, &secrets)));
     }
-    if let Some(help) = help_for(code, reply.status()) {
+    reasons.push(help_for(&code, reply.status()).unwrap_or_default().into());
+    reasons.retain(|reason| !reason.is_empty());
+    if reasons.is_empty() && reply.status() == StatusCode::FORBIDDEN {
+        reasons.push(help_for_bare_refusal().to_owned());
+    }
+    let mut told = String::new();
+    for reason in reasons {
         told += colon();
-        told += help;
+        told += &reason;
     }
     let failure = status_failure(Stage::Upload, reply, &told);
-    match cure_of(code, reply) {
+    match cure_of(&code, reply) {
         Some(cure) => failure.with_cure(cure),
         None => failure,
     }
+}
+
+/// What tells of a 403 without a reason.
+fn help_for_bare_refusal() -> &'static str {
+    either(
+        "no reason was given: COS refused the signature, or a proxy or firewall on the way does not let \
+         uploads through",
+        "对方没有说明原因：可能是 COS 不接受签名，也可能是途中的代理或防火墙不放行上传",
+    )
 }
 
 /// What the program does about a `Code` of COS. The same HTTP status comes with failures that can pass
@@ -207,9 +224,86 @@ fn help_for(code: &str, status: StatusCode) -> Option<&'static str> {
     })
 }
 
+/// The entities that XML has by itself. `&amp;` comes last: its `&` begins no other.
+const ENTITIES: [(&str, &str); 6] = [
+    ("&lt;", "<"),
+    ("&gt;", ">"),
+    ("&quot;", "\""),
+    ("&apos;", "'"),
+    ("&#39;", "'"),
+    ("&amp;", "&"),
+];
+
 /// Returns the text of the first XML element `tag`, which holds nothing but text.
-fn element<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
+fn element(xml: &str, tag: &str) -> Option<String> {
     let (_, after) = xml.split_once(&format!("<{tag}>"))?;
     let (text, _) = after.split_once("</")?;
+    let mut text = text.trim().to_owned();
+    for (entity, character) in ENTITIES {
+        text = text.replace(entity, character);
+    }
     Some(text)
+}
+
+/// A signature of COS lives for this time, unless it says another.
+const SIGNATURE_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// Returns the time for which a signature is good. It says so itself: `q-sign-time=BEGIN;END`, in seconds
+/// since 1970.
+pub fn signature_life(authorization: &str) -> Duration {
+    let life = || {
+        let (_, times) = authorization.split_once("q-sign-time=")?;
+        let (begin, rest) = times.split_once(';')?;
+        let end = rest.split('&').next()?;
+        let seconds = end.parse::<u64>().ok()?.checked_sub(begin.parse().ok()?)?;
+        Some(Duration::from_secs(seconds))
+    };
+    life().unwrap_or(SIGNATURE_LIFE)
+}
+
+/// Returns the failure of an upload that took the time `took`. COS may have refused its signature at the
+/// end, as this was older than its `life`. Then the line is too thin for so many uploads at once.
+pub fn judged_by_signature(
+    failure: Failure,
+    age: Duration,
+    life: Duration,
+    took: Duration,
+) -> Failure {
+    if failure.cure != Cure::NewSignature || age <= life {
+        return failure;
+    }
+    let [took, life] = [took, life].map(|time| human_time(time.as_secs()));
+    let why = &failure.message;
+    Failure {
+        kind: Kind::SignatureTooOld,
+        cure: Cure::SlowDown(Obstacle::TooMany),
+        message: words!(
+            "{why}: the upload took {took}, but a signature lives {life}",
+            "{why}：上传用了 {took}，而签名的有效期只有 {life}"
+        ),
+        ..failure
+    }
+}
+
+/// An upload that stalls before this number of bytes has perhaps sent no large packet.
+const STALLED_AT_MOST: u64 = 256 << 10;
+
+/// Returns the failure of an upload of which `sent` bytes were handed over, where no upload of the run
+/// has had an answer yet, but small calls have. If it stalled at its beginning, the way may be the
+/// reason: some VPNs and PPPoE lines drop packets of over 1,300 bytes.
+pub fn judged_by_packets(failure: Failure, sent: u64) -> Failure {
+    let is_silent = failure.kind == Kind::Network(io::ErrorKind::TimedOut);
+    if !is_silent || sent > STALLED_AT_MOST {
+        return failure;
+    }
+    let why = &failure.message;
+    Failure {
+        message: words!(
+            "{why}: small requests get through, but no upload does: the way there may drop large packets \
+             (a VPN, PPPoE): set a smaller MTU on this machine, such as 1280",
+            "{why}：小请求能通，上传却不通：途中可能丢弃大包（常见于 VPN、PPPoE）：请把本机的 MTU 改小，\
+             如 1280"
+        ),
+        ..failure
+    }
 }

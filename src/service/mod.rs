@@ -7,5 +7,5 @@ mod links;
 
 pub use access_token::{AccessToken, SharedToken, unix_seconds};
 pub use api::{Call, call_api, text_field};
-pub use cos::{content_type, post_object};
+pub use cos::{content_type, judged_by_packets, judged_by_signature, post_object, signature_life};
 pub use links::link_in;
