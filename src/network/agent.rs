@@ -17,7 +17,7 @@ use ureq::{Agent, Body, Proxy, ProxyBuilder, ProxyProtocol};
 use super::connect::CONNECT_TIMEOUT;
 use super::failure::REPLY_TIMEOUT_FACTOR;
 use super::look_up::LOOK_UP_TIMEOUT;
-use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector, was_dropped};
+use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector, forget_drops, was_dropped};
 use crate::cli::{Settings, variable};
 use crate::disk::open_regular;
 use crate::url::is_this_machine;
@@ -63,7 +63,7 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
 pub fn send(
     mut request: impl FnMut(Duration) -> Result<Response<Body>, ureq::Error>,
 ) -> Result<Response<Body>, ureq::Error> {
-    was_dropped(); // forgets an earlier request
+    forget_drops();
     let reply = request(MAX_IDLE_AGE);
     if reply.is_err() && was_dropped() {
         return request(Duration::ZERO);

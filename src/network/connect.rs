@@ -78,11 +78,14 @@ impl Host {
         Arc::clone(hosts.entry(name.unwrap_or_default()).or_default())
     }
 
-    /// Notes that a connection broke. `dropped`: the host had closed it while it was idle.
-    pub fn broke(&self, dropped: bool) {
-        let mut state = self.state.lock().unwrap();
-        state.broke = Some(Instant::now());
-        state.drops += usize::from(dropped);
+    /// Notes that a connection broke.
+    pub fn broke(&self) {
+        self.state.lock().unwrap().broke = Some(Instant::now());
+    }
+
+    /// Notes that the host had dropped a connection while it was idle.
+    pub fn dropped(&self) {
+        self.state.lock().unwrap().drops += 1;
     }
 
     /// Whether a connection that was made at this time may be used again. If one broke since, this one

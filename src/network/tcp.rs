@@ -77,14 +77,30 @@ const CLOSE_NOTIFY_BYTES: usize = 31;
 const REPEATED_AT_MOST: usize = OUTPUT_BUFFER + 1024;
 
 thread_local! {
-    /// The last request of this thread broke off as its connection had been dropped.
-    static WAS_DROPPED: Cell<bool> = const { Cell::new(false) };
+    /// On the last connection of this thread that was used before, nothing of a reply has come yet.
+    static UNANSWERED: Cell<Option<Unanswered>> = const { Cell::new(None) };
 }
 
-/// Returns whether the last request of this thread broke off as the server had dropped its connection,
-/// which says nothing about the request. (Each request stays on its thread.) Forgets it.
+/// A request on a connection that was used before. If it has failed, the server had dropped the
+/// connection.
+struct Unanswered {
+    host: Arc<Host>,
+    can_repeat: bool,
+}
+
+/// Returns whether the failed request of this thread can be repeated, as the server had dropped its
+/// connection. (Each request stays on its thread.)
 pub fn was_dropped() -> bool {
-    WAS_DROPPED.take()
+    let Some(request) = UNANSWERED.take() else {
+        return false;
+    };
+    request.host.dropped();
+    request.can_repeat
+}
+
+/// Forgets the requests before.
+pub fn forget_drops() {
+    UNANSWERED.set(None);
 }
 
 /// Makes connections. Hosts are looked up for new connections only: ureq asks its resolver for every
@@ -134,6 +150,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             unanswered: 0,
             was_used: false,
             heard_in_all: 0,
+            handed_over: 0,
             received: 0,
             sent: 0,
             listen_after: OUTPUT_BUFFER,
@@ -178,8 +195,9 @@ pub struct Tcp {
     unanswered: usize,
     /// An earlier request was answered on this connection.
     was_used: bool,
-    /// Bytes that the peer sent since that answer.
+    /// Bytes that the peer sent since that answer, and bytes that the system took.
     heard_in_all: usize,
+    handed_over: usize,
     /// Bytes that `await_input` has received since something was sent.
     received: usize,
     /// Bytes sent since `listen` looked for an answer.
@@ -209,6 +227,7 @@ impl Tcp {
                 Ok(count) => {
                     written += count;
                     self.unanswered += count;
+                    self.handed_over += count;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {} // as after Ctrl-Z and fg
                 Err(error) => return Err(error),
@@ -250,12 +269,14 @@ impl Tcp {
         }
     }
 
-    /// Notes that the connection broke.
-    fn note_broken(&self) {
-        let is_silent = self.heard_in_all <= CLOSE_NOTIFY_BYTES;
-        let dropped = self.was_used && is_silent && self.unanswered <= REPEATED_AT_MOST;
-        self.host.broke(dropped);
-        WAS_DROPPED.set(dropped);
+    /// Notes whether nothing of a reply has come so far. (After TLS's `close_notify`, TLS reads no
+    /// more, so this may be the last word.)
+    fn note_unanswered(&self) {
+        let is_unanswered = self.was_used && self.heard_in_all <= CLOSE_NOTIFY_BYTES;
+        UNANSWERED.set(is_unanswered.then(|| Unanswered {
+            host: Arc::clone(&self.host),
+            can_repeat: self.handed_over <= REPEATED_AT_MOST,
+        }));
     }
 
     /// Reads what the peer has sent, without waiting. Returns the number of bytes.
@@ -294,7 +315,8 @@ impl Tcp {
             self.broken = true;
             return Ok(());
         }
-        self.note_broken();
+        self.host.broke();
+        self.note_unanswered();
         let error = or_timeout(error, Timeout::PerWrite);
         self.timed_out = matches!(error, ureq::Error::Timeout(_));
         Err(error)
@@ -331,8 +353,10 @@ impl Transport for Tcp {
             return Ok(true);
         }
         let read = self.read(timeout);
+        self.heard_in_all += *read.as_ref().unwrap_or(&0);
+        self.note_unanswered();
         if !matches!(read, Ok(1..)) {
-            self.note_broken();
+            self.host.broke();
         }
         let amount = read?;
         if self.broken && amount == 0 {
@@ -340,7 +364,6 @@ impl Transport for Tcp {
         }
         self.buffers.input_appended(amount);
         self.received += amount;
-        self.heard_in_all += amount;
         self.unanswered = 0;
         if self.received > MAX_RECEIVED {
             let why = either(
@@ -357,6 +380,7 @@ impl Transport for Tcp {
         self.tickets_due = false; // they came with the last reply
         self.was_used = true;
         self.heard_in_all = 0;
+        self.handed_over = 0;
         if !self.host.may_reuse(self.connected) {
             return false;
         }

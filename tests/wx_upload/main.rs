@@ -12,6 +12,7 @@ mod config;
 #[cfg(unix)]
 mod documents;
 mod doubles;
+mod drops;
 #[cfg(unix)]
 mod editors;
 mod elsewhere;

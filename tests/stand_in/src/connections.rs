@@ -77,6 +77,10 @@ fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     let ended = match connection.serve(shared) {
         Err(error) => Err(error),
         Ok(Ending::Close) => connection.io.get_mut().close(),
+        Ok(Ending::CloseAfter(time)) => {
+            shared.wait(time, |_| false);
+            connection.io.get_mut().close()
+        }
         Ok(Ending::Reset) => SockRef::from(&connection.control).set_linger(Some(Duration::ZERO)),
         Ok(Ending::Silence) => io::copy(&mut connection.control, &mut io::sink()).map(drop),
         Ok(Ending::StopReading) => {
@@ -338,6 +342,14 @@ impl Connection {
             Some(Fault::HalfReply) => {
                 io.write_all(&bytes[..bytes.len() / 2])?;
                 return Ok(Some(Ending::Close));
+            }
+            Some(Fault::DropAfter(time)) => {
+                io.write_all(&bytes)?;
+                return Ok(Some(Ending::CloseAfter(time)));
+            }
+            Some(Fault::Deaf) => {
+                io.write_all(&bytes)?;
+                return Ok(Some(Ending::Silence));
             }
             Some(Fault::Slow { chunk, pause }) if step != Step::Upload => {
                 for chunk in bytes.chunks(chunk) {

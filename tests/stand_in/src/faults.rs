@@ -93,6 +93,11 @@ pub enum Fault {
     NewKeys(u64),
     /// Serves the request, but sends the reply this much later.
     Delay(Duration),
+    /// Serves the request, but drops the connection without a word: closes it after this time, and reads
+    /// nothing before.
+    DropAfter(Duration),
+    /// Serves the request, and answers no other on this connection.
+    Deaf,
     /// Serves the request, but holds the reply back until [`StandIn::open_gate`].
     Hold,
     /// Calls the function with the request and does what it returns. With `None` the request is

@@ -1,5 +1,7 @@
 //! Replies in the words of the API and of COS. This file does not know when they are sent.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::text::{ALPHANUMERIC, HEX, random, to_headers};
@@ -112,6 +114,8 @@ impl From<Refusal> for Reply {
 /// How a connection ends.
 pub(crate) enum Ending {
     Close,
+    /// Close after this time, without reading anything more.
+    CloseAfter(Duration),
     Reset,
     /// Send nothing until the peer closes.
     Silence,
