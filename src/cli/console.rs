@@ -285,10 +285,11 @@ impl Console {
 
 /// Writes a number of seconds like `5 s`, `3 min 5 s` or `2 h 3 min`.
 pub fn human_time(seconds: u64) -> String {
+    let (h, min, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        0..60 => words!("{s} s", "{s} 秒"),
+        60..3600 => words!("{min} min {s} s", "{min} 分 {s} 秒"),
+        _ => words!("{h} h {min} min", "{h} 小时 {min} 分"),
     }
 }
 

@@ -256,7 +256,7 @@ pub fn signature_life(authorization: &str) -> Duration {
         let (begin, rest) = times.split_once(';')?;
         let end = rest.split('&').next()?;
         let seconds = end.parse::<u64>().ok()?.checked_sub(begin.parse().ok()?)?;
-        Some(Duration::from_secs(seconds))
+        (seconds > 0).then(|| Duration::from_secs(seconds))
     };
     life().unwrap_or(SIGNATURE_LIFE)
 }

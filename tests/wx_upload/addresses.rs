@@ -7,7 +7,7 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use stand_in::{Fault, Step, When};
 
-use crate::harness::{World, assert_takes};
+use crate::harness::{Ran, World, assert_takes, side_by_side};
 use crate::unix::{OtherSystem, is_root, skipped, through};
 
 /// Makes an address dead, as long as the sockets live: a listener with a full queue, so that the next
@@ -128,4 +128,80 @@ fn a_first_address_that_hangs_costs_two_seconds() {
         ran.assert_success();
         [ran.elapsed.as_secs_f64()]
     });
+}
+
+// ---- Name servers that answer one question of two -----------------------------------------------
+
+/// Runs the program where the name server does as the C in `first` says. Returns the result of the run;
+/// `None` if the program can't be made to see it.
+fn run_with_name_server(world: &World, first: &str) -> Option<Ran> {
+    let system = OtherSystem::with_name_server(first, &["127.0.0.1"])?;
+    let mut command = world.command(["--retries", "0", "-j", "4", "files"]);
+    system.show_to(&mut command);
+    Some(world.finish(command))
+}
+
+#[test]
+fn a_host_is_found_whatever_its_name_server_says_of_the_other_family() {
+    let ipv4_alone = "if (!hints || hints->ai_family != AF_INET)";
+    let complete = "if (node[strlen(node) - 1] != '.')";
+    let both = format!("{ipv4_alone} return EAI_AGAIN; {complete} return EAI_FAIL;");
+    let cases = [
+        format!("{ipv4_alone} return EAI_AGAIN;"),
+        format!("{ipv4_alone} return EAI_NONAME;"),
+        format!("{ipv4_alone} return EAI_FAIL;"),
+        format!("{ipv4_alone} sleep(30);"),
+        format!("{complete} return EAI_AGAIN;"),
+        format!("{complete} sleep(30);"),
+        both,
+    ];
+    side_by_side(cases.map(|first| (first.clone(), first)), |first| {
+        let Some((world, _)) = world_with_dead(&[]) else {
+            return;
+        };
+        assert_takes([0.0..6.0], || {
+            let Some(ran) = run_with_name_server(&world, &first) else {
+                return [0.0];
+            };
+            ran.assert_success();
+            [ran.elapsed.as_secs_f64()]
+        });
+    });
+}
+
+/// Each look-up without an answer takes 1 s until the next form begins, and 30 s until it ends.
+#[test]
+fn the_form_that_found_a_host_comes_first_for_all_threads() {
+    let Some((world, _)) = world_with_dead(&[]) else {
+        return;
+    };
+    let close = Fault::headers(&[("Connection", Some("close"))]);
+    for step in [Step::Info, Step::Link] {
+        world.stand_in.fault(step, When::Always, close.clone());
+    }
+    assert_takes([1.9..4.0], || {
+        let first = "if (!hints || hints->ai_family != AF_INET || node[strlen(node) - 1] != '.') sleep(30);";
+        let system = OtherSystem::with_name_server(first, &["127.0.0.1"]);
+        let Some(system) = system else {
+            return [2.0];
+        };
+        let mut command = world.command(["--retries", "0", "-j", "1", "files"]);
+        system.show_to(&mut command);
+        let ran = world.finish(command);
+        ran.assert_success();
+        [ran.elapsed.as_secs_f64()]
+    });
+}
+
+#[test]
+fn a_name_that_is_not_found_is_told_with_the_name() {
+    let Some((world, _)) = world_with_dead(&[]) else {
+        return;
+    };
+    let Some(ran) = run_with_name_server(&world, "return EAI_NONAME;") else {
+        return;
+    };
+    let told =
+        "获取文件上传链接失败: localhost: no address found for localhost: is the network up?";
+    ran.assert_failure(1, &[told]);
 }

@@ -149,3 +149,45 @@ fn a_refusal_of_the_only_call_costs_a_try() {
     ran.assert_failure(1, &["errcode -501004 ", "(tried 2 times)"]);
     assert_eq!(world.count(Step::Info), 2);
 }
+
+/// COS refuses an upload at its end, if its signature has expired by then.
+fn expired() -> Fault {
+    Fault::cos_error(403, "AccessDenied")
+}
+
+#[test]
+fn uploads_that_outlive_their_signatures_are_fewer_at_once() {
+    const FILES: usize = 12;
+    let world = World::with_many(FILES);
+    world
+        .stand_in
+        .set_signature_lifetime(Duration::from_secs(1));
+    // Two uploads together take 0.8 s, four take 1.6 s.
+    let takes = Duration::from_millis(400);
+    let line = thin_line(1, takes, Duration::from_millis(1_200), expired());
+    world.stand_in.fault(Step::Upload, When::Always, line);
+    let ran = world.run(["-j", "8", "--retries", "0", "files"]);
+    assert_adapted(&ran, FILES, "but a signature lives 1 s");
+    assert_eq!(world.keys().len(), FILES);
+}
+
+#[test]
+fn an_upload_that_alone_outlives_its_signature_fails_with_both_times() {
+    for (language, told) in [
+        ("en", "the upload took 1 s, but a signature lives 1 s"),
+        ("zh", "上传用了 1 秒，而签名的有效期只有 1 秒"),
+    ] {
+        let world = World::with_files(&["a.txt"]);
+        world
+            .stand_in
+            .set_signature_lifetime(Duration::from_secs(1));
+        let hour = Duration::from_secs(3600);
+        let line = thin_line(1, hour, Duration::from_millis(1_200), expired());
+        world.stand_in.fault(Step::Upload, When::Always, line);
+        let mut command = world.command(["a.txt"]);
+        command.env("WX_LANG", language);
+        let ran = world.finish(command);
+        ran.assert_failure(1, &["error: a.txt: 上传文件失败: HTTP 403", told]);
+        assert_eq!(world.count(Step::Upload), 1, "{}", ran.stderr);
+    }
+}

@@ -384,7 +384,7 @@ fn hosts_that_cannot_be_reached_are_told_in_chinese() {
     let cases = [
         (
             "https://nobody.invalid".to_owned(),
-            "nobody.invalid：域名解析失败：网络是否正常？如需经代理上网，请设置 HTTPS_PROXY",
+            "nobody.invalid：域名解析失败，找不到 nobody.invalid 的地址：网络是否正常？如需经代理上网，请设置 HTTPS_PROXY",
         ),
         (
             format!("https://127.0.0.1:{port}"),

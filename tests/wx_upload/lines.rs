@@ -114,7 +114,7 @@ fn when_everything_is_handed_over_progress_waits_for_cos() {
         world.stand_in.open_gate();
         let seen = terminal.finish(&world);
         assert_eq!(seen.status, Some(0));
-        for words in [" 0 s left", "剩余 0 s"] {
+        for words in [" 0 s left", "剩余 0 秒"] {
             assert!(!seen.raw.contains(words), "{}", seen.raw);
         }
     }
@@ -127,7 +127,7 @@ fn the_time_left_is_plain() {
     };
     let cases = [
         ("en", "/s, 1 min ", " s left"),
-        ("zh", "/s，剩余 1 min ", " s"),
+        ("zh", "/s，剩余 1 分 ", " 秒"),
     ];
     for (language, begin, end) in cases {
         let world = world_with(true, 1, 500_000);

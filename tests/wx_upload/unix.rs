@@ -90,15 +90,23 @@ impl OtherSystem {
 
     /// Has these addresses for each name of a host, in this order.
     pub fn with_addresses(addresses: &[&str]) -> Option<OtherSystem> {
+        OtherSystem::with_name_server("", addresses)
+    }
+
+    /// Has these addresses for each name of a host, where its name server answers. `first` is C that may
+    /// return an error (`EAI_AGAIN`) for the `node` and the `hints`.
+    pub fn with_name_server(first: &str, addresses: &[&str]) -> Option<OtherSystem> {
         let addresses = format!("\"{}\"", addresses.join("\", \""));
         OtherSystem::compiled(&[
             "#include <arpa/inet.h>",
             "#include <netdb.h>",
             "#include <stdlib.h>",
             "#include <string.h>",
+            "#include <unistd.h>",
             &format!("static const char *addresses[] = {{ {addresses} }};"),
             "int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,",
             "                struct addrinfo **first) {",
+            first,
             "for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {",
             "struct addrinfo *info = *first = calloc(1, sizeof *info);",
             "struct sockaddr_in6 *v6 = calloc(1, sizeof *v6);",

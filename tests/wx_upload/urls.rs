@@ -312,7 +312,7 @@ fn a_reply_with_too_many_values_is_still_refused() {
             .stand_in
             .fault(Step::Link, When::Always, Fault::Body(body.into()));
         let ran = world.run(["--retries", "0", "a"]);
-        ran.assert_failure(1, &["获取下载链接失败: the reply is not JSON"]);
+        ran.assert_failure(1, &["获取下载链接失败: 127.0.0.1: the reply is not JSON"]);
     }
 }
 
