@@ -354,6 +354,13 @@ fn values(text: &str) -> BTreeSet<&str> {
     names
 }
 
+/// Reads a source without its unit tests, which stand at its end.
+pub fn read_source(path: &Path) -> String {
+    let source = fs::read_to_string(path).unwrap();
+    let end = source.find("#[cfg(test)]").unwrap_or(source.len());
+    source[..end].to_owned()
+}
+
 /// The files of the program's own source, in `src/` and its folders.
 pub fn sources() -> Vec<PathBuf> {
     let mut sources = Vec::new();
@@ -379,7 +386,7 @@ fn each_message_stands_in_both_languages_and_mixes_them_nowhere() {
     let mut offences_of_all = Vec::new();
     let mut pairs = 0;
     for path in sources() {
-        let source = fs::read_to_string(&path).unwrap();
+        let source = read_source(&path);
         pairs += Texts::of(&source).pairs.len();
         offences_of_all.extend(offences(&path.to_string_lossy(), &source));
     }

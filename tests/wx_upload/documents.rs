@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::both_languages::sources;
+use crate::both_languages::{read_source, sources};
 use crate::harness::World;
 
 /// The documents of a language.
@@ -141,10 +141,7 @@ fn words<'a>(text: &'a str, start: &str, belongs: fn(char) -> bool) -> BTreeSet<
 
 /// The program's own source. A text in two lines is one text.
 fn source() -> String {
-    let texts = sources().into_iter();
-    let texts: Vec<String> = texts
-        .map(|path| fs::read_to_string(path).unwrap())
-        .collect();
+    let texts: Vec<String> = sources().iter().map(|path| read_source(path)).collect();
     let text = texts.concat();
     let lines: Vec<&str> = text.split("\\\n").map(str::trim_start).collect();
     lines.concat()
@@ -430,7 +427,7 @@ fn each_message_of_the_common_errors_is_in_the_manual_too() {
 
 /// The codes of the API that the program knows.
 fn api_codes() -> BTreeSet<String> {
-    let api = read("src/service/api.rs");
+    let api = read_source(&root().join("src/service/api.rs"));
     let (_, codes) = api
         .split_once("// ---- The codes")
         .expect("a section of codes");
@@ -445,7 +442,7 @@ fn api_codes() -> BTreeSet<String> {
 
 /// The codes of COS that the program knows.
 fn cos_codes() -> BTreeSet<String> {
-    let cos = read("src/service/cos.rs");
+    let cos = read_source(&root().join("src/service/cos.rs"));
     let (_, codes) = cos
         .split_once("fn cos_cure")
         .or_else(|| cos.split_once("fn cure_of"))
