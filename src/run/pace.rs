@@ -173,33 +173,24 @@ impl Pace {
             if is_over() {
                 return None;
             }
-            if state.take_turn(stage, Instant::now()) {
-                break;
+            if let Some(begun) = state.begin(stage, Instant::now()) {
+                return Some(begun);
             }
             state.steps[stage as usize].waiting += 1;
             state = wait_a_moment(&self.changed[stage as usize], state);
             state.steps[stage as usize].waiting -= 1;
         }
-        let began_alone = state.steps.iter().all(|step| step.under_way == 0);
-        state.steps[stage as usize].under_way += 1;
-        state.calls += 1;
-        Some(Begun {
-            stage,
-            number: state.calls,
-            at: Instant::now(),
-            began_alone,
-        })
     }
 
     /// The service answered the call, and did not refuse it for its pace. Returns the obstacle that
     /// some step is still held back for.
-    pub fn got_through(&self, begun: &Begun) -> Option<Obstacle> {
+    pub fn got_through(&self, begun: &Begun, now: Instant) -> Option<Obstacle> {
         let mut state = self.state.lock().unwrap();
         state.has_got_through = true;
         if matches!(begun.stage, Stage::Upload | Stage::Link) {
-            state.progress = Some(Instant::now());
+            state.progress = Some(now);
         }
-        let step = self.end(&mut state, begun);
+        let step = self.end(&mut state, begun, now);
         if begun.number > step.newest_at_slow_down {
             step.raise();
         }
@@ -208,18 +199,17 @@ impl Pace {
     }
 
     /// The call failed for a reason that has nothing to do with the pace.
-    pub fn failed(&self, begun: &Begun) {
-        self.end(&mut self.state.lock().unwrap(), begun);
+    pub fn failed(&self, begun: &Begun, now: Instant) {
+        self.end(&mut self.state.lock().unwrap(), begun, now);
     }
 
     /// The call was refused for its pace.
-    pub fn refused(&self, begun: &Begun, obstacle: Obstacle) -> Verdict {
-        let now = Instant::now();
+    pub fn refused(&self, begun: &Begun, obstacle: Obstacle, now: Instant) -> Verdict {
         let mut state = self.state.lock().unwrap();
         let newest_call = state.calls;
         let progress = state.progress;
         let was_never_there = obstacle == Obstacle::NobodyThere && !state.has_got_through;
-        let step = self.end(&mut state, begun);
+        let step = self.end(&mut state, begun, now);
         if was_never_there {
             return Verdict::CostsATry;
         }
@@ -248,13 +238,13 @@ impl Pace {
 
     /// Ends a call. Now another call may begin, or two if `at_once` grows. After a long call, nobody
     /// waits for the network any more.
-    fn end<'a>(&self, state: &'a mut State, begun: &Begun) -> &'a mut StepPace {
+    fn end<'a>(&self, state: &'a mut State, begun: &Begun, now: Instant) -> &'a mut StepPace {
         state.first_goes_alone = false;
         let step = &mut state.steps[begun.stage as usize];
         step.under_way -= 1;
         if let Some(hold) = &step.hold
             && hold.because == Obstacle::NobodyThere
-            && begun.at.elapsed() > LONGER_THAN_CONNECTING
+            && now - begun.at > LONGER_THAN_CONNECTING
         {
             step.hold = None;
         }
@@ -268,11 +258,22 @@ impl Pace {
 }
 
 impl State {
-    /// Returns whether a call may begin now.
-    fn take_turn(&mut self, stage: Stage, now: Instant) -> bool {
+    /// Begins a call, if one may begin now.
+    fn begin(&mut self, stage: Stage, now: Instant) -> Option<Begun> {
         let is_first = self.calls == 0;
         let waits_for_first = self.first_goes_alone && !is_first;
-        !waits_for_first && self.steps[stage as usize].take_turn(now)
+        if waits_for_first || !self.steps[stage as usize].take_turn(now) {
+            return None;
+        }
+        let began_alone = self.steps.iter().all(|step| step.under_way == 0);
+        self.steps[stage as usize].under_way += 1;
+        self.calls += 1;
+        Some(Begun {
+            stage,
+            number: self.calls,
+            at: now,
+            began_alone,
+        })
     }
 }
 
@@ -359,5 +360,406 @@ impl Hold {
     /// The wait for the next try.
     fn wait(&self, now: Instant) -> Duration {
         ((now - self.since) / 8).clamp(SHORTEST_HOLD, LONGEST_HOLD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    const TOO_FAST: Obstacle = Obstacle::TooFast(Duration::ZERO);
+    const WORKERS: usize = 64;
+
+    /// A run with a clock of its own. All calls are of one step, if a test names no other.
+    struct Run {
+        pace: Pace,
+        began: Instant,
+        now: Instant,
+    }
+
+    impl Run {
+        fn new() -> Run {
+            let now = Instant::now();
+            Run {
+                pace: Pace::new(false),
+                began: now,
+                now,
+            }
+        }
+
+        fn wait(&mut self, seconds: f64) {
+            self.now += Duration::from_secs_f64(seconds);
+        }
+
+        /// Waits until a call may begin. Returns the seconds since the run began.
+        fn wait_for_try(&mut self) -> (Begun, f64) {
+            loop {
+                if let Some(begun) = self.begin(Stage::Upload) {
+                    return (begun, (self.now - self.began).as_secs_f64());
+                }
+                self.wait(0.001);
+            }
+        }
+
+        fn begin(&self, stage: Stage) -> Option<Begun> {
+            self.pace.state.lock().unwrap().begin(stage, self.now)
+        }
+
+        /// Begins as many calls as the pace allows, if there are workers for them.
+        fn begin_all(&self) -> Vec<Begun> {
+            let mut calls = Vec::new();
+            while calls.len() < WORKERS
+                && let Some(begun) = self.begin(Stage::Upload)
+            {
+                calls.push(begun);
+            }
+            calls
+        }
+
+        fn get_through(&self, calls: &[Begun]) {
+            for begun in calls {
+                self.pace.got_through(begun, self.now);
+            }
+        }
+
+        fn refuse(&self, begun: &Begun, obstacle: Obstacle) -> Verdict {
+            self.pace.refused(begun, obstacle, self.now)
+        }
+
+        /// Begins as many calls as the pace allows. The service takes `room` of them, and refuses the
+        /// others as too fast. Returns the number of all.
+        fn round(&self, room: &mut usize) -> usize {
+            let calls = self.begin_all();
+            let (taken, refused) = calls.split_at(calls.len().min(*room));
+            *room -= taken.len();
+            self.get_through(taken);
+            for begun in refused {
+                self.refuse(begun, TOO_FAST);
+            }
+            calls.len()
+        }
+
+        /// Returns `at_once`, `admitted` and `caution`.
+        fn numbers(&self) -> [usize; 3] {
+            let step = &self.pace.state.lock().unwrap().steps[Stage::Upload as usize];
+            [step.at_once, step.admitted, step.caution]
+        }
+
+        /// 64 calls have begun, and an API that takes 20 at once has refused the others. Returns the 20.
+        fn with_20_of_64() -> (Run, VecDeque<Begun>) {
+            let run = Run::new();
+            let mut calls = run.begin_all();
+            for begun in calls.drain(20..) {
+                run.refuse(&begun, Obstacle::TooMany);
+            }
+            (run, calls.into())
+        }
+    }
+
+    fn is_free(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::CostsNoTry)
+    }
+
+    // ---- The number of calls, and too many at once
+
+    #[test]
+    fn a_service_without_limits_notices_nothing() {
+        let run = Run::new();
+        for _ in 0..10 {
+            let calls = run.begin_all();
+            assert_eq!(calls.len(), WORKERS);
+            run.get_through(&calls);
+        }
+        assert_eq!(run.numbers(), [ROOM_FOR_ALL, ROOM_FOR_ALL, 1]);
+    }
+
+    #[test]
+    fn of_64_calls_44_are_refused_and_20_are_left() {
+        let run = Run::new();
+        let calls = run.begin_all();
+        assert_eq!(calls.len(), 64);
+        assert!(is_free(&run.refuse(&calls[20], Obstacle::TooMany)));
+        assert_eq!(run.numbers(), [32, 63, 4]);
+        for (refused, begun) in (1..).zip(&calls[21..]) {
+            assert!(is_free(&run.refuse(begun, Obstacle::TooMany)));
+            let left = 63 - refused;
+            assert_eq!(run.numbers(), [left.min(32), left, 4]);
+        }
+        assert_eq!(run.numbers(), [20, 20, 4]);
+        assert!(run.begin(Stage::Upload).is_none());
+    }
+
+    #[test]
+    fn calls_that_began_before_the_refusal_do_not_raise_the_number() {
+        let (run, calls) = Run::with_20_of_64();
+        run.get_through(&Vec::from(calls));
+        assert_eq!(run.numbers(), [20, 20, 4]);
+        assert_eq!(run.begin_all().len(), 20);
+    }
+
+    #[test]
+    fn after_4_times_20_calls_one_more_begins_and_its_refusal_allows_10() {
+        let (run, calls) = Run::with_20_of_64();
+        run.get_through(&Vec::from(calls));
+        let mut under_way = VecDeque::from(run.begin_all());
+        for _ in 0..4 * 20 {
+            assert_eq!(run.numbers(), [20, 20, 4]);
+            run.get_through(&[under_way.pop_front().unwrap()]);
+            under_way.extend(run.begin_all());
+        }
+        assert_eq!(run.numbers(), [21, 21, 2]);
+        assert_eq!(under_way.len(), 21);
+        run.refuse(&under_way.pop_back().unwrap(), Obstacle::TooMany);
+        assert_eq!(run.numbers(), [10, 20, 8]);
+        run.get_through(&Vec::from(under_way));
+        for through in 0..10 {
+            assert_eq!(run.numbers(), [10 + through, 20, 8]);
+            run.get_through(&[run.begin(Stage::Upload).unwrap()]);
+        }
+        assert_eq!(run.numbers(), [20, 20, 8]);
+    }
+
+    #[test]
+    fn the_limit_is_tested_after_4_then_8_then_16_times_20_calls() {
+        let (run, mut under_way) = Run::with_20_of_64();
+        let (mut through, mut under_way_in_all) = (0, 0);
+        let mut counted = 0;
+        let mut tests = Vec::new();
+        while tests.len() < 20 {
+            under_way_in_all += under_way.len();
+            let is_at_limit = run.numbers()[0] == 20;
+            let begun = under_way.pop_front().unwrap();
+            let counts = begun.number > run.pace.state.lock().unwrap().steps[2].newest_at_slow_down;
+            run.get_through(&[begun]);
+            through += 1;
+            counted += usize::from(is_at_limit && counts);
+            under_way.extend(run.begin_all());
+            if under_way.len() > 20 {
+                run.refuse(&under_way.pop_back().unwrap(), Obstacle::TooMany);
+                tests.push(counted / 20);
+                counted = 0;
+            }
+        }
+        assert_eq!(tests[..4], [4, 8, 16, 16]);
+        assert_eq!(tests[4..], [16; 16]);
+        assert!(through / tests.len() > 300, "{through} calls");
+        let in_use = under_way_in_all as f64 / through as f64;
+        assert!(in_use > 18.0, "{in_use} of 20");
+    }
+
+    #[test]
+    fn a_limit_that_has_gone_is_soon_forgotten() {
+        let (run, mut under_way) = Run::with_20_of_64();
+        let mut calls = 0;
+        while run.numbers()[0] < WORKERS {
+            run.get_through(&[under_way.pop_front().unwrap()]);
+            under_way.extend(run.begin_all());
+            calls += 1;
+        }
+        // 4 · 20 for the first test, 2 · 21 for the second one, and then one round each.
+        assert!((80 + 42..3_000).contains(&calls), "{calls}");
+        assert_eq!(run.numbers()[2], 1);
+    }
+
+    #[test]
+    fn a_call_that_is_refused_alone_costs_a_try() {
+        let run = Run::new();
+        let begun = run.begin(Stage::Upload).unwrap();
+        let verdict = run.refuse(&begun, Obstacle::TooMany);
+        assert!(matches!(verdict, Verdict::CostsATry));
+    }
+
+    #[test]
+    fn a_call_that_is_refused_beside_another_of_any_step_costs_no_try() {
+        let run = Run::new();
+        let _before = run.begin(Stage::Info).unwrap();
+        let begun = run.begin(Stage::Upload).unwrap();
+        assert!(is_free(&run.refuse(&begun, Obstacle::TooMany)));
+        let run = Run::new();
+        let begun = run.begin(Stage::Upload).unwrap();
+        let _meanwhile = run.begin(Stage::Info).unwrap();
+        assert!(is_free(&run.refuse(&begun, Obstacle::TooMany)));
+    }
+
+    #[test]
+    fn where_one_call_at_once_is_too_many_all_hold_back() {
+        let mut run = Run::new();
+        let _other = run.begin(Stage::Info);
+        for _ in 0..2 {
+            let begun = run.begin(Stage::Upload).unwrap();
+            run.refuse(&begun, Obstacle::TooMany);
+        }
+        assert_eq!(run.numbers()[..2], [1, 1]);
+        assert!(run.begin(Stage::Upload).is_none());
+        run.wait(0.5);
+        assert!(run.begin(Stage::Upload).is_some());
+    }
+
+    // ---- Too fast
+
+    #[test]
+    fn of_60_calls_and_20_a_second_no_room_is_lost_and_a_third_is_refused() {
+        let mut run = Run::new();
+        let mut room = 60;
+        assert_eq!(run.round(&mut room), 64);
+        for _ in 0..100 {
+            assert!(run.begin(Stage::Upload).is_none());
+            run.wait(0.5);
+            room += 10;
+            let rounds = [(); 4].map(|()| run.round(&mut room));
+            assert_eq!(rounds, [1, 2, 4, 8]); // 10 got through, and 5 of 15 were refused
+            assert_eq!(room, 0);
+        }
+    }
+
+    #[test]
+    fn of_100_calls_in_each_10_s_at_most_the_first_1_25_s_are_missed() {
+        let mut run = Run::new();
+        let mut room = 100;
+        assert_eq!([run.round(&mut room), run.round(&mut room)], [64, 64]);
+        let mut last = 0.0;
+        while last < 10.0 {
+            let (begun, at) = run.wait_for_try();
+            assert!((0.499..1.251).contains(&(at - last)), "{last} s, {at} s");
+            if at < 10.0 {
+                run.refuse(&begun, TOO_FAST);
+            }
+            last = at;
+        }
+        assert!(last < 11.25, "{last} s");
+    }
+
+    #[test]
+    fn a_wait_grows_from_half_a_second_to_8_s() {
+        let mut run = Run::new();
+        let (begun, _) = run.wait_for_try();
+        run.refuse(&begun, TOO_FAST);
+        let mut waits = Vec::new();
+        let mut last = 0.0;
+        while last < 100.0 {
+            let (begun, at) = run.wait_for_try();
+            run.refuse(&begun, TOO_FAST);
+            waits.push(at - last);
+            last = at;
+        }
+        assert!(waits.is_sorted_by(|one, next| *next > one - 0.002));
+        assert!((waits[0] - 0.5).abs() < 0.002, "{waits:?}");
+        assert!((waits.last().unwrap() - 8.0).abs() < 0.002, "{waits:?}");
+    }
+
+    #[test]
+    fn one_call_at_a_time_tries_again_even_if_the_last_has_no_answer() {
+        let mut run = Run::new();
+        let begun = run.begin(Stage::Upload).unwrap();
+        run.refuse(&begun, TOO_FAST);
+        for _ in 0..3 {
+            assert!(run.begin(Stage::Upload).is_none());
+            run.wait(0.5);
+            assert!(run.begin(Stage::Upload).is_some());
+        }
+    }
+
+    #[test]
+    fn a_wait_that_the_service_names_is_obeyed() {
+        let mut run = Run::new();
+        let begun = run.begin(Stage::Upload).unwrap();
+        run.refuse(&begun, Obstacle::TooFast(Duration::from_secs(20)));
+        let (_, at) = run.wait_for_try();
+        assert!((20.0..20.01).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn a_limit_of_one_step_does_not_hold_back_the_others() {
+        let run = Run::new();
+        let begun = run.begin(Stage::Upload).unwrap();
+        run.refuse(&begun, TOO_FAST);
+        assert!(run.begin(Stage::Upload).is_none());
+        for stage in [Stage::Token, Stage::Info, Stage::Link] {
+            assert!(run.begin(stage).is_some());
+        }
+    }
+
+    // ---- Nobody there
+
+    #[test]
+    fn a_network_that_was_never_there_costs_a_try_and_nobody_holds_back() {
+        let run = Run::new();
+        let begun = run.begin(Stage::Upload).unwrap();
+        let verdict = run.refuse(&begun, Obstacle::NobodyThere);
+        assert!(matches!(verdict, Verdict::CostsATry));
+        assert!(run.begin(Stage::Upload).is_some());
+    }
+
+    #[test]
+    fn a_network_that_has_gone_costs_no_try_and_all_hold_back() {
+        let run = Run::new();
+        run.get_through(&[run.begin(Stage::Info).unwrap()]);
+        let begun = run.begin(Stage::Upload).unwrap();
+        assert!(is_free(&run.refuse(&begun, Obstacle::NobodyThere)));
+        assert!(run.begin(Stage::Upload).is_none());
+    }
+
+    #[test]
+    fn a_call_that_lasted_more_than_30_s_shows_that_the_network_is_there() {
+        for (seconds, is_there) in [(30.0, false), (30.1, true)] {
+            let mut run = Run::new();
+            run.get_through(&[run.begin(Stage::Info).unwrap()]);
+            let long = run.begin(Stage::Upload).unwrap();
+            run.wait(seconds);
+            let begun = run.begin(Stage::Upload).unwrap();
+            run.refuse(&begun, Obstacle::NobodyThere);
+            run.pace.failed(&long, run.now);
+            assert_eq!(run.begin(Stage::Upload).is_some(), is_there, "{seconds}");
+        }
+    }
+
+    // ---- The first call, and the end
+
+    #[test]
+    fn behind_a_proxy_the_first_call_goes_alone_until_it_is_answered() {
+        let answers: [fn(&Run, &Begun); 3] = [
+            |run, begun| run.get_through(std::slice::from_ref(begun)),
+            |run, begun| drop(run.refuse(begun, Obstacle::TooMany)),
+            |run, begun| run.pace.failed(begun, run.now),
+        ];
+        for answer in answers {
+            let mut run = Run::new();
+            run.pace = Pace::new(true);
+            let first = run.begin(Stage::Token).unwrap();
+            assert!(run.begin(Stage::Token).is_none() && run.begin(Stage::Info).is_none());
+            answer(&run, &first);
+            assert!(run.begin(Stage::Info).is_some() && run.begin(Stage::Info).is_some());
+        }
+    }
+
+    /// Refuses an upload, lets a call of `stage` through after 100 s if there is one, and refuses
+    /// another upload that begins after `seconds`. Returns whether the run stops.
+    fn gives_up(seconds: f64, stage: Option<Stage>) -> bool {
+        let mut run = Run::new();
+        let begun = run.begin(Stage::Upload).unwrap();
+        run.refuse(&begun, TOO_FAST);
+        run.wait(100.0);
+        if let Some(stage) = stage {
+            run.get_through(&[run.begin(stage).unwrap()]);
+        }
+        run.wait(seconds - 100.0);
+        let begun = run.begin(Stage::Upload).unwrap();
+        run.wait(1_000.0); // the time of the call itself does not count
+        matches!(run.refuse(&begun, TOO_FAST), Verdict::GiveUp)
+    }
+
+    #[test]
+    fn a_call_that_is_refused_after_three_minutes_without_progress_stops_the_run() {
+        assert!(!gives_up(180.0, None));
+        assert!(gives_up(180.1, None));
+    }
+
+    #[test]
+    fn a_link_is_progress_and_an_answer_of_step_2_is_none() {
+        assert!(gives_up(180.1, Some(Stage::Info)));
+        assert!(!gives_up(280.0, Some(Stage::Link)));
+        assert!(gives_up(280.1, Some(Stage::Link)));
     }
 }

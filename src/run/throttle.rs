@@ -4,7 +4,7 @@
 //! This file does not know how a request is made: it is given a function to call.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pace::{Begun, Pace, Verdict};
 use crate::cli::Console;
@@ -57,7 +57,7 @@ impl Throttle<'_> {
             // Another call failed within this one: an upload can ask for a new signature. That call has
             // set the pace of its own step.
             Err(failure) if failure.stage != stage => {
-                self.pace.failed(&begun);
+                self.pace.failed(&begun, Instant::now());
                 Err(failure)
             }
             Err(failure) => Err(self.adapt_to(&begun, failure)),
@@ -82,7 +82,7 @@ impl Throttle<'_> {
                 return failure;
             }
         };
-        match self.pace.refused(begun, obstacle) {
+        match self.pace.refused(begun, obstacle, Instant::now()) {
             Verdict::CostsNoTry => {
                 self.tell_of(obstacle, &failure);
                 failure
@@ -112,10 +112,10 @@ impl Throttle<'_> {
             Kind::Proxy if failure.cure == Cure::StopRun => {
                 // The run is stopped before the next call may begin.
                 self.stop.stop(Stop::Failed(failure.clone()));
-                self.pace.failed(begun);
+                self.pace.failed(begun, Instant::now());
             }
             // The service did not answer, so nothing is known about its pace.
-            Kind::Local | Kind::Network(_) | Kind::Proxy => self.pace.failed(begun),
+            Kind::Local | Kind::Network(_) | Kind::Proxy => self.pace.failed(begun, Instant::now()),
             // The service answered: the call failed, but it got through.
             _ => self.go_on(begun, failure.stage),
         }
@@ -126,7 +126,7 @@ impl Throttle<'_> {
         if stage == Stage::Upload {
             self.has_upload_got_through.store(true, Ordering::Relaxed);
         }
-        let held_for = self.pace.got_through(begun);
+        let held_for = self.pace.got_through(begun, Instant::now());
         self.console.show_waiting(held_for.map(reason));
     }
 
