@@ -140,3 +140,64 @@ fn backoff(n: u32, random: u64) -> Duration {
 fn random_millis() -> u64 {
     RandomState::new().hash_one(()) % 125 // its seed is random
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::failure::Kind;
+
+    /// Counts the tries of something that always fails with this cure.
+    fn tries(most: u32, cure: Cure) -> (u32, Failure) {
+        let stop = StopSignal::default();
+        let tries = Cell::new(0);
+        let failed: Result<(), Failure> =
+            Retries::new(most, &stop).with_retries(Stage::Info, || {
+                tries.set(tries.get() + 1);
+                Err(Failure::new(Stage::Info, Kind::OddReply, cure, ""))
+            });
+        (tries.get(), failed.unwrap_err())
+    }
+
+    #[test]
+    fn the_waits_are_half_a_second_a_second_and_two_with_an_eighth_of_jitter() {
+        for (n, seconds) in [(0, 0.5), (1, 1.0), (2, 2.0), (3, 4.0), (9, 256.0)] {
+            let [least, middle, most] = [0, 63, 124].map(|random| backoff(n, random).as_secs_f64());
+            assert_eq!(middle, seconds);
+            assert!((least - seconds * 7.0 / 8.0).abs() < seconds / 250.0);
+            assert!((most - seconds * 9.0 / 8.0).abs() < seconds / 250.0);
+        }
+    }
+
+    #[test]
+    fn the_jitter_is_below_125_ms_and_differs() {
+        let randoms = [(); 50].map(|()| random_millis());
+        assert!(randoms.iter().all(|random| *random < 125));
+        assert!(randoms.iter().any(|random| *random != randoms[0]));
+    }
+
+    #[test]
+    fn without_retries_there_is_one_try() {
+        let (tries, failure) = tries(0, Cure::TRY_AGAIN);
+        assert_eq!((tries, failure.tries), (1, 1));
+    }
+
+    #[test]
+    fn a_new_signature_is_worth_one_more_try() {
+        let (tries, failure) = tries(0, Cure::NewSignature);
+        assert_eq!((tries, failure.tries), (2, 2));
+    }
+
+    #[test]
+    fn a_failure_that_no_try_can_help_is_not_tried_again() {
+        for cure in [
+            Cure::Nothing,
+            Cure::NewToken,
+            Cure::UploadAgain,
+            Cure::StopRun,
+        ] {
+            assert_eq!(tries(3, cure).0, 1);
+        }
+    }
+}
