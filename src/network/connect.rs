@@ -210,6 +210,14 @@ fn in_order(addresses: Vec<SocketAddr>, worked_last: Option<SocketAddr>) -> Vec<
     ordered
 }
 
+/// Returns the time for the next address, if this time and this number of addresses are left.
+fn share_of(left: Duration, addresses_left: usize) -> Duration {
+    match addresses_left {
+        1 => left,
+        _ => ADDRESS_TIMEOUT.min(left / addresses_left as u32),
+    }
+}
+
 /// Tries one address after the other. Returns the connection and its address.
 fn connect_to_one_of(
     addresses: &[SocketAddr],
@@ -218,10 +226,7 @@ fn connect_to_one_of(
     let mut failed = io::Error::from(ErrorKind::NotFound);
     for (tried, address) in addresses.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
-        let limit = match addresses.len() - tried {
-            1 => left,
-            addresses_left => ADDRESS_TIMEOUT.min(left / addresses_left as u32),
-        };
+        let limit = share_of(left, addresses.len() - tried);
         if limit.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
@@ -245,4 +250,71 @@ pub fn or_timeout(error: io::Error, reason: Timeout) -> ureq::Error {
 /// Whether a time limit of the system has passed.
 pub fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns addresses of documentation, `4` for each IPv4 address and `6` for each IPv6 one. Each
+    /// has its position as the port.
+    fn addresses(families: &str) -> Vec<SocketAddr> {
+        let address = |(port, family)| match family {
+            '4' => SocketAddr::from(([192, 0, 2, 1], port)),
+            _ => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], port)),
+        };
+        (0..).zip(families.chars()).map(address).collect()
+    }
+
+    /// Returns the positions of addresses in the order in which they are tried.
+    fn order(families: &str, worked_last: Option<usize>) -> Vec<u16> {
+        let addresses = addresses(families);
+        let worked_last = worked_last.map(|position| addresses[position]);
+        let ordered = in_order(addresses, worked_last);
+        ordered.iter().map(SocketAddr::port).collect()
+    }
+
+    #[test]
+    fn the_two_families_take_turns_beginning_with_the_resolvers_first() {
+        assert_eq!(order("666444", None), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(order("446666", None), [0, 2, 1, 3, 4, 5]);
+        assert_eq!(order("666664", None), [0, 5, 1, 2, 3, 4]);
+        assert_eq!(order("444", None), [0, 1, 2]);
+        assert_eq!(order("", None), [0; 0]);
+    }
+
+    #[test]
+    fn the_address_that_worked_last_comes_first_and_the_others_keep_their_order() {
+        assert_eq!(order("666444", Some(4)), [4, 0, 3, 1, 2, 5]);
+        assert_eq!(order("666444", Some(0)), [0, 3, 1, 4, 2, 5]);
+        let gone = addresses("4444")[3];
+        let ordered = in_order(addresses("644"), Some(gone));
+        assert_eq!(ordered, in_order(addresses("644"), None));
+    }
+
+    /// Returns when each of some dead addresses has used up its share of 10 s, in seconds.
+    fn ends(count: usize) -> Vec<f64> {
+        let mut left = CONNECT_TIMEOUT;
+        let mut ends = Vec::new();
+        for addresses_left in (1..=count).rev() {
+            left -= share_of(left, addresses_left);
+            ends.push((CONNECT_TIMEOUT - left).as_secs_f64());
+        }
+        ends
+    }
+
+    #[test]
+    fn five_dead_addresses_leave_a_sixth_of_the_10_s_to_a_good_one() {
+        let ends = ends(6);
+        assert!((ends[0] - 10.0 / 6.0).abs() < 0.001, "{ends:?}");
+        assert!((ends[4] - 8.333).abs() < 0.001, "{ends:?}");
+        assert!((ends[5] - 10.0).abs() < 0.001, "{ends:?}");
+    }
+
+    #[test]
+    fn a_dead_address_takes_2_s_and_the_last_one_all_that_is_left() {
+        assert_eq!(ends(1), [10.0]);
+        assert_eq!(ends(2), [2.0, 10.0]);
+        assert_eq!(ends(4), [2.0, 4.0, 6.0, 10.0]);
+    }
 }
