@@ -394,3 +394,25 @@ impl Transport for Tcp {
         has_sent_nothing && self.stream.set_nonblocking(false).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_may_take_the_timeout_and_up_to_twice_that_after_64_kib() {
+        let cases = [
+            (0, 4.0),
+            (32 << 10, 6.0),
+            (60_000, 7.662), // the example at the top
+            (64 << 10, 8.0),
+            (5 << 30, 8.0),
+        ];
+        for (unanswered, seconds) in cases {
+            let silence = longest_silence(Duration::from_secs(4), unanswered).as_secs_f64();
+            assert!((silence - seconds).abs() < 0.001, "{unanswered}: {silence}");
+        }
+        let hour = Duration::from_secs(3600);
+        assert_eq!(longest_silence(hour, 64 << 10), 2 * hour);
+    }
+}
