@@ -381,3 +381,47 @@ fn certificate_words(told: &str) -> String {
     };
     words!("{told}: {help}", "服务器的证书无效（{reason}）：{help}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, retry_after: &str) -> Response<Body> {
+        let reply = Response::builder().status(status);
+        let reply = reply.header("Retry-After", retry_after);
+        reply.body(Body::builder().data("")).unwrap()
+    }
+
+    #[test]
+    fn a_retry_after_is_read_if_it_is_a_number_of_seconds() {
+        for (value, seconds) in [("2", 2), (" 120 ", 120), ("0", 0)] {
+            assert_eq!(
+                retry_after(&reply(503, value)),
+                Duration::from_secs(seconds)
+            );
+        }
+        for value in [
+            "-5",
+            "1.5",
+            "18446744073709551616",
+            "soon",
+            "",
+            "Fri, 31 Dec 1999 23:59:59 GMT",
+        ] {
+            assert_eq!(retry_after(&reply(503, value)), Duration::ZERO, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_status_that_can_pass_is_tried_again_and_another_is_not() {
+        let cure = |status| status_failure(Stage::Info, &reply(status, "7"), "").cure;
+        let wait = Duration::from_secs(7);
+        for status in [408, 500, 502, 503, 504, 599] {
+            assert!(cure(status) == Cure::Wait(wait), "{status}");
+        }
+        assert!(cure(429) == Cure::SlowDown(Obstacle::TooFast(wait)));
+        for status in [400, 403, 404, 413] {
+            assert!(cure(status) == Cure::Nothing, "{status}");
+        }
+    }
+}
