@@ -150,3 +150,113 @@ pub fn is_this_machine(host: &str) -> bool {
         Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_name_at_the_end_of_the_path_is_encoded_segment_by_segment() {
+        let cases = [
+            ("C#入门.pdf", "C%23%E5%85%A5%E9%97%A8.pdf"),
+            ("a/b c/what?.png", "a/b%20c/what%3F.png"),
+            ("100%25+.png", "100%2525%2B.png"),
+            ("%E5%9F%83.jpg", "%25E5%259F%2583.jpg"),
+            ("a-b._~", "a-b._~"),
+        ];
+        for (key, name) in cases {
+            for host in [
+                "https://7072-x.tcb.qcloud.la",
+                "http://[::1]:80",
+                "https://h/c",
+            ] {
+                for query in ["", "?sign=0f&t=1", "?path=/a?b&c=%2F"] {
+                    let raw = format!("{host}/{key}{query}");
+                    assert_eq!(encoded(&raw, key), format!("{host}/{name}{query}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_stays_and_what_is_raw_is_encoded_as_by_requests() {
+        let cases = [
+            (
+                "https://h/C%23%E5%85%A5.pdf?t=1",
+                "https://h/C%23%E5%85%A5.pdf?t=1",
+            ),
+            ("https://h/图 1.jpg", "https://h/%E5%9B%BE%201.jpg"),
+            ("https://h/100%/x%41", "https://h/100%25/x%2541"), // one raw % makes all raw
+            ("https://h/%41?a=100%#100%", "https://h/%41?a=100%25#100%25"), // each part by itself
+            ("https://h/a+b(1)!*'", "https://h/a+b(1)!*'"),
+            ("https://h?a b", "https://h?a%20b"),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(encoded(url, "another name"), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_that_only_stands_in_the_query_or_within_a_segment_is_not_the_raw_name() {
+        for url in [
+            "https://h/x?y=/a%20b",
+            "https://h/xa%20b",
+            "https://h/x#/a%20b",
+        ] {
+            assert_eq!(encoded(url, "a%20b"), url);
+        }
+        assert_eq!(encoded("https://h/x/a%20b", "a%20b"), "https://h/x/a%2520b");
+    }
+
+    #[test]
+    fn only_http_and_https_with_a_host_are_links() {
+        for url in [
+            "https://x.example/a",
+            "HTTPS://X.example/a",
+            "https://a_b-c.9.example:8443/a?b#c",
+            "http://127.0.0.1:1/a",
+            "http://[::1]:80/a",
+            "https://x.example",
+        ] {
+            assert!(is_link(url), "{url}");
+        }
+        for url in [
+            "javascript:alert(1)",
+            "javascript://x.example/%0Aalert(1)",
+            "ftp://x.example/a",
+            "//x.example/a",
+            "https://",
+            "https:///x.example/a",
+            "https:x.example/a",
+            " https://x.example/a",
+            "https://x .example/a",
+            "https://<script>/a",
+            "https://x.example:80)/a",
+            "https://user:password@x.example/a",
+            "https://x%2eexample/a",
+            "https://[::1/a",
+            "https://[x]/a",
+        ] {
+            assert!(!is_link(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn localhost_and_loopback_addresses_are_this_machine() {
+        for host in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "[::1]"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in [
+            "localhost.",
+            "localhost.example",
+            "127.0.0.1.example",
+            "10.0.0.1",
+            "0.0.0.0",
+        ] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+        for host in ["", "[::]", "::1", "[::ffff:127.0.0.1]", "127.1"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+}
