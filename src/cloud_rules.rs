@@ -134,3 +134,100 @@ impl FileId<'_> {
 pub fn is_file_id(text: &str) -> bool {
     text.starts_with("cloud://") && text.len() <= MAX_FILE_ID_BYTES
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_stands_before_the_extension_and_can_be_taken_out_again() {
+        let crc = "995dc9bbdf1939fa";
+        let cases = [
+            ("1.png", format!("1-{crc}.png")),
+            ("img/图 2.tar.gz", format!("img/图 2.tar-{crc}.gz")),
+            ("README", format!("README-{crc}")),
+            (".env", format!(".env-{crc}")),
+            (".a.b", format!(".a-{crc}.b")),
+            ("end.", format!("end-{crc}.")),
+            ("..c", format!(".-{crc}.c")),
+            ("dir.d/none", format!("dir.d/none-{crc}")),
+            ("a-995dc9bbdf1939fa.png", format!("a-{crc}-{crc}.png")),
+        ];
+        for (key, with) in cases {
+            assert_eq!(with_crc64(key, 0x995d_c9bb_df19_39fa), with);
+            assert_eq!(without_crc64(&with).as_deref(), Some(key));
+        }
+        assert_eq!(with_crc64("a", 1), "a-0000000000000001");
+        assert_eq!(without_crc64("a.png"), None);
+    }
+
+    #[test]
+    fn names_that_the_cloud_does_not_take_are_refused() {
+        let longest = "长".repeat(283) + "x"; // 850 bytes
+        for key in [
+            "a",
+            "a/b.c",
+            "...",
+            ".a/..b",
+            "图 1.jpg",
+            "C#%?+.pdf",
+            &*longest,
+        ] {
+            assert_eq!(broken_rule(key), None, "{key}");
+        }
+        let too_long = longest + "x";
+        for key in [
+            "/a",
+            "a//b",
+            ".",
+            "..",
+            "a/./b",
+            "a/..",
+            "a\nb",
+            "\u{85}",
+            "x${filename}",
+            &*too_long,
+        ] {
+            assert!(broken_rule(key).is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_loses_a_first_slash_and_gets_a_last_one() {
+        let cases = [
+            ("", ""),
+            ("/", ""),
+            ("temp3", "temp3/"),
+            ("temp3/", "temp3/"),
+            ("/a/b", "a/b/"),
+            ("//a", "/a/"), // `broken_rule` refuses it
+        ];
+        for (folder, prefix) in cases {
+            assert_eq!(prefix_of(folder), prefix, "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_file_id_has_an_environment_and_a_key() {
+        let parts = |text| FileId::parse(text).map(|id| [id.env, id.key, id.name]);
+        let text = "cloud://prod-1.7072-x/temp3/a.png";
+        assert_eq!(parts(text), Some(["prod-1", "temp3/a.png", "a.png"]));
+        assert_eq!(parts("cloud://e.b/a"), Some(["e", "a", "a"]));
+        for text in [
+            "cloud://e.b",
+            "cloud://e.b/",
+            "cloud://e.b/a/",
+            "cloud://e/a",
+            "https://e.b/a",
+        ] {
+            assert_eq!(parts(text), None, "{text}");
+        }
+        let longest = format!("cloud://e.b/{}", "a".repeat(4096 - 12));
+        assert!(is_file_id(&longest) && !is_file_id(&(longest + "a")));
+    }
+
+    #[test]
+    fn a_file_may_have_5_gib() {
+        assert!(!is_too_large(5 << 30) && is_too_large((5 << 30) + 1));
+    }
+}
