@@ -210,3 +210,41 @@ fn hide(words: String, secret: &str) -> String {
         words
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_hides_the_secrets_and_what_is_left_of_them_in_xml_and_in_urls() {
+        let secrets = ["app-secret-0123456789", "short"];
+        let hidden = |words| quote(words, &secrets);
+        assert_eq!(hidden("wrong app-secret-0123456789!"), "wrong ***!");
+        assert_eq!(hidden("app%2Dsecret%2D0123456789"), "app%2Dsecret%2D***");
+        assert_eq!(hidden("a short word"), "a short word"); // too short for a secret
+    }
+
+    #[test]
+    fn a_quote_hides_signatures_and_long_tokens_that_nobody_knows() {
+        let token = "aB3+/=-_".repeat(13); // 104 characters
+        assert_eq!(quote(&format!("<T>{token}</T>"), &[]), "<T>***</T>");
+        assert_eq!(quote(&format!("t: \"{token}\", x"), &[]), "t: \"***\", x");
+        let id = "a".repeat(99);
+        assert_eq!(quote(&id, &[]), id);
+        assert_eq!(quote("x?q-signature=1 y", &[]), "x?*** y");
+    }
+
+    #[test]
+    fn a_quote_has_300_characters() {
+        assert_eq!(quote(&"长 ".repeat(400), &[]), "长 ".repeat(150));
+    }
+
+    #[test]
+    fn failures_that_differ_in_the_number_of_the_request_say_the_same() {
+        let failure = |kind, words: &str| Failure::new(Stage::Info, kind, Cure::Nothing, words);
+        let first = failure(Kind::Errcode(1), "no rid: 6a1b");
+        assert!(first.says_same(&failure(Kind::Errcode(1), "no rid: 7c2d")));
+        assert!(!first.says_same(&failure(Kind::Errcode(2), "no rid: 6a1b")));
+        assert!(!first.says_same(&failure(Kind::Errcode(1), "yes rid: 6a1b")));
+    }
+}
