@@ -560,3 +560,42 @@ impl Lister<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_first_dot_hides() {
+        for (name, hidden) in [
+            (".env", true),
+            ("..a", true),
+            ("a.b", false),
+            ("点.", false),
+        ] {
+            assert_eq!(is_hidden(OsStr::new(name)), hidden, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_lies_elsewhere_or_has_a_hidden_name_in_its_path_is_private() {
+        let root = Path::new("/home/me/.site/pictures");
+        let is_private = |real: &str| why_private(root, Path::new(real)).is_some();
+        for real in [
+            "/home/me/.site/pictures/a.png",
+            "/home/me/.site/pictures/b/c.d/e",
+        ] {
+            assert!(!is_private(real), "{real}");
+        }
+        for real in [
+            "/home/me/.site/pictures/.a",
+            "/home/me/.site/pictures/.git/config",
+            "/home/me/.site/pictures/b/.c/d",
+            "/home/me/.site/pictures2/a",
+            "/home/me/.site",
+            "/etc/passwd",
+        ] {
+            assert!(is_private(real), "{real}");
+        }
+    }
+}
