@@ -84,3 +84,36 @@ fn is_named_like(name: &OsStr, own: &OsStr) -> bool {
     let marks = name.iter().take_while(|byte| b".#~".contains(byte)).count();
     (0..=marks).any(|at| begins(&name[at..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_of_the_config_begins_with_its_name() {
+        let is_like = |name: &str| is_named_like(OsStr::new(name), OsStr::new("config.json"));
+        for name in [
+            "config.json",
+            "Config.JSON",
+            "config.json~",
+            "config.json.bak",
+            ".config.json.swp",
+            "#config.json#",
+            ".#config.json",
+            ".~config.json",
+        ] {
+            assert!(is_like(name), "{name}");
+        }
+        for name in [
+            "config.jso",
+            "config",
+            "my-config.json",
+            "_config.json",
+            "json",
+            "",
+        ] {
+            assert!(!is_like(name), "{name}");
+        }
+        assert!(is_named_like(OsStr::new(".own"), OsStr::new(".own")));
+    }
+}
