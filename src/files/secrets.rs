@@ -115,3 +115,60 @@ fn is_like_config(bytes: &[u8]) -> bool {
     };
     has_text("appid") && has_text("secret")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_needle_is_found_wherever_it_stands_and_nowhere_else() {
+        // All texts of 8 letters, and all needles of 1 to 4: with two letters, they often repeat.
+        let text = |bits: u32, length| (0..length).map(|n| b'a' + (bits >> n & 1) as u8).collect();
+        for length in 1..5 {
+            for bits in 0..1 << length {
+                let needle: Vec<u8> = text(bits, length);
+                for bits in 0..1 << 8 {
+                    let bytes: Vec<u8> = text(bits, 8);
+                    let is_there = bytes.windows(length).any(|window| window == needle);
+                    assert_eq!(contains(&bytes, &needle), is_there, "{bytes:?} {needle:?}");
+                }
+            }
+        }
+        assert!(!contains(b"", b"a"));
+    }
+
+    #[test]
+    fn a_secret_is_looked_for_in_utf_8_and_in_both_kinds_of_utf_16() {
+        let needles = needles(&["12345678".to_owned(), "1234567".to_owned(), String::new()]);
+        let holds = |bytes: &[u8]| needles.iter().any(|needle| contains(bytes, needle));
+        let utf16 = "x12345678y".encode_utf16();
+        let little: Vec<u8> = utf16.clone().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = utf16.flat_map(u16::to_be_bytes).collect();
+        assert!(holds(b"x12345678y") && holds(&little) && holds(&big));
+        assert!(!holds(b"1234567")); // too short for a secret
+    }
+
+    #[test]
+    fn json_with_an_appid_and_a_secret_is_like_a_config() {
+        for json in [
+            r#"{"appid":"a","secret":"b"}"#,
+            "\u{feff} {\"secret\": \"b\", \"more\": [{}], \"appid\": \"a\"}",
+        ] {
+            assert!(
+                begins_object(json.as_bytes()) && is_like_config(json.as_bytes()),
+                "{json}"
+            );
+        }
+        for json in [
+            r#"{"appid":"","secret":"b"}"#,
+            r#"{"appid":1,"secret":"b"}"#,
+            r#"{"appid":"a"}"#,
+            r#"{"a":{"appid":"a","secret":"b"}}"#,
+            r#"{"appid":"a","secret":"b""#,
+            r#"["appid","secret"]"#,
+        ] {
+            assert!(!is_like_config(json.as_bytes()), "{json}");
+        }
+        assert!(begins_object(b" \n") && !begins_object(b"[{") && !begins_object(b"x{"));
+    }
+}
