@@ -376,3 +376,29 @@ impl Read for FileBody<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(bytes: &[u8]) -> Option<[bool; 2]> {
+        let judged = judge_text(bytes).unwrap();
+        judged.map(|text| [text.is_ascii, text.is_cut])
+    }
+
+    #[test]
+    fn a_text_is_judged_by_its_bytes_wherever_a_piece_ends() {
+        assert_eq!(judged(b""), Some([true, false]));
+        assert_eq!(judged(b"plain"), Some([true, false]));
+        assert_eq!(judged("中文".as_bytes()), Some([false, false]));
+        assert_eq!(judged(&"中文".as_bytes()[..5]), Some([false, true]));
+        assert_eq!(judged(b"\xd6\xd0\xce\xc4"), None); // GBK
+        for before in disk::PIECE_BYTES - 3..=disk::PIECE_BYTES {
+            let mut text = vec![b'x'; before];
+            text.extend("中".as_bytes());
+            assert_eq!(judged(&text), Some([false, false]), "{before}");
+            text.extend(b"\xd6x");
+            assert_eq!(judged(&text), None, "{before}");
+        }
+    }
+}
