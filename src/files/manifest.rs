@@ -292,3 +292,106 @@ fn modified(metadata: &Metadata) -> i64 {
         Err(before) => -nanoseconds(before.duration()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"key":"temp3/a","env":"e","size":1,"mtime":2,"crc64":"3","file_id":"cloud://e.b/temp3/a"}"#;
+
+    /// Reads a manifest. Returns the length of its complete lines, or `None` if it is none, and the
+    /// `file_id` that it knows of `temp3/a`.
+    fn read(text: &[u8]) -> (Option<u64>, Option<String>) {
+        let console = Console::new(true, false, 0, 0);
+        let mut manifest = Manifest {
+            console: &console,
+            env: "e".to_owned(),
+            known: HashMap::new(),
+            records: None,
+        };
+        let wanted = Wanted {
+            keys: HashSet::from(["temp3/a"]),
+            unique: false,
+        };
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text).unwrap();
+        file.rewind().unwrap();
+        let whole = manifest.read_lines(&file, text.len() as u64, &wanted);
+        let known = manifest.known.remove("temp3/a");
+        (whole.ok(), known.map(|upload| upload.file_id))
+    }
+
+    #[test]
+    fn a_last_line_torn_at_any_byte_is_left_out() {
+        let first = LINE.replace("temp3/a", "temp3/b") + "\n";
+        for cut in 0..LINE.len() {
+            let (whole, known) = read(format!("{first}{}", &LINE[..cut]).as_bytes());
+            assert_eq!((whole, known), (Some(first.len() as u64), None), "{cut}");
+        }
+    }
+
+    #[test]
+    fn an_only_line_torn_at_any_byte_is_left_out() {
+        for cut in 0..LINE.len() {
+            assert_eq!(read(&LINE.as_bytes()[..cut]), (Some(0), None), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_complete_last_line_counts_with_and_without_a_newline() {
+        for end in ["", "\n"] {
+            let text = format!("{LINE}{end}");
+            let (whole, known) = read(text.as_bytes());
+            assert_eq!(whole, Some(text.len() as u64));
+            assert_eq!(known.as_deref(), Some("cloud://e.b/temp3/a"));
+        }
+    }
+
+    #[test]
+    fn a_later_line_wins_and_lines_that_make_no_sense_are_passed_over() {
+        let later = LINE.replace("cloud://e.b/temp3/a", "cloud://e.b/temp3/a2");
+        let other_env = LINE.replace(r#""env":"e""#, r#""env":"f""#);
+        let no_size = LINE.replace(r#""size":1"#, r#""size":-1"#);
+        let no_file_id = LINE.replace("cloud:", "https:");
+        let text = format!(
+            "{{\"key\":\"torn\n{LINE}\n{later}\n\n[]\n{other_env}\n{no_size}\n{no_file_id}\n"
+        );
+        let (whole, known) = read(text.as_bytes());
+        assert_eq!(whole, Some(text.len() as u64));
+        assert_eq!(known.as_deref(), Some("cloud://e.b/temp3/a2"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_manifest_is_refused() {
+        assert_eq!(read(b""), (Some(0), None)); // a new one
+        let others: [&[u8]; 12] = [
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            b"\0",
+            b"\n\n",
+            b"text\n",
+            b"text",
+            b"[\n]\n",
+            b"{}\n",
+            b"{\n    \"key\": \"value\"\n}\n",
+            b"{\"key\":\"value\"}",
+            b"{\"key\":-----BEGIN PRIVATE KEY-----",
+            b"{\"file_id\":\"cloud://x\"}\n",
+            b"{\"key\":1,\"file_id\":\"cloud://x\"}",
+        ];
+        for other in others {
+            assert_eq!(read(other), (None, None), "{}", other.escape_ascii());
+        }
+        let too_long = format!("{{\"key\":\"{}", "x".repeat(MAX_LINE as usize));
+        assert_eq!(read(too_long.as_bytes()), (None, None));
+    }
+
+    #[test]
+    fn with_unique_a_key_is_wanted_without_its_checksum() {
+        let wanted = |unique| Wanted {
+            keys: HashSet::from(["a.png"]),
+            unique,
+        };
+        assert!(wanted(false).has("a.png") && !wanted(false).has("a-995dc9bbdf1939fa.png"));
+        assert!(wanted(true).has("a-995dc9bbdf1939fa.png") && !wanted(true).has("a.png"));
+    }
+}
