@@ -551,3 +551,34 @@ pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Fai
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_but_the_first_is_counted_at_its_bracket_brace_or_comma() {
+        let cases = [
+            ("", 0),
+            ("7", 0),
+            ("[]", 1),
+            ("[1,2,3]", 3),
+            (r#"{"a":1,"b":[{},{}]}"#, 6),
+            (r#"["[{,","\"[,","\\",1]"#, 4),
+            (r#""a\"#, 0), // ends within an escape
+        ];
+        for (json, count) in cases {
+            assert_eq!(values_begun(json.as_bytes()), count, "{json}");
+        }
+    }
+
+    #[test]
+    fn json_with_more_than_2_000_values_is_not_read() {
+        let with = |values: usize| format!("[{}1]", "1,".repeat(values - 1));
+        assert!(parse(with(2_000).as_bytes()).is_some());
+        assert!(parse(with(2_001).as_bytes()).is_none());
+        assert!(parse("[".repeat(2_001).as_bytes()).is_none());
+        let text = format!("[\"{}\"]", "[,{\\\"".repeat(2_001));
+        assert!(parse(text.as_bytes()).is_some());
+    }
+}
