@@ -307,3 +307,40 @@ pub fn judged_by_packets(failure: Failure, sent: u64) -> Failure {
         ..failure
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_is_the_text_between_its_tags_without_entities() {
+        let xml =
+            "<Error>\n<Code> SlowDown\n</Code><Message>&amp;lt; &quot;&#39;</Message></Error>";
+        let text = |tag| element(xml, tag);
+        assert_eq!(text("Code").as_deref(), Some("SlowDown"));
+        assert_eq!(text("Message").as_deref(), Some("&lt; \"'"));
+        assert_eq!(text("Resource"), None);
+        assert_eq!(element("<Code>Slow", "Code"), None); // it broke off
+    }
+
+    #[test]
+    fn a_signature_says_how_long_it_lives_or_lives_15_minutes() {
+        let life = |text| signature_life(text).as_secs();
+        assert_eq!(life("q-ak=x&q-sign-time=1557307130;1557307190&q-x=1"), 60);
+        assert_eq!(life("q-sign-time=1;2"), 1);
+        for odd in ["", "q-sign-time=1", "q-sign-time=2;1", "q-sign-time=a;b"] {
+            assert_eq!(life(odd), 15 * 60, "{odd}");
+        }
+    }
+
+    #[test]
+    fn pieces_fill_the_buffer_until_the_end() {
+        let parts = b"a".chain(&b"bc"[..]).chain(&b"defg"[..]);
+        let mut pieces = WholePieces(parts);
+        let mut buffer = [0; 5];
+        assert_eq!(pieces.read(&mut buffer).unwrap(), 5);
+        assert_eq!(&buffer, b"abcde");
+        assert_eq!(pieces.read(&mut buffer).unwrap(), 2);
+        assert_eq!(pieces.read(&mut buffer).unwrap(), 0);
+    }
+}
