@@ -183,3 +183,36 @@ pub fn unix_seconds() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     since_1970.map_or(0, |time| time.as_secs() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(created: i64, expires_in: i64) -> Value {
+        serde_json::json!({
+            "create_time": unix_seconds() + created,
+            "expires_in": expires_in,
+            "access_token": "t",
+            "token_appid": "wx1",
+        })
+    }
+
+    #[test]
+    fn a_saved_token_is_used_until_60_s_before_its_end() {
+        let is_used = |config: &Value| AccessToken::saved_in(config, Some("wx1")).is_some();
+        assert!(is_used(&config(0, 7200)));
+        assert!(is_used(&config(-7130, 7200))); // 70 s are left
+        assert!(!is_used(&config(-7150, 7200)));
+        assert!(!is_used(&config(100, 7200))); // from the future
+        assert!(!is_used(&config(0, i64::MIN)));
+        assert!(AccessToken::saved_in(&config(0, 7200), Some("wx2")).is_none());
+    }
+
+    #[test]
+    fn a_new_token_that_has_few_seconds_left_is_used_for_half_of_them() {
+        let seconds_used =
+            |expires_in| AccessToken::fetched("t", expires_in).use_until - unix_seconds();
+        assert!((7139..=7140).contains(&seconds_used(7200)));
+        assert!((9..=10).contains(&seconds_used(20)));
+    }
+}
