@@ -353,3 +353,58 @@ impl TermLike for Narrower {
         self.0.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_or_hide_is_escaped() {
+        for text in ["plain", "图片 1.jpg", "👩\u{200d}👧", ""] {
+            assert_eq!(escape(text), text);
+        }
+        let cases = [
+            ("\u{1b}[31m\r\n", r"\u001b[31m\u000d\u000a"),
+            ("a\tb", r"a\u0009b"),
+            ("\u{7f}\u{9b}", r"\u007f\u009b"),
+            ("gpj.\u{202e}exe", r"gpj.\u202eexe"),
+            ("\u{2028}\u{feff}\u{200b}", r"\u2028\ufeff\u200b"),
+            ("\u{e0041}", r"\udb40\udc41"),
+        ];
+        for (text, escaped) in cases {
+            assert_eq!(escape(text), escaped);
+        }
+    }
+
+    #[test]
+    fn bytes_are_written_in_units_that_people_read() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (5 << 18, "1.2 MiB"),
+            (5 << 30, "5.0 GiB"),
+        ];
+        for (bytes, shown) in cases {
+            assert_eq!(human_bytes(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn seconds_are_written_as_people_say_them() {
+        let cases = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min 0 s"),
+            (185, "3 min 5 s"),
+            (3599, "59 min 59 s"),
+            (3600, "1 h 0 min"),
+            (7_384, "2 h 3 min"),
+        ];
+        for (seconds, shown) in cases {
+            assert_eq!(human_time(seconds), shown);
+        }
+    }
+}
