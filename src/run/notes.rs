@@ -69,3 +69,21 @@ fn chmod_command(path: &str, mode: u32) -> String {
     }
     words!(": chmod o-r '{path}'", "：请执行 chmod o-r '{path}'")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_only_if_it_can_be_pasted_and_helps() {
+        assert!(chmod_command("a b/图.json", 0o644).contains("chmod o-r 'a b/图.json'"));
+        for (path, mode) in [
+            ("-c.json", 0o644),
+            ("it's", 0o644),
+            ("$(x)", 0o644),
+            ("a", 0o777),
+        ] {
+            assert_eq!(chmod_command(path, mode), "", "{path}");
+        }
+    }
+}
