@@ -1,5 +1,5 @@
 //! Careful work with files. A file is replaced whole. A new file is private from its first byte.
-//! Opening never waits, and a wait for a lock has a limit.
+//! Opening waits for no other program, and a wait for a lock has a limit.
 //!
 //! Does not know what a file holds.
 

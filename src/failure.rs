@@ -1,6 +1,6 @@
 //! Describes a failure: where it happened, what can be done about it, and what the user is told.
 //!
-//! Does nothing about a failure: that is the work of `retry.rs`.
+//! Does nothing about a failure.
 
 use std::fmt;
 use std::io;

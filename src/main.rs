@@ -176,9 +176,9 @@ fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
 
 // ---- Step 1: the access token -----------------------------------------------------------------
 
-/// Step 1: returns the access token of the run, for a call of `stage`. If the run has no good one, takes the one in the
-/// config. If that is not good either, fetches a new one and saves it at once. With `auth` `none`, the
-/// token is empty. An error stops the run.
+/// Step 1: returns the access token of the run, for a call of `stage`. If the run has no good one, takes
+/// the one in the config. If that is not good either, fetches a new one and saves it at once. With `auth`
+/// `none`, the token is empty. An error stops the run.
 /// <https://developers.weixin.qq.com/miniprogram/dev/api-backend/open-api/access-token/auth.getAccessToken.html>
 fn get_access_token(run: &Run, stage: Stage) -> Result<String, Failure> {
     match run.settings.auth {

@@ -1,6 +1,6 @@
 //! URLs as the services give them: raw or percent-encoded.
 //!
-//! Does not know where a URL leads.
+//! Makes no connection.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

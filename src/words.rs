@@ -1,7 +1,7 @@
 //! The language that the user reads: Chinese or English. Both texts of a message stand side by side
 //! where the message is made.
 //!
-//! Does not know what the messages are about.
+//! Knows no message itself, apart from the system's errors.
 
 use std::env;
 use std::io::{self, ErrorKind};

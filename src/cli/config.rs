@@ -1,6 +1,6 @@
 //! Where the config is, what helps if there is none, or if it is not JSON, and a config to fill in.
 //!
-//! Does not know what the keys of a config mean.
+//! Does not check the keys of a config.
 
 use std::env;
 use std::fs;

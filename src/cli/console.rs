@@ -1,7 +1,7 @@
 //! The terminal: lines on standard output and standard error, and the progress below them. The one
 //! place that makes text safe for a terminal.
 //!
-//! Does not know what the lines are about.
+//! Does not know what the lines are about, apart from the progress.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};

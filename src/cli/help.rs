@@ -1,6 +1,6 @@
 //! The text of `--help`, and commands as the user must type them here.
 //!
-//! Does not read the command line.
+//! Reads nothing of the command line but the name of the program.
 
 use std::env;
 use std::ffi::OsStr;

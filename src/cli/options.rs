@@ -52,7 +52,7 @@ pub struct Options {
     pub unique: bool,
     pub manifest: Option<PathBuf>,
     pub retries: u32,
-    /// Seconds. A connection on which no byte moves for this time is given up.
+    /// Seconds. A connection on which no byte moves for this time is given up (see `tcp.rs`).
     pub timeout: u32,
     pub dry_run: bool,
     pub quiet: bool,

@@ -239,14 +239,14 @@ impl FileBody<'_> {
     }
 }
 
-/// The clocks of file systems tick every 1 to 10 ms, and later where the machine is busy. If a file
-/// changes twice in a tick, the second change does not show in its times.
+/// The clocks of most file systems tick every 1 to 10 ms, and later where the machine is busy. If a file
+/// changes twice in a tick, the second change does not show in its times. (FAT's clock ticks every 2 s.)
 const TICK: Duration = Duration::from_millis(30);
 /// A file that is written to for this number of ticks is not read.
 const MOST_TICKS: usize = 30;
 
-/// Returns what the system tells about a file that was just opened. Waits until every later change
-/// will show in it: the last change must be older than a tick.
+/// Returns what the system tells about a file that was just opened. Waits until the last change is older
+/// than a tick, so that a later one shows.
 fn settled_metadata(file: &File) -> Result<Metadata, Failure> {
     for _ in 0..MOST_TICKS {
         let metadata = file.metadata().map_err(cannot_be_opened)?;

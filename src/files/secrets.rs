@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 1 << 20;
 static WHOLE_FILE: Mutex<()> = Mutex::new(());
 
 /// Returns why `file`, which has `size` bytes, must not be sent: it holds one of `secrets`, or it is a
-/// JSON object with `appid` and `secret`. Leaves the file at its beginning.
+/// JSON object with `appid` and `secret`. A file that may be sent is left at its beginning.
 pub fn found_in(
     file: &mut File,
     size: u64,
@@ -105,7 +105,7 @@ fn begins_object(piece: &[u8]) -> bool {
 /// Whether `bytes` are a JSON object with texts under `appid` and `secret` that are not empty.
 fn is_like_config(bytes: &[u8]) -> bool {
     let json = without_bom(bytes);
-    // The values stay text: values of serde_json take up to 60 times the memory.
+    // The values stay text: values of serde_json take up to 150 times the memory.
     let Ok(object) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(json) else {
         return false;
     };

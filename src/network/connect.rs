@@ -1,8 +1,8 @@
 //! Connects to a host: finds an address that answers, and remembers what is known about the host.
 //!
-//! A connection must be made within 10 s after the host was looked up. But a host may have several addresses, and some may be
-//! dead: nothing comes back from them, not even a refusal. (IPv6 that leads nowhere is the common
-//! case.) Three rules keep the dead ones from taking all the time:
+//! A connection must be made within 10 s after the host was looked up. But a host may have several
+//! addresses, and some may be dead: nothing comes back from them, not even a refusal. (IPv6 that leads
+//! nowhere is the common case.) Three rules keep the dead ones from taking all the time:
 //!
 //! **The time is shared.** The addresses are tried one after the other. Each gets the time that is
 //! left, divided by the number of addresses that are left, but at most 2 s. The last one gets all
@@ -44,7 +44,7 @@ use crate::words::either;
 
 /// The time for a connection, after the host was looked up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most time for an address, if there are others.
+/// The most time for an address, unless it is the last one.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A host's connections are not used again after this number of drops.

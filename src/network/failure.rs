@@ -1,6 +1,6 @@
 //! Failures of HTTP and of the network below it: in plain words, each with its cure.
 //!
-//! Only describes failures; `retry.rs` acts on them.
+//! Makes no request. But it tries to connect, to tell a dead network from one lost connection.
 
 use std::env;
 use std::io::{self, ErrorKind};

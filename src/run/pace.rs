@@ -43,8 +43,8 @@
 //!
 //! **Too fast.** All threads hold back from the step for 0.5 s. Then one call tries. If it is
 //! refused, all hold back for an eighth of the time since the first refusal, at least 0.5 s and at
-//! most 8 s, and so on. If the service names a wait, all hold back for that time (`retry.rs` cuts it
-//! to 60 s). When a call gets through, `at_once` grows again from the number of calls under way.
+//! most 8 s, and so on. If the service names a wait, all hold back for that time (`throttle.rs` cuts
+//! it to 60 s). When a call gets through, `at_once` grows again from the number of calls under way.
 //!
 //! For example, an API takes 60 calls, and 20 more in each second. After the first refusal all hold
 //! back for 0.5 s, which makes room for 10 calls. 1, 2 and 4 calls get through, and then 3 of 8. All

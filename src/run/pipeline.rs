@@ -193,7 +193,7 @@ impl UnderWay<'_> {
                 index,
                 again: false,
             };
-            let _ = queue.send(task); // cannot fail: the receiver lives until `run` ends
+            let _ = queue.send(task); // cannot fail: the receiver lives until `run_pipeline` ends
         }
         self.handed_out = end;
     }

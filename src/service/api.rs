@@ -140,10 +140,10 @@ fn not_json(settings: &Settings, call: &Call, reply: &Response<Body>, body: &[u8
     Failure::odd_reply(call.stage, why).with_cure(Cure::TRY_AGAIN)
 }
 
-/// Reads JSON, unless it has more values than any reply of the API. JSON of many small values takes
-/// forty times its length in memory, and each thread reads a reply. Where the API quotes its users'
-/// words, it has sent raw control characters, bytes that are not UTF-8, and a NUL at the end. So what is
-/// not JSON is read once more without them, as the SDKs do.
+/// Reads JSON, unless it has more values than any reply of the API: JSON of many brackets takes up to 150
+/// times its length in memory, and each thread reads a reply. Where the API quotes its users' words, it
+/// has sent raw control characters, bytes that are not UTF-8, and a NUL at the end. So what is not JSON
+/// is read once more without them, as the SDKs do.
 fn parse(json: &[u8]) -> Option<Value> {
     if values_begun(json) > MAX_VALUES {
         return None;
@@ -156,7 +156,8 @@ fn parse(json: &[u8]) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-/// Counts the brackets, braces and commas outside of strings. Each value but the first follows one.
+/// Counts the opening brackets and braces, and the commas, outside of strings. Each value but the first
+/// follows one.
 fn values_begun(json: &[u8]) -> usize {
     let mut count = 0;
     let mut in_string = false;

@@ -1,8 +1,8 @@
 //! Runs the real binary, each test in its own directory and against its own stand-in, and checks
 //! the results.
 //!
-//! Does not know what a test is about. No test depends on who is faster: it waits for events
-//! ([`StandIn::wait_for`], [`Gate`], [`read_line`]), and repeats what it measures ([`assert_takes`]).
+//! Does not know what a test is about. A test waits for events ([`StandIn::wait_for`], [`Gate`],
+//! [`read_line`]) where it can, and repeats what it measures ([`assert_takes`]).
 
 use std::ffi::OsStr;
 use std::fs;

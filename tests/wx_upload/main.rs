@@ -1,5 +1,5 @@
-//! Black-box tests: each runs the real binary against a stand-in of the services, and asserts what
-//! reached the stand-in or what the user saw.
+//! Black-box tests: they run the real binary against a stand-in of the services, and assert what
+//! reached the stand-in or what the user saw. Some read only the sources and the documents.
 
 mod accounts;
 #[cfg(target_os = "linux")]
