@@ -72,7 +72,9 @@ impl std::error::Error for NotFound {}
 pub fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, NotFound> {
     let known = FOUND_BY.lock().unwrap().get(host).copied();
     let name = host.to_owned();
-    let found = first_found(&in_order(known), move |form| addresses(&name, port, form));
+    let found = first_found(&in_order(known), START_NEXT_AFTER, move |form| {
+        addresses(&name, port, form)
+    });
     let Some(Answer { form, addresses }) = found else {
         let host = host.to_owned();
         return Err(NotFound { host });
@@ -98,10 +100,12 @@ struct Answer {
     addresses: Vec<SocketAddr>,
 }
 
-/// Asks in one form after the other, and returns the first answer with an address. `ask` has no time
-/// limit of its own, so threads call it. If the system gives no thread, this thread does.
+/// Asks in one form after the other, and returns the first answer with an address. If a form has no answer
+/// after the time `start_next_after`, the next one begins. `ask` has no time limit of its own, so threads
+/// call it. If the system gives no thread, this thread does.
 fn first_found(
     forms: &[Form],
+    start_next_after: Duration,
     ask: impl Fn(Form) -> Vec<SocketAddr> + Send + Sync + 'static,
 ) -> Option<Answer> {
     let until = Instant::now() + LOOK_UP_TIMEOUT;
@@ -125,7 +129,7 @@ fn first_found(
         }
         let left = until.saturating_duration_since(Instant::now());
         let wait = if forms.len() > 0 {
-            left.min(START_NEXT_AFTER)
+            left.min(start_next_after)
         } else {
             left
         };
@@ -174,7 +178,7 @@ mod tests {
     /// Asks in this order, where only `good` finds an address.
     fn found_by(forms: &[Form], good: Form) -> Option<Form> {
         let ask = move |form| Vec::from_iter((form == good).then(address));
-        first_found(forms, ask).map(|answer| answer.form)
+        first_found(forms, START_NEXT_AFTER, ask).map(|answer| answer.form)
     }
 
     #[test]
@@ -201,7 +205,8 @@ mod tests {
     fn a_form_that_never_answers_does_not_hold_up_the_next() {
         let (never, silence) = mpsc::channel::<()>();
         let silence = Mutex::new(silence);
-        let found = first_found(&in_order(None), move |form| {
+        let soon = Duration::from_millis(1);
+        let found = first_found(&in_order(None), soon, move |form| {
             if form == Form::BothFamilies {
                 let _ = silence.lock().unwrap().recv(); // until the test ends
             }
