@@ -59,7 +59,7 @@
 //!
 //! **Nobody there.** All hold back in the same way. But before anything has got through it costs the
 //! file a try: a network that was never there is no reason to wait. A call that lasts for more than
-//! 30 s has had a connection, so the network was there, and nothing holds the step back any more.
+//! 40 s has had a connection, so the network was there, and nothing holds the step back any more.
 //!
 //! **The first call.** Behind a proxy, the first call of the run goes alone until it is answered, however
 //! it is answered: a proxy that wants another password may lock the account after a few wrong ones.
@@ -82,9 +82,8 @@ const LONGEST_HOLD: Duration = Duration::from_secs(8);
 /// The run stops if a call is refused that began after this time, and no upload and no link got
 /// through meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
-/// A call that lasts longer has had a connection. To look up a host and to connect takes at most 10 s,
-/// and then the program looks for as long whether it can connect at all.
-const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(30);
+/// A call that lasts longer has had a connection: a look-up takes at most 20 s, and connecting 10 s.
+const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(40);
 /// The number of calls that can be under way: 64 workers, and the main thread.
 const ROOM_FOR_ALL: usize = 65;
 /// The limit of `caution`.
@@ -702,8 +701,8 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_lasted_more_than_30_s_shows_that_the_network_is_there() {
-        for (seconds, is_there) in [(30.0, false), (30.1, true)] {
+    fn a_call_that_lasted_more_than_40_s_shows_that_the_network_is_there() {
+        for (seconds, is_there) in [(40.0, false), (40.1, true)] {
             let mut run = Run::new();
             run.get_through(&[run.begin(Stage::Info).unwrap()]);
             let long = run.begin(Stage::Upload).unwrap();
