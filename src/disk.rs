@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::words::either;
 
@@ -286,7 +286,8 @@ pub fn lock_file(file: &File, tell: impl Fn()) -> bool {
 
 /// A wait for a lock, perhaps on one file after the other.
 struct Wait<F: Fn()> {
-    began: Instant,
+    /// The looks at the lock so far. (Time in which the program was suspended is no waiting.)
+    looks: u32,
     /// Tells the user about the wait; `None` once it has.
     tell: Option<F>,
 }
@@ -294,18 +295,19 @@ struct Wait<F: Fn()> {
 impl<F: Fn()> Wait<F> {
     fn new(tell: F) -> Wait<F> {
         Wait {
-            began: Instant::now(),
+            looks: 0,
             tell: Some(tell),
         }
     }
 
     fn is_over(&self) -> bool {
-        self.began.elapsed() > LOCK_PATIENCE
+        self.waited() > LOCK_PATIENCE
     }
 
     /// Returns whether `file` is locked now.
     fn for_lock(&mut self, file: &File) -> bool {
         loop {
+            self.looks += 1;
             match file.try_lock() {
                 Ok(()) => return true,
                 Err(TryLockError::Error(_)) => return false,
@@ -314,13 +316,17 @@ impl<F: Fn()> Wait<F> {
             if self.is_over() {
                 return false;
             }
-            if self.began.elapsed() > NOTE_AFTER
+            if self.waited() > NOTE_AFTER
                 && let Some(tell) = self.tell.take()
             {
                 tell();
             }
             thread::sleep(TRY_EVERY);
         }
+    }
+
+    fn waited(&self) -> Duration {
+        self.looks * TRY_EVERY
     }
 }
 

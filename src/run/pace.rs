@@ -38,8 +38,8 @@
 //! the 20 are in use, and one call in 300 is refused.
 //!
 //! If only one call was allowed, there is no lower number: all hold back as below. If no other call
-//! of the run was under way from the beginning of the call to its end, too many calls are not the
-//! cause: the refusal costs the file a try.
+//! of this service (the API, or COS) was under way from the beginning of the call to its end, too many
+//! calls are not the cause: the refusal costs the file a try.
 //!
 //! **Too fast.** All threads hold back from the step for 0.5 s. Then one call tries. If it is
 //! refused, all hold back for an eighth of the time since the first refusal, at least 0.5 s and at
@@ -67,6 +67,7 @@
 //!
 //! **The end.** The run stops if a call is refused that began three minutes after the step was first
 //! held back, and no upload and no link got through meanwhile: other files would fail in the same way.
+//! Time for which the program was suspended, by Ctrl-Z or as the machine slept, does not count.
 //! An answer of step 2 does not count, because COS may still refuse every upload.
 
 use std::sync::{Condvar, Mutex};
@@ -82,8 +83,12 @@ const LONGEST_HOLD: Duration = Duration::from_secs(8);
 /// The run stops if a call is refused that began after this time, and no upload and no link got
 /// through meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
-/// A call that lasts longer has had a connection: a look-up takes at most 20 s, and connecting 10 s.
-const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(40);
+/// A call that lasts longer has had a connection. To look up a host takes at most 20 s and to connect
+/// 10 s, and then the program looks for as long whether it can connect at all.
+const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(65);
+/// A thread that waits looks every 50 ms. If nobody has looked for this time, the program was suspended:
+/// by Ctrl-Z, or as the machine slept.
+const SUSPENDED: Duration = Duration::from_secs(5);
 /// The number of calls that can be under way: 64 workers, and the main thread.
 const ROOM_FOR_ALL: usize = 65;
 /// The limit of `caution`.
@@ -109,12 +114,17 @@ struct State {
     has_got_through: bool,
     /// The last time that an upload or links got through.
     progress: Option<Instant>,
+    last_look: Option<Instant>,
+    /// The time for which the program was suspended while a thread waited.
+    suspended: Duration,
 }
 
 struct StepPace {
     /// Threads that wait until a call may begin.
     waiting: usize,
     under_way: usize,
+    /// The number of the newest call.
+    newest: u64,
     /// A call may begin if fewer calls than this are under way.
     at_once: usize,
     /// The number of calls at once that the service takes, as far as is known. Up to it, `at_once`
@@ -144,7 +154,7 @@ pub struct Begun {
     /// The first call of the run is number 1.
     number: u64,
     at: Instant,
-    /// No other call of the run was under way when it began.
+    /// No other call of its service was under way when it began.
     began_alone: bool,
 }
 
@@ -172,11 +182,13 @@ impl Pace {
             if is_over() {
                 return None;
             }
-            if let Some(begun) = state.begin(stage, Instant::now()) {
+            let now = state.look(Instant::now());
+            if let Some(begun) = state.begin(stage, now) {
                 return Some(begun);
             }
             state.steps[stage as usize].waiting += 1;
             state = wait_a_moment(&self.changed[stage as usize], state);
+            state.look(Instant::now());
             state.steps[stage as usize].waiting -= 1;
         }
     }
@@ -185,6 +197,7 @@ impl Pace {
     /// some step is still held back for.
     pub fn got_through(&self, begun: &Begun, now: Instant) -> Option<Obstacle> {
         let mut state = self.state.lock().unwrap();
+        let now = state.look(now);
         state.has_got_through = true;
         if matches!(begun.stage, Stage::Upload | Stage::Link) {
             state.progress = Some(now);
@@ -199,13 +212,18 @@ impl Pace {
 
     /// The call failed for a reason that has nothing to do with the pace.
     pub fn failed(&self, begun: &Begun, now: Instant) {
-        self.end(&mut self.state.lock().unwrap(), begun, now);
+        let mut state = self.state.lock().unwrap();
+        let now = state.look(now);
+        self.end(&mut state, begun, now);
     }
 
     /// The call was refused for its pace.
     pub fn refused(&self, begun: &Begun, obstacle: Obstacle, now: Instant) -> Verdict {
         let mut state = self.state.lock().unwrap();
+        let now = state.look(now);
         let newest_call = state.calls;
+        let newest_of_service = state.of_service(begun.stage).map(|step| step.newest).max();
+        let stayed_alone = begun.began_alone && newest_of_service == Some(begun.number);
         let progress = state.progress;
         let was_never_there = obstacle == Obstacle::NobodyThere && !state.has_got_through;
         let step = self.end(&mut state, begun, now);
@@ -218,7 +236,6 @@ impl Pace {
         } else if obstacle == Obstacle::TooMany {
             step.set_admitted(step.admitted - 1);
         }
-        let stayed_alone = begun.began_alone && begun.number == newest_call;
         if obstacle == Obstacle::TooMany && stayed_alone {
             return Verdict::CostsATry;
         }
@@ -257,6 +274,26 @@ impl Pace {
 }
 
 impl State {
+    /// Returns the steps of one service: step 3 asks COS, the others ask the API.
+    fn of_service(&self, stage: Stage) -> impl Iterator<Item = &StepPace> {
+        let upload = Stage::Upload as usize;
+        let asks_cos = stage == Stage::Upload;
+        let steps = self.steps.iter().enumerate();
+        steps.filter_map(move |(n, step)| ((n == upload) == asks_cos).then_some(step))
+    }
+
+    /// Returns the time of a look, without the time for which the program was suspended: that is no
+    /// waiting.
+    fn look(&mut self, now: Instant) -> Instant {
+        let before = self.last_look.replace(now).unwrap_or(now);
+        let someone_waits = self.steps.iter().any(|step| step.waiting > 0);
+        let gap = now.saturating_duration_since(before);
+        if someone_waits && gap > SUSPENDED {
+            self.suspended += gap;
+        }
+        now - self.suspended
+    }
+
     /// Begins a call, if one may begin now.
     fn begin(&mut self, stage: Stage, now: Instant) -> Option<Begun> {
         let is_first = self.calls == 0;
@@ -264,9 +301,11 @@ impl State {
         if waits_for_first || !self.steps[stage as usize].take_turn(now) {
             return None;
         }
-        let began_alone = self.steps.iter().all(|step| step.under_way == 0);
-        self.steps[stage as usize].under_way += 1;
+        let began_alone = self.of_service(stage).all(|step| step.under_way == 0);
         self.calls += 1;
+        let step = &mut self.steps[stage as usize];
+        step.under_way += 1;
+        step.newest = self.calls;
         Some(Begun {
             stage,
             number: self.calls,
@@ -281,6 +320,7 @@ impl Default for StepPace {
         StepPace {
             waiting: 0,
             under_way: 0,
+            newest: 0,
             at_once: ROOM_FOR_ALL,
             admitted: ROOM_FOR_ALL,
             in_a_row: 0,
@@ -571,15 +611,23 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_refused_beside_another_of_any_step_costs_no_try() {
-        let run = Run::new();
-        let _before = run.begin(Stage::Info).unwrap();
-        let begun = run.begin(Stage::Upload).unwrap();
-        assert!(is_free(&run.refuse(&begun, Obstacle::TooMany)));
-        let run = Run::new();
-        let begun = run.begin(Stage::Upload).unwrap();
-        let _meanwhile = run.begin(Stage::Info).unwrap();
-        assert!(is_free(&run.refuse(&begun, Obstacle::TooMany)));
+    fn a_call_that_is_refused_beside_another_of_its_service_costs_no_try() {
+        for (stage, other, costs_none) in [
+            (Stage::Info, Stage::Link, true),
+            (Stage::Upload, Stage::Upload, true),
+            (Stage::Upload, Stage::Info, false),
+        ] {
+            let run = Run::new();
+            let _before = run.begin(other).unwrap();
+            let begun = run.begin(stage).unwrap();
+            let verdict = run.refuse(&begun, Obstacle::TooMany);
+            assert_eq!(is_free(&verdict), costs_none);
+            let run = Run::new();
+            let begun = run.begin(stage).unwrap();
+            let _meanwhile = run.begin(other).unwrap();
+            let verdict = run.refuse(&begun, Obstacle::TooMany);
+            assert_eq!(is_free(&verdict), costs_none);
+        }
     }
 
     #[test]
@@ -702,7 +750,7 @@ mod tests {
 
     #[test]
     fn a_call_that_lasted_more_than_40_s_shows_that_the_network_is_there() {
-        for (seconds, is_there) in [(40.0, false), (40.1, true)] {
+        for (seconds, is_there) in [(65.0, false), (65.1, true)] {
             let mut run = Run::new();
             run.get_through(&[run.begin(Stage::Info).unwrap()]);
             let long = run.begin(Stage::Upload).unwrap();
@@ -720,7 +768,9 @@ mod tests {
     fn behind_a_proxy_the_first_call_goes_alone_until_it_is_answered() {
         let answers: [fn(&Run, &Begun); 3] = [
             |run, begun| run.get_through(std::slice::from_ref(begun)),
-            |run, begun| drop(run.refuse(begun, Obstacle::TooMany)),
+            |run, begun| {
+                run.refuse(begun, Obstacle::TooMany);
+            },
             |run, begun| run.pace.failed(begun, run.now),
         ];
         for answer in answers {
@@ -753,6 +803,21 @@ mod tests {
     fn a_call_that_is_refused_after_three_minutes_without_progress_stops_the_run() {
         assert!(!gives_up(180.0, None));
         assert!(gives_up(180.1, None));
+    }
+
+    #[test]
+    fn time_for_which_the_program_was_suspended_is_no_waiting() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let mut state = State::default();
+        state.look(began);
+        // Nobody waits, and a call takes 100 s.
+        assert_eq!(state.look(after(100)), after(100));
+        state.steps[Stage::Upload as usize].waiting = 1;
+        assert_eq!(state.look(after(104)), after(104));
+        // Ctrl-Z for 190 s
+        assert_eq!(state.look(after(294)), after(104));
+        assert_eq!(state.look(after(295)), after(105));
     }
 
     #[test]
