@@ -1,6 +1,7 @@
 //! A network that goes away and comes back: that costs time, and no file.
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -258,4 +259,27 @@ fn links_that_the_network_keeps_away_leave_the_file_id() {
     world.stand_in.fault(Step::Link, When::Once, silence);
     let ran = run_until_it_gives_up(&world, Step::Link, 1, &["a.txt"]);
     ran.assert_failure(1, &["error: a.txt: 获取下载链接失败: ", &file_id("a.txt")]);
+}
+
+/// Takes three minutes: `.ci/run` runs it.
+#[test]
+#[ignore = "takes three minutes"]
+fn a_run_that_was_suspended_while_it_waited_for_the_network_goes_on() {
+    const FILES: usize = 400;
+    let world = World::with_many(FILES);
+    let child = world.start(["files"]);
+    assert!(world.stand_in.wait_for(Step::Upload, FILES / 2, PATIENCE));
+    go_away(&world.stand_in);
+    let signal = |name: &str| {
+        let mut kill = Command::new("kill");
+        kill.args([name, &child.id().to_string()]);
+        assert!(kill.status().unwrap().success());
+    };
+    thread::sleep(FOR_A_WHILE);
+    signal("-STOP");
+    thread::sleep(Duration::from_secs(190));
+    signal("-CONT");
+    thread::sleep(FOR_A_WHILE);
+    world.stand_in.open_port();
+    assert_waited_for_network(&world.wait(child), FILES);
 }
