@@ -144,26 +144,24 @@ fn build() -> Result<PathBuf, Error> {
 
 /// Prints the command, runs it in `dir`, prints its output, and returns its standard output.
 fn run(program: &Path, dir: &Path, arguments: &[&str]) -> Result<String, Error> {
-    let mut variables = vec![("SSL_CERT_FILE", "ca.pem")]; // trusts the authority of the stand-in
-    if ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
-        .iter()
-        .any(|name| env::var_os(name).is_some())
-    {
-        variables.push(("NO_PROXY", "localhost"));
-    }
-    let mut words: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    words.push(format!("'{}'", program.display()));
+    let trust = "ca.pem"; // the authority of the stand-in
+    let mut words = vec![
+        format!("SSL_CERT_FILE={trust}"),
+        format!("'{}'", program.display()),
+    ];
     words.extend(arguments.iter().map(ToString::to_string));
     println!("$ cd '{}'\n$ {}", dir.display(), words.join(" "));
 
-    let output = Command::new(program)
-        .args(arguments)
-        .envs(variables)
-        .current_dir(dir)
-        .output()?;
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(dir);
+    // No account, API or proxy of the user: all stays on this machine.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy().to_lowercase();
+        if text.starts_with("wx_") && text != "wx_lang" || text.ends_with("_proxy") {
+            command.env_remove(&name);
+        }
+    }
+    let output = command.env("SSL_CERT_FILE", trust).output()?;
     let stdout = String::from_utf8(output.stdout)?;
     print!("{stdout}");
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
