@@ -8,6 +8,7 @@
 //!   quoted paths. It takes the lines before the end of standard output, one for each path, unless
 //!   `PicGo ERROR` is in it. It does not look at the exit status.
 
+use std::env;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -18,16 +19,15 @@ use stand_in::{Fault, Step, When};
 use tempfile::TempDir;
 
 use crate::documents::read;
-use crate::harness::{Ran, World, binary, spawn};
+use crate::harness::{Ran, World, binary};
 use crate::shell::{link_program, shell};
+use crate::unix::install;
 
 const SCRIPT: &str = "wx-upload-editor.sh";
-/// An editor that is started from the desktop has a short PATH.
-const VARIABLES: [(&str, &str); 3] = [
-    ("PATH", "/usr/bin:/bin"),
-    ("HOME", "/nonexistent"),
-    ("WX_LANG", "en"),
-];
+/// Where the script looks for a program that is installed, besides the PATH and the user's home.
+const PLACES: &str = "/usr/local/bin:/opt/homebrew/bin";
+/// The system's own programs that the script calls.
+const CALLED: [&str; 2] = ["dirname", "readlink"];
 
 /// A machine with the program, the script and the config in one directory, and an editor that runs in
 /// another one, where another program has a `config.json`.
@@ -47,7 +47,23 @@ impl Desk {
         link_program(&tools);
         fs::rename(world.path("config.json"), tools.join("config.json")).unwrap();
         copy_script(&tools);
+        let bin = world.path("bin");
+        fs::create_dir(&bin).unwrap();
+        for program in CALLED {
+            symlink(find_program(program), bin.join(program)).unwrap();
+        }
         Desk { world, tools }
+    }
+
+    /// The variables of an editor. The PATH has only what the script calls, so that a wx-upload of
+    /// the tester is not found.
+    fn variables(&self) -> [(&'static str, String); 3] {
+        let path = |name| self.world.path(name).display().to_string();
+        [
+            ("PATH", path("bin")),
+            ("HOME", path("home")),
+            ("WX_LANG", "en".to_owned()),
+        ]
     }
 
     fn script(&self) -> PathBuf {
@@ -65,7 +81,19 @@ impl Desk {
 
     /// Runs a command line as editors do.
     fn run(&self, line: &str) -> Ran {
-        let command = shell(&self.world.path("editor"), line, &VARIABLES);
+        let command = shell(&self.world.path("editor"), line, &[]);
+        self.finish(command)
+    }
+
+    /// The script with one path, without a shell.
+    fn run_script(&self, path: String) -> Ran {
+        let mut command = Command::new(self.script());
+        command.arg(path).current_dir(self.world.path("editor"));
+        self.finish(command)
+    }
+
+    fn finish(&self, mut command: Command) -> Ran {
+        command.env_clear().envs(self.variables());
         self.world.finish(command)
     }
 
@@ -97,11 +125,22 @@ fn percent_encoding(encoded: &str) -> String {
     decoded.into_owned()
 }
 
+/// Puts the script into `directory`. It looks below HOME for a program that is installed for all
+/// users, and not on the tester's machine.
 fn copy_script(directory: &Path) {
     let text = read(&format!("docs/editors/{SCRIPT}"));
-    let path = directory.join(SCRIPT);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(text.contains(PLACES));
+    let edited = directory.join("edited");
+    fs::write(&edited, text.replace(PLACES, "$HOME/usr/local/bin")).unwrap();
+    install(&edited, &directory.join(SCRIPT));
+    fs::remove_file(edited).unwrap();
+}
+
+/// The path of a program that is on the tester's PATH.
+fn find_program(name: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut places = env::split_paths(&path).map(|directory| directory.join(name));
+    places.find(|place| place.exists()).expect(name)
 }
 
 /// Quotes a path as these programs do: between double quotes, as it is.
@@ -118,8 +157,8 @@ fn the_script_can_be_started_as_it_is() {
         .join("docs/editors")
         .join(SCRIPT);
     assert_eq!(
-        fs::metadata(path).unwrap().permissions().mode() & 0o111,
-        0o111
+        fs::metadata(path).unwrap().permissions().mode() & 0o100,
+        0o100 // others may start it, too, unless the tester's umask says no
     );
     // cmd reads a script in the encoding of the system.
     assert!(read("docs/editors/wx-upload-editor.cmd").is_ascii());
@@ -132,7 +171,7 @@ fn typora_finds_the_links_in_the_last_lines() {
     let names = ["图 1.png", "b (copy).png"];
     for count in [1, 2] {
         let paths: Vec<String> = names[..count].iter().map(|name| desk.note(name)).collect();
-        let line = format!("{} {}", desk.script().display(), quoted(&paths));
+        let line = format!("'{}' {}", desk.script().display(), quoted(&paths));
         // It may read both outputs as one.
         let ran = desk.run(&format!("{line} 2>&1"));
         assert_eq!(ran.status, Some(0), "{}", ran.stdout);
@@ -145,7 +184,7 @@ fn typora_finds_the_links_in_the_last_lines() {
 fn typora_may_add_options_to_the_script() {
     let desk = Desk::new("tools");
     let paths = quoted(&[desk.note("图 1.png")]);
-    let ran = desk.run(&format!("{} -t notes {paths}", desk.script().display()));
+    let ran = desk.run(&format!("'{}' -t notes {paths}", desk.script().display()));
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     assert!(desk.world.keys()[0].starts_with("notes/图 1-"));
 }
@@ -154,12 +193,7 @@ fn typora_may_add_options_to_the_script() {
 fn marktext_gets_the_link_alone() {
     let desk = Desk::new("my tools/图床");
     let name = "$(x) `y`.png";
-    let mut command = Command::new(desk.script());
-    command
-        .arg(desk.note(name))
-        .current_dir(desk.world.path("editor"));
-    command.env_clear().envs(VARIABLES);
-    let ran = desk.world.wait(spawn(command));
+    let ran = desk.run_script(desk.note(name));
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     desk.assert_uploaded(&[name], &[ran.stdout.trim()]);
 }
@@ -167,12 +201,7 @@ fn marktext_gets_the_link_alone() {
 #[test]
 fn marktext_learns_of_a_failure_by_the_exit_status() {
     let desk = Desk::new("tools");
-    let mut command = Command::new(desk.script());
-    command
-        .arg(desk.note("gone.png"))
-        .current_dir(desk.world.path("editor"));
-    command.env_clear().envs(VARIABLES);
-    let ran = desk.world.wait(spawn(command));
+    let ran = desk.run_script(desk.note("gone.png"));
     desk.world.assert_refused(&ran, &["gone.png"]);
 }
 
@@ -180,12 +209,12 @@ fn marktext_learns_of_a_failure_by_the_exit_status() {
 fn marktext_with_picgo_gets_the_link_behind_its_mark() {
     let desk = Desk::new("tools");
     fs::rename(desk.script(), desk.tools.join("picgo")).unwrap();
-    let path = format!("{}:/usr/bin:/bin", desk.tools.display());
-    let line = format!("picgo u {}", quoted(&[desk.note("图 1.png")]));
-    let variables = [("PATH", path.as_str()), ("WX_LANG", "en")];
-    let ran = desk
-        .world
-        .finish(shell(&desk.world.path("editor"), &line, &variables));
+    let line = format!(
+        "PATH='{}':$PATH; picgo u {}",
+        desk.tools.display(),
+        quoted(&[desk.note("图 1.png")])
+    );
+    let ran = desk.run(&line);
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     let (_, link) = ran.stdout.split_once("[PicGo SUCCESS]:").unwrap();
     desk.assert_uploaded(&["图 1.png"], &[link.trim()]);
@@ -207,7 +236,7 @@ fn obsidian_gets_a_link_for_each_picture() {
     let names = ["图 1.png", "b (copy).png"];
     let paths = names.map(|name| desk.note(name));
     let ran = desk.run(&format!(
-        "{} upload {}",
+        "'{}' upload {}",
         desk.script().display(),
         quoted(&paths)
     ));
@@ -220,7 +249,7 @@ fn obsidian_counts_lines_so_a_picture_that_stands_twice_gets_two() {
     let desk = Desk::new("tools");
     let paths = ["图 1.png", "图 1.png"].map(|name| desk.note(name));
     let ran = desk.run(&format!(
-        "{} upload {}",
+        "'{}' upload {}",
         desk.script().display(),
         quoted(&paths)
     ));
@@ -236,7 +265,7 @@ fn obsidian_learns_of_a_failure_by_a_word() {
     desk.world.stand_in.fault(Step::Upload, When::Once, refusal);
     let paths = ["图 1.png", "b (copy).png"].map(|name| desk.note(name));
     let ran = desk.run(&format!(
-        "{} upload {}",
+        "'{}' upload {}",
         desk.script().display(),
         quoted(&paths)
     ));
@@ -247,7 +276,7 @@ fn obsidian_learns_of_a_failure_by_a_word() {
 #[test]
 fn a_picture_in_the_clipboard_of_obsidian_is_a_failure() {
     let desk = Desk::new("tools");
-    let ran = desk.run(&format!("{} upload", desk.script().display()));
+    let ran = desk.run(&format!("'{}' upload", desk.script().display()));
     ran.assert_failure(2, &["nothing was uploaded"]);
     assert_eq!(
         (obsidian_links(&ran.stdout, 1), desk.world.requests()),
@@ -264,7 +293,7 @@ fn two_articles_can_each_have_a_picture_of_the_same_name() {
     let mut links = Vec::new();
     for name in ["one/1.png", "two/1.png"] {
         let ran = desk.run(&format!(
-            "{} {}",
+            "'{}' {}",
             desk.script().display(),
             quoted(&[desk.note(name)])
         ));
@@ -283,7 +312,7 @@ fn the_script_works_where_the_archive_was_unpacked() {
     fs::create_dir_all(&editors).unwrap();
     fs::rename(desk.script(), editors.join(SCRIPT)).unwrap();
     let paths = quoted(&[desk.note("图 1.png")]);
-    let ran = desk.run(&format!("{} {paths}", editors.join(SCRIPT).display()));
+    let ran = desk.run(&format!("'{}' {paths}", editors.join(SCRIPT).display()));
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     desk.assert_uploaded(&["图 1.png"], &ran.lines());
     assert_token_saved(&desk.tools);
@@ -295,16 +324,7 @@ fn the_script_finds_a_program_that_is_installed_and_the_config_beside_itself() {
     let bin = desk.world.path("home/.local/bin");
     fs::create_dir_all(&bin).unwrap();
     fs::rename(desk.tools.join("wx-upload"), bin.join("wx-upload")).unwrap();
-    let home = desk.world.path("home");
-    let variables = [("PATH", "/usr/bin:/bin"), ("HOME", home.to_str().unwrap())];
-    let line = format!(
-        "{} {}",
-        desk.script().display(),
-        quoted(&[desk.note("图 1.png")])
-    );
-    let ran = desk
-        .world
-        .finish(shell(&desk.world.path("editor"), &line, &variables));
+    let ran = desk.run_script(desk.note("图 1.png"));
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     desk.assert_uploaded(&["图 1.png"], &ran.lines());
     assert_token_saved(&desk.tools);
@@ -316,7 +336,7 @@ fn a_link_to_the_script_is_followed() {
     let link = desk.world.path("editor/upload-pictures");
     symlink(desk.script(), &link).unwrap();
     let ran = desk.run(&format!(
-        "{} {}",
+        "'{}' {}",
         link.display(),
         quoted(&[desk.note("图 1.png")])
     ));
@@ -328,7 +348,7 @@ fn a_link_to_the_script_is_followed() {
 fn without_a_config_or_a_program_the_script_says_where_it_looked() {
     let desk = Desk::new("tools");
     let line = format!(
-        "{} {}",
+        "'{}' {}",
         desk.script().display(),
         quoted(&[desk.note("图 1.png")])
     );
@@ -349,12 +369,10 @@ fn assert_token_saved(directory: &Path) {
 
 // ---- Without the script -------------------------------------------------------------------------
 
-/// A copy of the program with a config beside it. The directory is on the disk of the binary, so that
-/// the copy can be a hard link.
+/// A copy of the program with a config beside it.
 fn program_with_config(world: &World) -> TempDir {
-    let binary = binary().canonicalize().unwrap();
-    let programs = TempDir::new_in(binary.parent().unwrap()).unwrap();
-    fs::hard_link(binary, programs.path().join("wx-upload")).unwrap();
+    let programs = TempDir::new().unwrap();
+    install(&binary(), &programs.path().join("wx-upload"));
     world.stand_in.config_json(programs.path());
     programs
 }
@@ -367,7 +385,7 @@ fn obsidian_can_call_the_program_itself() {
     let program = programs.path().join("wx-upload").display().to_string();
     let names = ["图 1.png", "b (copy).png"];
     let paths = names.map(|name| desk.note(name));
-    let ran = desk.run(&format!("{program} -q -f url upload {}", quoted(&paths)));
+    let ran = desk.run(&format!("'{program}' -q -f url upload {}", quoted(&paths)));
     let links = obsidian_links(&ran.stdout, 2).expect("links");
     desk.assert_uploaded(&names, &links);
 }
@@ -380,7 +398,7 @@ fn typora_can_call_the_program_itself() {
     let config = desk.tools.join("config.json").display().to_string();
     for redirection in ["", " 2>&1"] {
         let line = format!(
-            "\"$0\" -q -f url -c {config} {}{redirection}",
+            "\"$0\" -q -f url -c '{config}' {}{redirection}",
             quoted(&paths)
         );
         let ran = desk.run(&line);
@@ -398,7 +416,7 @@ fn an_upload_that_fails_has_no_line_and_a_bad_exit_status() {
     let refusal = Fault::cos_error(400, "EntityTooLarge");
     desk.world.stand_in.fault(Step::Upload, key, refusal);
     let config = desk.tools.join("config.json").display().to_string();
-    let ran = desk.run(&format!("\"$0\" -f url -c {config} {}", quoted(&paths)));
+    let ran = desk.run(&format!("\"$0\" -f url -c '{config}' {}", quoted(&paths)));
     ran.assert_failure(1, &["图 1.png: 上传文件失败: HTTP 400"]);
     desk.assert_uploaded(&["b (copy).png"], &ran.lines());
 }

@@ -9,11 +9,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{Ran, World, binary};
+use crate::unix::install;
 
 /// A world without a config, and another directory with the program itself.
 struct Machine {
     world: World,
-    /// It is on the disk of the binary, so that the program there can be a hard link.
     programs: TempDir,
 }
 
@@ -21,9 +21,8 @@ impl Machine {
     fn new() -> Machine {
         let world = World::with_files(&["a.txt"]);
         fs::remove_file(world.path("config.json")).unwrap();
-        let binary = binary().canonicalize().unwrap();
-        let programs = TempDir::new_in(binary.parent().unwrap()).unwrap();
-        fs::hard_link(binary, programs.path().join("wx-upload")).unwrap();
+        let programs = TempDir::new().unwrap();
+        install(&binary(), &programs.path().join("wx-upload"));
         Machine { world, programs }
     }
 
@@ -115,12 +114,10 @@ fn without_a_config_both_places_and_the_command_that_helps_are_named() {
     let here = world.dir.path().canonicalize().unwrap().join("config.json");
     let beside = machine.programs.path().join("config.json");
     let places = format!("neither {} nor {}", here.display(), beside.display());
-    let program = machine.program();
-    let program = program.to_str().unwrap();
     for (typed, shown) in [
         ("wx-upload", "wx-upload"),
         ("./wx-upload", "./wx-upload"),
-        (program, program),
+        ("/opt/tools/wx-upload", "/opt/tools/wx-upload"),
         ("../其他 tools/wx-upload", "\"../其他 tools/wx-upload\""),
         // Nothing that a shell would run is shown to be pasted.
         ("./$(touch x)/wx-upload", "wx-upload"),

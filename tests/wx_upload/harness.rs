@@ -33,6 +33,10 @@ const MEASUREMENTS: usize = 10;
 /// The most memory that a run may use, whatever a server sends, in KiB.
 pub const MOST_KIB: u64 = 64 << 10;
 
+/// The variables of the tester that a program under test gets: what Windows and Wine need, and where
+/// the system's own programs are. All others (proxies, locale, accounts …) are the test's.
+const KEPT: [&str; 4] = ["PATH", "SystemRoot", "WINEPREFIX", "WINEDEBUG"];
+
 /// The binary under test: cargo's, or the one that `WX_UPLOAD_BIN` names.
 pub fn binary() -> PathBuf {
     std::env::var_os("WX_UPLOAD_BIN")
@@ -222,6 +226,8 @@ impl World {
     }
 
     pub fn with(stand_in: StandIn) -> World {
+        #[cfg(unix)]
+        crate::unix::forget_limits_of_the_shell();
         let dir = TempDir::new().expect("a temporary directory");
         stand_in.config_json(dir.path());
         World { stand_in, dir }
@@ -281,8 +287,8 @@ impl World {
         serde_json::from_str(&text).expect("a config that is JSON")
     }
 
-    /// The program with these arguments, ready to run in the directory. It inherits nothing of the
-    /// tester's environment that could lead it elsewhere.
+    /// The program with these arguments, ready to run in the directory. Of the tester's environment it
+    /// inherits only `KEPT`.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         self.command_of(&binary(), arguments)
     }
@@ -310,27 +316,12 @@ impl World {
     ) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.dir.path());
-        for name in [
-            "WX_APPID",
-            "WX_SECRET",
-            "WX_ENV",
-            "WX_API_BASE",
-            "SSL_CERT_FILE",
-            "NO_PROXY",
-            "no_proxy",
-        ] {
-            command.env_remove(name);
-        }
-        for name in [
-            "HTTPS_PROXY",
-            "https_proxy",
-            "HTTP_PROXY",
-            "http_proxy",
-            "ALL_PROXY",
-            "all_proxy",
-        ] {
-            command.env_remove(name);
-        }
+        command.env_clear();
+        let kept = KEPT
+            .iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.envs(kept);
+        command.env("LC_ALL", "C.UTF-8"); // in which Wine reads the names of files
         command.env("WX_LANG", "en");
         if !self.stand_in.ca_pem.is_empty() {
             command.env("SSL_CERT_FILE", self.stand_in.ca_file(self.dir.path()));

@@ -1,10 +1,14 @@
 //! In Chinese: what the program says about the command line, the config, the files that it lists, and
 //! its results. Each kind of message once.
 
+#[cfg(unix)]
+use std::ffi::OsStr;
 use std::fs;
 #[cfg(unix)]
 use std::fs::File;
 use std::num::NonZeroU16;
+#[cfg(unix)]
+use std::os::unix::ffi::OsStrExt;
 #[cfg(unix)]
 use std::os::unix::fs::{chown, symlink};
 #[cfg(unix)]
@@ -12,12 +16,20 @@ use std::os::unix::process::CommandExt;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, World, binary, file_id, key, read_line, spawn};
+use crate::harness::{PATIENCE, World, file_id, key, read_line, spawn};
 #[cfg(unix)]
-use crate::harness::{Streams, spawn_with};
+use crate::harness::{Ran, Streams, binary, spawn_with};
 #[cfg(unix)]
-use crate::unix::{after, is_root, make_fifo, set_mode};
+use crate::unix::{ProgramForAll, after, is_root, make_fifo, set_mode, world_for_all};
 use stand_in::{ENV, Fault, Step, When};
+
+/// Runs the program in Chinese, as if its user had typed `./wx-upload`.
+#[cfg(unix)]
+fn run_typed(world: &World, arguments: &[&str]) -> Ran {
+    let mut command = world.command_in_chinese(arguments);
+    command.arg0("./wx-upload");
+    world.finish(command)
+}
 
 // ---- The command line ---------------------------------------------------------------------------
 
@@ -54,6 +66,7 @@ fn help_fits_a_screen_of_80_columns_and_24_rows_in_both_languages() {
     assert_eq!(options[0], options[1]);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_bad_command_line_is_refused_in_chinese() {
     let world = World::with_files(&["a.txt"]);
@@ -75,21 +88,17 @@ fn a_bad_command_line_is_refused_in_chinese() {
         (&["帮助"], "没有名为“帮助”的文件、目录或命令"),
     ];
     for (arguments, told) in cases {
-        let ran = world.run_in_chinese(arguments);
-        let help = format!("；详见 `{} --help`\n", binary().display());
-        world.assert_refused(&ran, &[&format!("error: {told}"), &help]);
+        let ran = run_typed(&world, arguments);
+        let help = "；详见 `./wx-upload --help`\n";
+        world.assert_refused(&ran, &[&format!("error: {told}"), help]);
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::ffi::OsStrExt;
-        let mut command = world.command_in_chinese(["-t"]);
-        command.arg(std::ffi::OsStr::from_bytes(b"a\xff"));
-        let ran = world.finish(command);
-        world.assert_refused(
-            &ran,
-            &[r#"error: 参数 "a\xFF" 不是有效的 Unicode 文本；详见 "#],
-        );
-    }
+    let mut command = world.command_in_chinese(["-t"]);
+    command.arg(OsStr::from_bytes(b"a\xff"));
+    let ran = world.finish(command);
+    world.assert_refused(
+        &ran,
+        &[r#"error: 参数 "a\xFF" 不是有效的 Unicode 文本；详见 "#],
+    );
 }
 
 #[test]
@@ -187,6 +196,7 @@ fn a_missing_account_is_told_in_chinese_when_a_token_is_refused() {
         .assert_failure(1, &[told, "；运行已中止\n"]);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_config_that_is_not_there_is_told_in_chinese_with_the_command_that_helps() {
     let world = World::with_files(&["a.txt"]);
@@ -196,18 +206,16 @@ fn a_config_that_is_not_there_is_told_in_chinese_with_the_command_that_helps() {
         .canonicalize()
         .unwrap()
         .with_file_name("config.json");
-    let (here, beside, program) = (here.display(), beside.display(), binary());
-    let program = program.display();
-    let ran = world.run_in_chinese(["a.txt"]);
+    let (here, beside) = (here.display(), beside.display());
+    let ran = run_typed(&world, &["a.txt"]);
     let told = format!(
-        "error: 没有配置文件（{here} 和 {beside} 都不存在）：用 `{program} --init` 生成一个，再填写\n"
+        "error: 没有配置文件（{here} 和 {beside} 都不存在）：用 `./wx-upload --init` 生成一个，再填写\n"
     );
     world.assert_refused(&ran, &[&told]);
-    let ran = world.run_in_chinese(["-c", "x.json", "a.txt"]);
-    let told = format!(
-        "error: x.json: 没有这个文件：用 `{program} --init -c x.json` 生成待填写的配置文件\n"
-    );
-    world.assert_refused(&ran, &[&told]);
+    let ran = run_typed(&world, &["-c", "x.json", "a.txt"]);
+    let told =
+        "error: x.json: 没有这个文件：用 `./wx-upload --init -c x.json` 生成待填写的配置文件\n";
+    world.assert_refused(&ran, &[told]);
 }
 
 #[test]
@@ -550,12 +558,14 @@ fn a_system_without_threads_is_told_in_chinese() {
     if !is_root() {
         return;
     }
-    let world = World::with_files(&["a.txt"]);
-    set_mode(world.dir.path(), 0o777);
+    let program = ProgramForAll::new();
+    let world = world_for_all(&["a.txt"]);
     let user = 50_100; // the limit counts all processes of a user
     chown(world.path("config.json"), Some(user), None).unwrap();
+    let mut command = world.command_of(&program.path(), ["a.txt"]);
+    command.env("WX_LANG", "zh");
     let limit = "ulimit -u 1 2>/dev/null || ulimit -p 1"; // in dash the option is -p
-    let mut command = after(limit, &world.command_in_chinese(["a.txt"]));
+    let mut command = after(limit, &command);
     command.uid(user).gid(50_000);
     let ran = world.finish(command);
     let told = "error: 无法启动线程：暂时不可用（os error 11）；运行已中止\n";

@@ -16,7 +16,7 @@ use crate::faults::refusing_port;
 use crate::harness::{PATIENCE, Ran, World, read_line, side_by_side, spawn};
 use crate::services::proxy;
 #[cfg(unix)]
-use crate::unix::{after, is_root, set_mode};
+use crate::unix::{ProgramForAll, after, is_root, set_mode, world_for_all};
 
 /// Runs the program in Chinese, with these variables.
 fn run_with(world: &World, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
@@ -696,13 +696,13 @@ fn a_token_that_cannot_be_saved_is_told_in_chinese() {
     if !is_root() {
         return;
     }
-    let world = World::with_files(&["a.txt"]);
+    let program = ProgramForAll::new();
+    let world = world_for_all(&["a.txt"]);
     let config = world.path("config.json");
-    set_mode(world.dir.path(), 0o777);
     set_mode(&config, 0o660);
     chown(&config, Some(1111), Some(5555)).unwrap();
-    let mut command = world.command_in_chinese(["a.txt"]);
-    command.uid(2222).gid(5555);
+    let mut command = world.command_of(&program.path(), ["a.txt"]);
+    command.env("WX_LANG", "zh").uid(2222).gid(5555);
     let why = "无法保持属主和属组：请以文件属主的身份运行 wx-upload\n";
     world.finish(command).assert_failure(0, &["warning: ", why]);
 }

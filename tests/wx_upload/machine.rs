@@ -14,7 +14,9 @@ use stand_in::{Fault, SECRET, Step, When};
 use crate::harness::{
     MOST_KIB, PATIENCE, Ran, World, assert_takes, key, read_line, side_by_side, spawn, wait_until,
 };
-use crate::unix::{after, is_installed, is_root, make_fifo, set_mode, through};
+use crate::unix::{
+    ProgramForAll, after, is_installed, is_root, make_fifo, set_mode, through, world_for_all,
+};
 
 pub fn config_bytes(world: &World) -> Vec<u8> {
     fs::read(world.path("config.json")).unwrap()
@@ -35,14 +37,14 @@ fn a_config_whose_owner_cannot_be_kept_is_left_alone() {
     if !is_root() {
         return;
     }
+    let program = ProgramForAll::new();
     for quiet in [&["a.txt"][..], &["-q", "a.txt"]] {
-        let world = World::with_files(&["a.txt"]);
-        set_mode(world.dir.path(), 0o777);
+        let world = world_for_all(&["a.txt"]);
         let config = world.path("config.json");
         set_mode(&config, 0o660);
         chown(&config, Some(1111), Some(5555)).unwrap();
         let before = config_bytes(&world);
-        let mut command = world.command(quiet);
+        let mut command = world.command_of(&program.path(), quiet);
         command.uid(2222).gid(5555);
         let ran = world.finish(command);
         ran.assert_failure(0, &["warning: ./config.json: ", "owner"]);
@@ -568,15 +570,16 @@ fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
         return;
     }
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let program = ProgramForAll::new();
     for limit in 1..=15 {
         for jobs in ["4", "8"] {
-            let world = World::with_files(&names);
+            let world = world_for_all(&names);
             let by_name = world.stand_in.base().replace("127.0.0.1", "localhost");
             world.configure(json!({ "api_base": by_name }));
-            set_mode(world.dir.path(), 0o777);
             let user = 50_000 + limit; // the limit counts all processes of a user
             chown(world.path("config.json"), Some(user), None).unwrap();
-            let command = world.command(["-j", jobs].into_iter().chain(names));
+            let arguments = ["-j", jobs].into_iter().chain(names);
+            let command = world.command_of(&program.path(), arguments);
             let limit = format!("ulimit -u {limit} 2>/dev/null || ulimit -p {limit}"); // in dash: -p
             let mut command = after(&limit, &command);
             command.uid(user).gid(50_000);

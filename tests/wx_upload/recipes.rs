@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use stand_in::{APPID, ENV, Fault, SECRET, StandIn, Step, When};
+use url::Url;
 
 use crate::documents::{Code, Language, code_blocks, read, spoken, written};
 use crate::harness::{Ran, World};
@@ -279,7 +280,7 @@ fn in_ci_the_program_comes_from_an_archive_and_the_secrets_from_the_environment(
         );
 
         let base = world.stand_in.base();
-        let archive = format!("file://{}", world.path("archive.tar.gz").display());
+        let archive = Url::from_file_path(world.path("archive.tar.gz")).unwrap();
         let variables = [
             ("ARCHIVE_URL", archive.as_str()),
             ("WX_APPID", APPID),

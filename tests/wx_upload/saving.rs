@@ -14,14 +14,13 @@ use stand_in::{Fault, SECRET, Step, When};
 
 use crate::harness::{World, spawn};
 use crate::machine::{config_bytes, start_and_hold_the_token};
-use crate::unix::{is_installed, is_root, set_mode, through};
+use crate::unix::{ProgramForAll, is_installed, is_root, set_mode, through, world_for_all};
 
 // ---- Owner and group ----------------------------------------------------------------------------
 
 /// A world whose directory everybody can write to, with a config of user 2222 and group 5555.
 fn world_of_a_group() -> World {
-    let world = World::with_files(&["a.txt"]);
-    set_mode(world.dir.path(), 0o777);
+    let world = world_for_all(&["a.txt"]);
     set_mode(&world.path("config.json"), 0o660);
     chown(world.path("config.json"), Some(2222), Some(5555)).unwrap();
     world
@@ -40,7 +39,8 @@ fn a_config_of_a_group_without_the_user_is_left_alone() {
     }
     let world = world_of_a_group();
     let before = config_bytes(&world);
-    let mut command = world.command(["a.txt"]);
+    let program = ProgramForAll::new();
+    let mut command = world.command_of(&program.path(), ["a.txt"]);
     command.uid(2222).gid(2222);
     let ran = world.finish(command);
     ran.assert_failure(
@@ -62,7 +62,9 @@ fn a_config_of_a_group_with_the_user_is_saved_and_keeps_its_group() {
     }
     let world = world_of_a_group();
     let user = ["setpriv", "--reuid=2222", "--regid=2222", "--groups=5555"];
-    let ran = world.finish(through(&user, &world.command(["a.txt"])));
+    let program = ProgramForAll::new();
+    let command = world.command_of(&program.path(), ["a.txt"]);
+    let ran = world.finish(through(&user, &command));
     ran.assert_success();
     assert_eq!(owner_of_config(&world), (2222, 5555, 0o660));
     assert_eq!(

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::thread;
 
 use crate::harness::{World, binary};
+use crate::unix::install;
 
 /// Answers every question for an IPv4 address with 127.0.0.1, and every other question with nothing.
 fn name_server() {
@@ -42,7 +43,7 @@ fn the_binary_runs_over_tls_by_host_name_in_an_empty_root() {
     name_server();
     let world = World::https();
     world.file("154190339_附件/图片.png", "a picture");
-    fs::copy(binary(), world.path("wx-upload")).unwrap();
+    install(&binary(), &world.path("wx-upload"));
     world.stand_in.ca_file(world.dir.path());
     let mut command = Command::new("/usr/sbin/chroot");
     command

@@ -1,14 +1,43 @@
-//! Helpers for tests on Unix: permissions, FIFOs, and runs through other programs or with limits.
+//! Helpers for tests on Unix: permissions, FIFOs, and runs through other programs, with limits, as
+//! another user or on another system.
 
 use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Once;
 use std::thread;
 
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tempfile::TempDir;
+
+use crate::harness::{World, binary};
+
+/// Gives the test process, and all that it starts, a usual umask and enough open files, whatever the
+/// tester's shell gave it. A shell of macOS gives 256 files: less than the connections of two tests.
+pub fn forget_limits_of_the_shell() {
+    const FILES: u64 = 8192; // more than all tests need at once, and less than macOS allows
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        umask(Mode::from_raw_mode(0o022));
+        let of_shell = getrlimit(Resource::Nofile);
+        let raised = |limit: Option<u64>| limit.map(|limit| limit.max(FILES));
+        let [most, current] = [of_shell.maximum, of_shell.current].map(raised);
+        // Only root may have more than the maximum.
+        for maximum in [most, of_shell.maximum] {
+            let current = match maximum {
+                Some(maximum) => current.map(|current| current.min(maximum)),
+                None => current,
+            };
+            if setrlimit(Resource::Nofile, Rlimit { current, maximum }).is_ok() {
+                return;
+            }
+        }
+    });
+}
 
 /// Whether the test runs as root. Only root can make files of another user, and run as
 /// another user.
@@ -52,12 +81,10 @@ pub fn through(prefix: &[&str], command: &Command) -> Command {
     longer.args(&prefix[1..]);
     longer.arg(command.get_program()).args(command.get_args());
     longer.current_dir(command.get_current_dir().expect("a directory"));
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => longer.env(name, value),
-            None => longer.env_remove(name),
-        };
-    }
+    // The command says which variables it sets, but not that it inherits no others.
+    let variables = command.get_envs();
+    longer.env_clear();
+    longer.envs(variables.filter_map(|(name, value)| Some((name, value?))));
     longer
 }
 
@@ -66,6 +93,76 @@ pub fn after(script: &str, command: &Command) -> Command {
     let script = format!("{script}; exec \"$0\" \"$@\"");
     through(&["sh", "-c", &script], command)
 }
+
+/// The same command, on a machine where the file `hosts` of its directory is `/etc/hosts`. There is
+/// none where the system does not let the test change that: in many containers not even root may.
+pub fn with_own_hosts(command: &Command) -> Option<Command> {
+    const UNSHARE: [&str; 2] = ["unshare", "-m"];
+    if !is_root() {
+        return None;
+    }
+    let mut tried = Command::new(UNSHARE[0]);
+    tried.arg(UNSHARE[1]).arg("true").stderr(Stdio::null());
+    if !tried.status().is_ok_and(|status| status.success()) {
+        skipped("a system that lets root mount files");
+        return None;
+    }
+    let mount = "mount --bind hosts /etc/hosts";
+    Some(through(&UNSHARE, &after(mount, command)))
+}
+
+// ---- Other users --------------------------------------------------------------------------------
+
+/// Copies a program. Another process writes the copy: a program can't be started as long as somebody
+/// has it open for writing, and the processes that other tests start inherit what this one has open.
+pub fn install(from: &Path, to: &Path) {
+    let mut command = Command::new("install");
+    command.args(["-m", "755"]).args([from, to]);
+    assert!(command.status().unwrap().success());
+}
+
+/// A directory that all users can enter.
+fn dir_for_all() -> TempDir {
+    let of_tester = env::temp_dir();
+    let can_enter = |dir: &Path| fs::metadata(dir).is_ok_and(|dir| dir.mode() & 0o1 != 0);
+    let is_open = of_tester.ancestors().all(can_enter);
+    let parent = if is_open {
+        &of_tester
+    } else {
+        Path::new("/tmp")
+    };
+    let dir = TempDir::new_in(parent).unwrap();
+    set_mode(dir.path(), 0o755);
+    dir
+}
+
+/// The program where all users can start it. Few can where cargo puts it, if the checkout lies in
+/// somebody's home.
+pub struct ProgramForAll(TempDir);
+
+impl ProgramForAll {
+    pub fn new() -> ProgramForAll {
+        let dir = dir_for_all();
+        install(&binary(), &dir.path().join("wx-upload"));
+        ProgramForAll(dir)
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("wx-upload")
+    }
+}
+
+/// A world over http, whose directory and files (but for the config) are open to all users. The
+/// files contain their own names.
+pub fn world_for_all(names: &[&str]) -> World {
+    let mut world = World::http();
+    world.dir = dir_for_all();
+    set_mode(world.dir.path(), 0o777);
+    world.stand_in.config_json(world.dir.path());
+    world.and_files(names)
+}
+
+// ---- Other systems ------------------------------------------------------------------------------
 
 /// A system that answers some calls of the program in another way. There is none for a static binary,
 /// which would not notice, and where no C compiler is.
@@ -150,7 +247,8 @@ impl OtherSystem {
         if !is_installed("cc") {
             return None;
         }
-        let dir = TempDir::new().unwrap();
+        // LD_PRELOAD takes no path with a blank, as the tester's TMPDIR may have one.
+        let dir = TempDir::new_in("/tmp").unwrap();
         fs::write(dir.path().join("other.c"), code.join("\n")).unwrap();
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-o", "other.so", "other.c"]);
