@@ -239,7 +239,12 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn each_link_leads_to_a_file_and_a_heading_that_are_there() {
-    let mut documents = vec!["docs/benchmarks.md", "CHANGELOG.md"];
+    let mut documents = vec![
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "docs/benchmarks.md",
+        "findings/README.md",
+    ];
     documents.extend(written().flat_map(|language| [language.readme, language.manual]));
     let unwritten = |path: &Path| {
         let mut others = LANGUAGES.iter().filter(|language| !language.is_written);
@@ -522,12 +527,39 @@ fn sizes_and_numbers_of_crates_are_the_limits_that_each_change_must_keep() {
     }
 }
 
+/// The oldest compiler that builds the program.
+fn rust_version() -> String {
+    let manifest = read("Cargo.toml");
+    let (_, version) = manifest.split_once("\nrust-version = \"").unwrap();
+    version.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn what_a_newcomer_needs_and_types_stands_right_under_the_picture() {
+    let needs = [
+        &format!("Rust {} ", rust_version()),
+        "rustup",
+        "git",
+        "`apt-get install gcc libc6-dev`",
+    ];
+    let typed = ["cargo run --release --example demo", "cargo test"];
+    for document in ["CONTRIBUTING.md", LANGUAGES[0].readme, LANGUAGES[1].readme] {
+        let text = read(document);
+        let beginning = text.split("\n## ").next().unwrap();
+        for need in needs {
+            assert!(beginning.contains(need), "{document}: {need}");
+        }
+        let commands = code_blocks(beginning).remove(0).text;
+        let commands = commands.lines().map(|line| line.split("  #").next());
+        let commands: Vec<&str> = commands.flatten().map(str::trim).collect();
+        assert_eq!(commands, typed, "{document}");
+    }
+}
+
 #[test]
 fn the_install_section_has_the_files_and_the_compiler_of_a_release() {
     let pack = read(".ci/pack");
-    let manifest = read("Cargo.toml");
-    let version = manifest.split_once("\nrust-version = \"").unwrap().1;
-    let version = version.split('"').next().unwrap();
+    let version = rust_version();
     for language in written() {
         let readme = read(language.readme);
         let manual = read(language.manual);
