@@ -48,6 +48,7 @@ use connections::accept;
 use faults::Rule;
 use io::shrink_receive_buffer;
 use state::{Shared, State, TokenKind};
+use text::find_any;
 use tls::tls;
 
 /// The only account that the stand-in knows.
@@ -383,6 +384,11 @@ impl StandIn {
             ]);
         }
         secrets
+    }
+
+    /// Returns one of the [`secrets`](Self::secrets) that stand in this text.
+    pub fn secret_within(&self, text: &str) -> Option<String> {
+        find_any(text, &self.secrets()).cloned()
     }
 
     /// Lists what came in that a careful client never sends, even if the request was served: a

@@ -1,5 +1,6 @@
 //! Small functions for texts: headers, random texts, percent-encoding.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::reply::Headers;
@@ -17,11 +18,19 @@ pub(crate) fn to_headers(headers: &[(&str, &str)]) -> Headers {
 
 /// Returns a random text of these letters.
 pub(crate) fn random(length: usize, letters: &[u8]) -> String {
-    let numbers = std::iter::repeat_with(|| RandomState::new().hash_one(0) as usize);
-    numbers
-        .take(length)
-        .map(|number| char::from(letters[number % letters.len()]))
-        .collect()
+    /// A number of 64 bits is good for 10 letters of an alphabet of 62.
+    const LETTERS_OF_A_NUMBER: usize = 10;
+    let mut text = String::with_capacity(length);
+    let mut number: u64 = 0;
+    let count = letters.len() as u64;
+    for at in 0..length {
+        if at % LETTERS_OF_A_NUMBER == 0 {
+            number = RandomState::new().hash_one(at);
+        }
+        text.push(letters[(number % count) as usize].into());
+        number /= count;
+    }
+    text
 }
 
 /// Encodes all bytes except `/` and the unreserved characters of RFC 3986.
@@ -55,4 +64,29 @@ pub(crate) fn percent_decode(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Returns one of the `needles` that stand in `text`. It goes through the text once: a large run has
+/// thousands of secrets.
+pub(crate) fn find_any<'a>(text: &str, needles: &'a [String]) -> Option<&'a String> {
+    const BEGINNING: usize = 8;
+    let mut by_beginning: HashMap<&[u8], Vec<&String>> = HashMap::new();
+    for needle in needles {
+        match needle.as_bytes().get(..BEGINNING) {
+            Some(beginning) => by_beginning.entry(beginning).or_default().push(needle),
+            None if text.contains(needle) => return Some(needle),
+            None => {}
+        }
+    }
+    let places = text.as_bytes().windows(BEGINNING).enumerate();
+    for (at, beginning) in places {
+        let alike = by_beginning.get(beginning).into_iter().flatten();
+        let rest = &text.as_bytes()[at..];
+        for needle in alike {
+            if rest.starts_with(needle.as_bytes()) {
+                return Some(needle);
+            }
+        }
+    }
+    None
 }
