@@ -217,8 +217,8 @@ impl Connection {
             self.read_api_body(request, length)?;
         }
         let (index, nth) = shared.change(|state| {
-            state.requests.push(request.clone());
-            (state.requests.len() - 1, state.count(request.step))
+            let index = state.log(request.clone());
+            (index, state.count(request.step))
         });
         let fault = shared.strike(request, nth);
         let answer = match (length, &fault) {

@@ -95,6 +95,8 @@ pub(crate) struct State {
     pub(crate) permits: HashMap<String, Permit>,
     pub(crate) objects: BTreeMap<String, Object>,
     pub(crate) requests: Vec<Request>,
+    /// The number of requests of each step.
+    counts: HashMap<Step, usize>,
     pub(crate) complaints: Vec<String>,
     pub(crate) connections: usize,
     pub(crate) open: HashMap<usize, TcpStream>,
@@ -118,10 +120,14 @@ impl State {
     }
 
     pub(crate) fn count(&self, step: Step) -> usize {
-        self.requests
-            .iter()
-            .filter(|request| request.step == step)
-            .count()
+        self.counts.get(&step).copied().unwrap_or_default()
+    }
+
+    /// Adds a request to the log. Returns its place there.
+    pub(crate) fn log(&mut self, request: Request) -> usize {
+        *self.counts.entry(request.step).or_default() += 1;
+        self.requests.push(request);
+        self.requests.len() - 1
     }
 
     pub(crate) fn complain(&mut self, complaint: impl Into<String>) {
