@@ -75,7 +75,7 @@ impl StandIn {
         Self::start(None, String::new())
     }
 
-    /// Starts over https, with a new certificate for `localhost` and 127.0.0.1.
+    /// Starts over https, with a certificate for `localhost` and 127.0.0.1.
     pub fn https() -> Self {
         Self::https_with(Certificate::Good)
     }

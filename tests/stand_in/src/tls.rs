@@ -2,11 +2,11 @@
 //!
 //! This file does not know connections.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::text::{ALPHANUMERIC, random};
 
@@ -24,8 +24,38 @@ pub enum Certificate {
     Authority,
 }
 
+/// A server's certificate with its key, and the authority to trust as PEM.
+struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivatePkcs8KeyDer<'static>,
+    trusted: String,
+}
+
 /// Returns the server's configuration, and the authority to trust as PEM.
 pub(crate) fn tls(certificate: Certificate) -> (ServerConfig, String) {
+    /// Nearly all stand-ins are good, so they share the work of making keys.
+    static GOOD: LazyLock<Identity> = LazyLock::new(|| new_identity(Certificate::Good));
+    let other;
+    let identity = if certificate == Certificate::Good {
+        &GOOD
+    } else {
+        other = new_identity(certificate);
+        &other
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions of ring")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![identity.certificate.clone()],
+            PrivateKeyDer::Pkcs8(identity.key.clone_key()),
+        )
+        .expect("a certificate and its key");
+    (config, identity.trusted.clone())
+}
+
+fn new_identity(certificate: Certificate) -> Identity {
     let authority = new_authority();
     let names = match certificate {
         Certificate::OtherHost => vec!["other.example".to_owned()],
@@ -49,22 +79,19 @@ pub(crate) fn tls(certificate: Certificate) -> (ServerConfig, String) {
         _ => (leaf.der(), &own_key),
     };
 
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("protocol versions of ring")
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![leaf.clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .expect("a certificate and its key");
-    let trusted = if certificate == Certificate::UnknownAuthority {
-        new_authority()
-    } else {
-        authority
+    let identity = Identity {
+        certificate: leaf.clone(),
+        key: key.serialize_der().into(),
+        trusted: authority.pem(),
     };
-    (config, trusted.pem())
+    if certificate == Certificate::UnknownAuthority {
+        let trusted = new_authority().pem();
+        return Identity {
+            trusted,
+            ..identity
+        };
+    }
+    identity
 }
 
 /// Makes a self-signed certificate authority (ECDSA P-256).
