@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stand_in::{Fault, Step, When, at_once, thin_line};
 
-use crate::harness::{Ran, World, side_by_side};
+use crate::harness::{Ran, World, many_files, side_by_side};
 use crate::pace::run_for_long;
 
 /// Checks that all went well, and that a note told the first refusal, and nothing more.
@@ -49,13 +49,16 @@ fn too_many_calls_at_once_cost_no_file() {
             }
         }
     }
+    let files = many_files(FILES);
     side_by_side(cases, |(steps, words, refusal, admitted, jobs)| {
-        let world = World::with_many(FILES);
+        let world = World::http();
         let limit = at_once(admitted, TAKES, refusal());
         for step in steps {
             world.stand_in.fault(*step, When::Always, limit.clone());
         }
-        let ran = world.run(["--retries", "0", "-j", &jobs.to_string(), "files"]);
+        let mut command = world.command(["--retries", "0", "-j", &jobs.to_string()]);
+        command.arg(files.path());
+        let ran = world.finish(command);
         let refused = world.count(steps[0]) - FILES;
         if refused == 0 {
             ran.assert_success();

@@ -199,6 +199,16 @@ fn is_unseen(c: char) -> bool {
     }
 }
 
+/// A directory with `count` files of one byte, for many runs that only read them. To make and remove
+/// thousands of files takes the system longer than the runs take.
+pub fn many_files(count: usize) -> TempDir {
+    let dir = TempDir::new().expect("a temporary directory");
+    for n in 0..count {
+        fs::write(dir.path().join(format!("{n:03}")), "x").expect("a file that can be written");
+    }
+    dir
+}
+
 /// A stand-in, and a directory that holds only a `config.json` for it.
 pub struct World {
     pub stand_in: StandIn,

@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::faults::stage;
-use crate::harness::{MOST_KIB, Ran, World, assert_takes, side_by_side};
+use crate::harness::{MOST_KIB, Ran, World, assert_takes, many_files, side_by_side};
 use stand_in::{Fault, Request, Step, When};
 
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
@@ -612,17 +612,24 @@ fn run_with_mutated_services(times: usize, seed: u64, count: &Arc<AtomicUsize>) 
     let links = (0..8 * times).map(|_| (&[Step::Link][..], FILES / 3, "2"));
     let tokens = (0..150 * times).map(|_| (&[Step::Token][..], 1, "1"));
     let runs = many.chain(links).chain(tokens).enumerate();
+    let directories = [FILES, FILES / 3, 1].map(|count| (count, many_files(count)));
+    let directory_of = |files| {
+        let mut directories = directories.iter();
+        let (_, dir) = directories.find(|(count, _)| *count == files).unwrap();
+        dir.path()
+    };
     side_by_side(
         runs.map(|(i, run)| (format!("run {i}"), (i, run))),
         |(i, (steps, files, jobs))| {
-            let world = World::with_many(files);
+            let world = World::http();
             world.stand_in.set_token_grace(Duration::from_secs(300));
             steps
                 .iter()
                 .for_each(|&step| mutate_replies(&world, step, seed.wrapping_add(i as u64), count));
             // A run with two timeouts, one after the other, would count as hanging.
-            let ran = world.run(["--retries", "0", "-j", jobs, "files"]);
-            assert_orderly(&ran, files);
+            let mut command = world.command(["--retries", "0", "-j", jobs]);
+            command.arg(directory_of(files));
+            assert_orderly(&world.finish(command), files);
         },
     );
 }
@@ -631,11 +638,12 @@ fn run_with_mutated_services(times: usize, seed: u64, count: &Arc<AtomicUsize>) 
 /// replies are mutated.
 fn run_with_mutated_proxies(times: usize, seed: u64, count: &Arc<AtomicUsize>) {
     let runs = (0..60 * times).map(|i| (format!("proxy {i}"), i));
+    let files = many_files(20);
     side_by_side(runs, |i| {
         let world = World::https();
-        (0..20).for_each(|i| drop(world.file(format!("files/{i}"), "x")));
         world.configure(json!({ "auth": "none" })); // without a token there is only one connection
-        let mut command = world.command(["--retries", "0", "files"]);
+        let mut command = world.command(["--retries", "0"]);
+        command.arg(files.path());
         let proxy = mutating_proxy(seed.wrapping_add(i as u64), count);
         command.env("https_proxy", proxy);
         let ran = world.finish(command);

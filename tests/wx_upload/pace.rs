@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use stand_in::{Fault, Limit, Step, When};
 
-use crate::harness::{Gate, PATIENCE, Ran, World, assert_takes, side_by_side};
+use crate::harness::{Gate, PATIENCE, Ran, World, assert_takes, many_files, side_by_side};
 
 const FILES: usize = 600;
 
@@ -70,6 +70,7 @@ fn no_file_fails_with_any_limit_and_any_number_of_jobs() {
             }
         }
     }
+    let files = many_files(FILES);
     side_by_side(cases, |(limit, (step, words, refusal), jobs)| {
         let limit = match (step, limit) {
             // One call asks for many links.
@@ -80,10 +81,12 @@ fn no_file_fails_with_any_limit_and_any_number_of_jobs() {
             (Step::Link, Limit::Window { length, .. }) => Limit::Window { calls: 2, length },
             _ => limit,
         };
-        let world = World::with_many(FILES);
+        let world = World::http();
         let (refuse, refusals) = counted(limit.refuse_with(refusal()));
         world.stand_in.fault(step, When::Always, refuse);
-        let ran = world.run(["--retries", "0", "-j", jobs, "files"]);
+        let mut command = world.command(["--retries", "0", "-j", jobs]);
+        command.arg(files.path());
+        let ran = world.finish(command);
         match refusals.load(Ordering::Relaxed) {
             0 => ran.assert_success(), // with one job, or on a busy machine, the run can be slow enough
             _ => assert_slowed_down(&ran, FILES, words),
