@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -26,6 +27,10 @@ const HANG: Duration = Duration::from_secs(100);
 
 /// How long a test waits for an event before it fails: far longer than it takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(50);
+
+/// The pauses between two looks at a program that runs.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How many times [`assert_takes`] measures before it fails.
 const MEASUREMENTS: usize = 10;
@@ -100,6 +105,13 @@ pub fn read_line(output: &mut impl Read) -> String {
         line.push(byte[0]);
     }
     String::from_utf8(line).expect("output in UTF-8")
+}
+
+/// Returns how long to wait until the next look at a program that has run for this time. The looks
+/// at a long run are rarer: they cost the tests more than the run itself. The pause is at most a
+/// 32nd of the run, so that little of its memory's growth can be missed.
+fn pause_after(elapsed: Duration) -> Duration {
+    (elapsed / 32).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 /// Waits until `happened` returns true; fails if that does not happen within `PATIENCE`.
@@ -363,15 +375,19 @@ impl World {
 
     /// The same; the time of the run is counted from `started`.
     fn wait_since(&self, mut child: Child, started: Instant) -> Ran {
+        let (ended, both_ended) = mpsc::channel::<()>();
         let reader = |stream: Option<Box<dyn Read + Send>>| {
+            let ended = ended.clone();
             thread::spawn(move || {
                 let mut bytes = Vec::new();
                 stream.map(|mut stream| stream.read_to_end(&mut bytes));
+                drop(ended);
                 bytes
             })
         };
         let stdout = reader(child.stdout.take().map(|stream| Box::new(stream) as _));
         let stderr = reader(child.stderr.take().map(|stream| Box::new(stream) as _));
+        drop(ended);
         let mut peak_kib = 0;
         let status = loop {
             peak_kib = peak_memory(child.id()).max(peak_kib);
@@ -385,7 +401,11 @@ impl World {
                     String::from_utf8_lossy(&stderr.join().unwrap())
                 );
             }
-            thread::sleep(Duration::from_millis(2));
+            let pause = pause_after(started.elapsed());
+            // Its outputs end a moment before the program does. Nothing is ever sent.
+            if both_ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                thread::sleep(SHORTEST_PAUSE);
+            }
         };
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output in UTF-8");
         let ran = Ran {
