@@ -364,19 +364,32 @@ mod tests {
     #[test]
     fn a_file_that_is_not_a_manifest_is_refused() {
         assert_eq!(read(b""), (Some(0), None)); // a new one
-        let others: [&[u8]; 12] = [
+        let others: [&[u8]; 23] = [
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            b"\xff\xd8\xff\xe0 no newline",
             b"\0",
             b"\n\n",
             b"text\n",
             b"text",
+            b"[]",
             b"[\n]\n",
+            b"{}",
             b"{}\n",
-            b"{\n    \"key\": \"value\"\n}\n",
+            b"7\n",
+            b"key,env,size\na,b,3\n",
+            b"{\"name\":\"x\",\"version\":1}\n",
+            b"{\n    \"key\": \"value\",\n    \"env\": \"x\"\n}\n",
+            // These begin like a manifest.
             b"{\"key\":\"value\"}",
+            b"{\"key\":\"value\"}\n",
+            b"{\"key\":\"value\",\n\"other\":\"value\"\n}",
+            b"{\"key\": \"en\", \"text\": \"Hello\"}\n{\"key\": \"de\", \"text\": \"Hallo\"}",
             b"{\"key\":-----BEGIN PRIVATE KEY-----",
-            b"{\"file_id\":\"cloud://x\"}\n",
+            // These have some of the fields of an entry.
+            b"{\"errcode\":0,\"url\":\"https://x\",\"file_id\":\"cloud://x\"}",
+            b"{\"errcode\":0,\"url\":\"https://x\",\"file_id\":\"cloud://x\"}\n",
             b"{\"key\":1,\"file_id\":\"cloud://x\"}",
+            b"{\"key\":\"temp3/000\",\"file_id\":null}",
         ];
         for other in others {
             assert_eq!(read(other), (None, None), "{}", other.escape_ascii());

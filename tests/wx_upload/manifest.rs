@@ -637,9 +637,10 @@ fn when_the_links_stop_the_run_known_files_get_no_more_links() {
 
 // ---- A torn last line ---------------------------------------------------------------------------
 
-/// Cuts the last line of a manifest at each byte. After the next run every line is whole.
+/// Cuts the last line of a manifest at some bytes (a unit test cuts it at each). After the next run every
+/// line is whole.
 #[test]
-fn a_last_line_torn_at_any_byte_is_ignored_and_repaired() {
+fn a_torn_last_line_is_ignored_and_repaired() {
     let world = world(2);
     run(&world).assert_success();
     let mut lines: Vec<_> = manifest(&world)
@@ -652,11 +653,11 @@ fn a_last_line_torn_at_any_byte_is_ignored_and_repaired() {
     };
     // A manifest that is cut within its very first bytes could also be another file: the next test
     // is about that.
-    let after_another =
-        (0..last.len() - 1).map(|cut| (first.as_str(), cut, ["files/000", "files/001"].as_slice()));
+    let after_another = [0, 1, "{\"key\"".len(), 40, last.len() - 2]
+        .map(|cut| (first.as_str(), cut, ["files/000", "files/001"].as_slice()));
     let alone = ["{\"key\"".len(), 40, last.len() - 3, last.len() - 2]
         .map(|cut| ("", cut, ["files/001"].as_slice()));
-    let cases = after_another.chain(alone).enumerate();
+    let cases = after_another.into_iter().chain(alone).enumerate();
     side_by_side(
         cases.map(|(number, case)| (format!("{case:?}"), (number, case))),
         |(number, (whole, cut, files))| {
@@ -702,44 +703,21 @@ fn a_complete_last_line_without_a_newline_stays_and_counts() {
 /// The first line of a manifest can be torn, too.
 #[test]
 fn a_first_line_torn_at_its_first_bytes_is_ignored_and_repaired() {
-    for cut in 1.."{\"key\"".len() {
-        let world = world(1);
-        world.file(MANIFEST, &"{\"key\":\"temp3/000\""[..cut]);
-        assert_sends(&world, &["temp3/000"]);
-        assert_eq!(entries(&world).len(), 1);
-    }
+    let world = world(1);
+    world.file(MANIFEST, "{\"k");
+    assert_sends(&world, &["temp3/000"]);
+    assert_eq!(entries(&world).len(), 1);
 }
 
 // ---- Files that are not a manifest ------------------------------------------------------------------------
 
 #[test]
 fn a_file_that_is_not_a_manifest_is_refused_and_stays_as_it_is() {
-    let others: [&[u8]; 23] = [
+    let others: [&[u8]; 4] = [
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-        b"\xff\xd8\xff\xe0 no newline",
-        b"\0",
-        b"\n\n",
-        b"text\n",
-        b"text",
-        b"[]",
-        b"[\n]\n",
-        b"{}",
-        b"{}\n",
-        b"7\n",
-        b"key,env,size\na,b,3\n",
-        b"{\"name\":\"x\",\"version\":1}\n",
         b"{\n    \"key\": \"value\",\n    \"env\": \"x\"\n}\n",
-        // These begin like a manifest.
         b"{\"key\":\"value\"}",
-        b"{\"key\":\"value\"}\n",
-        b"{\"key\":\"value\",\n\"other\":\"value\"\n}",
-        b"{\"key\": \"en\", \"text\": \"Hello\"}\n{\"key\": \"de\", \"text\": \"Hallo\"}",
-        b"{\"key\":-----BEGIN PRIVATE KEY-----",
-        // These have some of the fields of an entry.
-        b"{\"errcode\":0,\"url\":\"https://x\",\"file_id\":\"cloud://x\"}",
-        b"{\"errcode\":0,\"url\":\"https://x\",\"file_id\":\"cloud://x\"}\n",
         b"{\"key\":1,\"file_id\":\"cloud://x\"}",
-        b"{\"key\":\"temp3/000\",\"file_id\":null}",
     ];
     side_by_side(
         others.map(|bytes| (String::from_utf8_lossy(bytes).into_owned(), bytes)),
