@@ -380,6 +380,7 @@ mod tests {
     fn bytes_are_written_in_units_that_people_read() {
         let cases = [
             (0, "0 B"),
+            (1, "1 B"),
             (1023, "1023 B"),
             (1024, "1.0 KiB"),
             (1536, "1.5 KiB"),
