@@ -28,14 +28,8 @@ fn the_checksum_stands_before_the_extension() {
     assert_eq!(crc64("123456789"), "995dc9bbdf1939fa");
     let crc = "995dc9bbdf1939fa";
     let cases = [
-        ("1.png", format!("1-{crc}.png")),
         ("图 2.tar.gz", format!("图 2.tar-{crc}.gz")),
-        ("README", format!("README-{crc}")),
         (".env", format!(".env-{crc}")),
-        (".a.b", format!(".a-{crc}.b")),
-        ("end.", format!("end-{crc}.")),
-        ("a-995dc9bbdf1939fa.png", format!("a-{crc}-{crc}.png")),
-        ("..c", format!(".-{crc}.c")),
         ("dir.d/none", format!("none-{crc}")),
     ];
     for (name, unique) in cases {
