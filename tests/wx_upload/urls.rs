@@ -143,23 +143,6 @@ fn every_url_leads_to_its_file_whether_it_came_raw_or_encoded() {
     );
 }
 
-#[test]
-fn a_raw_link_is_printed_encoded() {
-    for host in ["https://7072-x.tcb.qcloud.la", "http://[::1]:80"] {
-        let link = format!("{host}/temp3/C#入门.pdf?sign=0f&t=1");
-        let encoded = format!("{host}/temp3/C%23%E5%85%A5%E9%97%A8.pdf?sign=0f&t=1");
-        let world = World::with_files(&["C#入门.pdf"]);
-        let edit = move |reply: &mut Value| {
-            reply["file_list"][0]["download_url"] = link.as_str().into();
-        };
-        world
-            .stand_in
-            .fault(Step::Link, When::Always, Fault::edit(edit));
-        let ran = world.run(["-f", "url", "C#入门.pdf"]);
-        assert_eq!(ran.assert_success().lines(), [encoded]);
-    }
-}
-
 /// Links that a careful program does not pass on.
 const BAD_LINKS: [&str; 30] = [
     "javascript:alert(1)",
@@ -300,20 +283,13 @@ fn fifty_links_with_names_full_of_commas_are_read() {
 
 #[test]
 fn a_reply_with_too_many_values_is_still_refused() {
-    let bodies = [
-        "[".repeat(3_000),
-        format!("[{}1]", "1,".repeat(3_000)),
-        format!("{{\"a\":\"\\\"\",\"b\":[{}1]}}", "1,".repeat(3_000)),
-        format!("[\"\\\\\",{}1]", "{},".repeat(3_000)),
-    ];
-    for body in bodies {
-        let world = World::with_files(&["a"]);
-        world
-            .stand_in
-            .fault(Step::Link, When::Always, Fault::Body(body.into()));
-        let ran = world.run(["--retries", "0", "a"]);
-        ran.assert_failure(1, &["获取下载链接失败: 127.0.0.1: the reply is not JSON"]);
-    }
+    let world = World::with_files(&["a"]);
+    let body = format!("[\"\\\\\",{}1]", "{},".repeat(3_000));
+    world
+        .stand_in
+        .fault(Step::Link, When::Always, Fault::Body(body.into()));
+    let ran = world.run(["--retries", "0", "a"]);
+    ran.assert_failure(1, &["获取下载链接失败: 127.0.0.1: the reply is not JSON"]);
 }
 
 #[test]
