@@ -245,8 +245,7 @@ const TICK: Duration = Duration::from_millis(30);
 /// A file that is written to for this number of ticks is not read.
 const MOST_TICKS: usize = 30;
 
-/// Returns what the system tells about a file that was just opened. Waits until the last change is older
-/// than a tick, so that a later one shows.
+/// Returns what the system tells about an open file, when its last change is older than a tick.
 fn settled_metadata(file: &File) -> Result<Metadata, Failure> {
     for _ in 0..MOST_TICKS {
         let metadata = file.metadata().map_err(cannot_be_opened)?;

@@ -156,8 +156,7 @@ fn parse(json: &[u8]) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-/// Counts the opening brackets and braces, and the commas, outside of strings. Each value but the first
-/// follows one.
+/// Counts `[`, `{` and `,` outside of strings. Each value but the first follows one.
 fn values_begun(json: &[u8]) -> usize {
     let mut count = 0;
     let mut in_string = false;
