@@ -364,7 +364,8 @@ mod tests {
     #[test]
     fn a_file_that_is_not_a_manifest_is_refused() {
         assert_eq!(read(b""), (Some(0), None)); // a new one
-        let others: [&[u8]; 23] = [
+        let others: [&[u8]; 24] = [
+            b"text\n{\"key\":\"temp3", // a torn line after another text
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
             b"\xff\xd8\xff\xe0 no newline",
             b"\0",
