@@ -207,7 +207,7 @@ mod tests {
         let silence = Mutex::new(silence);
         let soon = Duration::from_millis(1);
         let found = first_found(&in_order(None), soon, move |form| {
-            if form == Form::BothFamilies {
+            if form != Form::Ipv4 {
                 let _ = silence.lock().unwrap().recv(); // until the test ends
             }
             vec![address()]
