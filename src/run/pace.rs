@@ -175,13 +175,10 @@ impl Pace {
         pace
     }
 
-    /// Waits until a call may begin. Returns `None` once `is_over` is true.
+    /// Waits until a call may begin. Returns `None` if it must wait and `is_over` is true.
     pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
         loop {
-            if is_over() {
-                return None;
-            }
             let now = state.look(Instant::now());
             if let Some(begun) = state.begin(stage, now) {
                 return Some(begun);
@@ -190,6 +187,9 @@ impl Pace {
             state = wait_a_moment(&self.changed[stage as usize], state);
             state.look(Instant::now());
             state.steps[stage as usize].waiting -= 1;
+            if is_over() {
+                return None;
+            }
         }
     }
 
