@@ -261,8 +261,13 @@ pub fn proxy(
         for mut client in listener.incoming().flatten() {
             let seen = std::sync::Arc::clone(&seen);
             thread::spawn(move || {
-                let mut head = [0; 4096];
-                if client.read(&mut head).is_ok_and(|count| count > 0) {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                // The head comes in several packets.
+                while !head.ends_with(b"\r\n\r\n") && client.read_exact(&mut byte).is_ok() {
+                    head.extend(byte);
+                }
+                if !head.is_empty() {
                     *seen.lock().unwrap() += 1;
                     answer(&mut client);
                 }
