@@ -49,6 +49,12 @@ impl Throttle<'_> {
         let Some(begun) = self.pace.begin(stage, || self.stop.is_over(stage)) else {
             return Err(Failure::stopped(stage));
         };
+        if let Some(Stop::Failed(failure)) = self.stop.reason()
+            && failure.kind == Kind::Proxy
+        {
+            self.pace.failed(&begun, Instant::now());
+            return Err(failure.clone()); // another wrong password could lock the account
+        }
         match call() {
             Ok(value) => {
                 self.go_on(&begun, stage);
