@@ -63,6 +63,14 @@ struct TemporaryFailure {
     fault: fn() -> Fault,
 }
 
+impl TemporaryFailure {
+    /// Whether no byte of a reply comes.
+    fn breaks_off(&self) -> bool {
+        self.name.starts_with("a reset")
+            || ["a close without a reply", "silence"].contains(&self.name)
+    }
+}
+
 const fn temporary(
     name: &'static str,
     steps: &'static [Step],
@@ -146,9 +154,6 @@ const TEMPORARY_FAILURES: &[TemporaryFailure] = &[
     temporary("another checksum", &[Step::Upload], "CRC-64", || {
         Fault::headers(&[("x-cos-hash-crc64ecma", Some("1"))])
     }),
-    temporary("an odd checksum", &[Step::Upload], "CRC-64", || {
-        Fault::headers(&[("x-cos-hash-crc64ecma", Some("none"))])
-    }),
 ];
 
 /// Each temporary failure at each of its steps, with a name for the case.
@@ -192,12 +197,17 @@ fn a_temporary_failure_is_tried_again_and_the_run_succeeds() {
             let stored = &world.stand_in.objects()[&format!("temp3/{name}")];
             assert_eq!(stored.bytes, Some(name.as_bytes().to_vec()));
         }
-        // Every try of an upload starts again at uploadfile. Nothing else happens twice.
+        // Every try of an upload starts again at uploadfile. Nothing else happens twice. What breaks
+        // off on a connection that step 2 has used is repeated at once, and is no try.
         let once_more = |steps: &[Step], usual| usual + usize::from(steps.contains(&step));
         assert_eq!(world.count(Step::Token), once_more(&[Step::Token], 1));
         assert_eq!(
             world.count(Step::Info),
-            once_more(&[Step::Info, Step::Upload], 3)
+            if failure.breaks_off() {
+                once_more(&[Step::Info], 3)
+            } else {
+                once_more(&[Step::Info, Step::Upload], 3)
+            }
         );
         assert_eq!(world.count(Step::Upload), once_more(&[Step::Upload], 3));
         world.assert_proper();
@@ -264,7 +274,10 @@ fn a_temporary_failure_that_lasts_is_reported_with_a_sentence() {
                 );
             }
             _ => {
-                assert_eq!((of_b, errors, ran.lines().len()), (2, 1, 2));
+                assert_eq!((errors, ran.lines().len()), (1, 2));
+                // Each try may have met a connection that was used before.
+                let most = if failure.breaks_off() { 4 } else { 2 };
+                assert!((2..=most).contains(&of_b), "{of_b}");
                 assert!(ran.stderr.starts_with("error: b.txt: "), "{}", ran.stderr);
                 assert!(
                     ran.summary()

@@ -250,7 +250,7 @@ fn odd_replies_of_the_api_are_told_in_chinese() {
     let only_words = Fault::status(404, &[], r#"{"errmsg":"no such route"}"#);
     let elsewhere = Fault::status(302, &[("Location", "http://localhost:1/")], "");
     let cases = [
-        ("应答不是 JSON", Fault::Body(b"<html>".into())),
+        ("127.0.0.1：应答不是 JSON（", Fault::Body(b"<html>".into())),
         (
             "应答中的 `errcode` 不是整数",
             Fault::edit(|reply| reply["errcode"] = json!("7")),
@@ -261,7 +261,10 @@ fn odd_replies_of_the_api_are_told_in_chinese() {
         ),
         ("HTTP 404 Not Found：errcode 7（no such route）", refused),
         ("HTTP 404 Not Found：no such route", only_words),
-        ("HTTP 302 Found：不跟随重定向", elsewhere),
+        (
+            "HTTP 302 Found：127.0.0.1 要求重定向到 localhost，而本程序不跟随重定向",
+            elsewhere,
+        ),
     ];
     for (told, fault) in cases {
         assert_fails(Step::Info, fault, &format!("获取文件上传链接失败: {told}"));

@@ -53,6 +53,9 @@ fn after_a_large_request_a_reply_may_take_up_to_twice_the_timeout() {
         .assert_success();
     assert_takes([3.7..5.5], || {
         let world = world_with(false, 1, 60_000);
+        // Silence on a connection that was used before is repeated.
+        let cos = world.stand_in.base().replace("127.0.0.1", "localhost");
+        world.stand_in.set_upload_origin(&cos);
         let silence = Fault::Silence;
         world.stand_in.fault(Step::Upload, When::Always, silence);
         let ran = world.finish(lines.command(&world, &arguments));
