@@ -145,15 +145,18 @@ fn not_json(settings: &Settings, call: &Call, reply: &Response<Body>, body: &[u8
 /// has sent raw control characters, bytes that are not UTF-8, and a NUL at the end. So what is not JSON
 /// is read once more without them, as the SDKs do.
 fn parse(json: &[u8]) -> Option<Value> {
+    parse_strictly(json).or_else(|| {
+        let mut text = String::from_utf8_lossy(json).into_owned();
+        text.retain(|c| !c.is_control() && c != '\u{feff}');
+        parse_strictly(text.as_bytes())
+    })
+}
+
+fn parse_strictly(json: &[u8]) -> Option<Value> {
     if values_begun(json) > MAX_VALUES {
         return None;
     }
-    if let Ok(value) = serde_json::from_slice(json) {
-        return Some(value);
-    }
-    let mut text = String::from_utf8_lossy(json).into_owned();
-    text.retain(|c| !c.is_control() && c != '\u{feff}');
-    serde_json::from_str(&text).ok()
+    serde_json::from_slice(json).ok()
 }
 
 /// Counts `[`, `{` and `,` outside of strings. Each value but the first follows one.
@@ -580,5 +583,10 @@ mod tests {
         assert!(parse("[".repeat(2_001).as_bytes()).is_none());
         let text = format!("[\"{}\"]", "[,{\\\"".repeat(2_001));
         assert!(parse(text.as_bytes()).is_some());
+        // Without the control character, the text ends before the values.
+        let hidden = format!("[\"\\\u{1}\\\"{}]", ",1".repeat(2_001));
+        assert!(parse(hidden.as_bytes()).is_none());
+        let few = format!("[\"\\\u{1}\\\"{}]", ",1".repeat(3));
+        assert!(parse(few.as_bytes()).is_some());
     }
 }
