@@ -3,17 +3,20 @@
 #
 # Guess: for IPv6 it answers "no record", as it knows the host.
 # Seen: it hands the second question on. The other server's NXDOMAIN becomes "no record", but its SERVFAIL or REFUSED
-# goes to the client as it is; and with no other server to ask, dnsmasq itself answers REFUSED for a host that it knows.
-# Programs linked with musl (Alpine) do not find such a host. `--filter-AAAA` helps: the answer is "no record" then.
+# goes to the client as it is; and with no other server to ask, dnsmasq itself answers REFUSED for a host that it
+# knows. Programs linked with musl (Alpine) do not find such a host. `--filter-AAAA` helps: the answer is "no record"
+# then.
 #
 # For Debian 12, as any user.
 set -euo pipefail
 temporary=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$temporary"' EXIT
 cd "$temporary"
-apt-get download -q dnsmasq-base=2.90-4~deb12u2 libnetfilter-conntrack3 libnfnetlink0 libnftables1 libnftnl11 libmnl0 \
-  libjansson4 libxtables12 libedit2 libbsd0 libdbus-1-3 libidn2-0 libunistring2 libhogweed6 libnettle8 libgmp10 \
-  >/dev/null 2>&1
+packages=(
+  dnsmasq-base=2.90-4~deb12u2 libnetfilter-conntrack3 libnfnetlink0 libnftables1 libnftnl11 libmnl0 libjansson4
+  libxtables12 libedit2 libbsd0 libdbus-1-3 libidn2-0 libunistring2 libhogweed6 libnettle8 libgmp10
+)
+apt-get download -qq -o APT::Sandbox::User="$(id -un)" "${packages[@]}"
 for package in *.deb; do dpkg -x "$package" root; done
 export LD_LIBRARY_PATH=$temporary/root/usr/lib/$(uname -m)-linux-gnu
 python3 - root/usr/sbin/dnsmasq <<'PYTHON'
@@ -21,14 +24,12 @@ import getpass, socket, subprocess, sys, threading, time
 
 RCODES = {0: "no record", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
 EXPECTED = ["REFUSED", "no record", "SERVFAIL", "REFUSED", "no record"]
+ADDRESS = "127.10.0.1"  # one of this machine's own
 HOST = b"\4host\7example\0"
 
-def udp():
-    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    bound.bind(("127.0.0.1", 0))
-    return bound
-
-other, rcode = udp(), 0  # the server behind dnsmasq, and its answer
+other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # the server behind dnsmasq
+other.bind(("127.0.0.1", 0))
+rcode = 0  # of its answers
 
 def serve():
     while True:
@@ -36,12 +37,12 @@ def serve():
         end = question.index(0, 12) + 5
         other.sendto(question[:2] + bytes([0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, 0]) + question[12:end], asker)
 
-def ask(port, kind):
+def ask(kind):
     """Returns what dnsmasq answers: an address, or the answer's code in words."""
     for _ in range(50):
-        client = udp()
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         client.settimeout(0.2)
-        client.connect(("127.0.0.1", port))
+        client.connect((ADDRESS, 5300))
         try:
             client.send(b"\0\1\1\0\0\1\0\0\0\0\0\0" + HOST + bytes([0, kind, 0, 1]))
             reply = client.recv(4096)
@@ -65,15 +66,12 @@ for words, rcode, options in [
     ("REFUSED behind it", 5, [behind]),
     ("SERVFAIL behind it, --filter-AAAA", 2, [behind, "--filter-AAAA"]),
 ]:
-    free = udp()
-    port = free.getsockname()[1]
-    free.close()
     dnsmasq = subprocess.Popen([
         sys.argv[1], "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--pid-file=",
-        f"--user={getpass.getuser()}", "--bind-interfaces", "--listen-address=127.0.0.1", f"--port={port}",
+        f"--user={getpass.getuser()}", "--bind-interfaces", f"--listen-address={ADDRESS}", "--port=5300",
         "--host-record=host.example,192.0.2.7", *options,
     ], stderr=subprocess.DEVNULL)
-    ipv4, ipv6 = ask(port, 1), ask(port, 28)
+    ipv4, ipv6 = ask(1), ask(28)
     dnsmasq.kill()
     dnsmasq.wait()
     print(f"{words}: IPv4 {ipv4}, IPv6 {ipv6}")

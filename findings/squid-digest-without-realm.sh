@@ -2,8 +2,8 @@
 # Squid is set up for two schemes of authentication, Digest and Basic. Neither gets a `realm` line.
 #
 # Guess: both are offered, with a default realm, or the check of the configuration complains.
-# Seen: Basic has a default realm, and Digest has none. The check (`-k parse`) is content, Squid starts, and offers Basic
-# alone, without a word. With a realm for Digest, it offers both, Digest first.
+# Seen: Basic has a default realm, and Digest has none. The check (`-k parse`) is content, Squid starts, and offers
+# Basic alone, without a word. With a realm for Digest, it offers both, Digest first.
 #
 # For Debian 12, as any user.
 set -euo pipefail
@@ -11,33 +11,39 @@ temporary=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$temporary"' EXIT
 chmod 755 "$temporary"
 cd "$temporary"
-apt-get download -q squid=5.7-2+deb12u6 squid-common=5.7-2+deb12u6 squid-langpack libecap3 libltdl7 libtdb1 libnetfilter-conntrack3 \
-  libnfnetlink0 libmnl0 libldap-2.5-0 libsasl2-2 >/dev/null 2>&1
+packages=(
+  squid=5.7-2+deb12u6 squid-common=5.7-2+deb12u6 squid-langpack libecap3 libltdl7 libtdb1 libnetfilter-conntrack3
+  libnfnetlink0 libmnl0 libldap-2.5-0 libsasl2-2
+)
+apt-get download -qq -o APT::Sandbox::User="$(id -un)" "${packages[@]}"
 for package in *.deb; do dpkg -x "$package" root; done
 export LD_LIBRARY_PATH=$temporary/root/usr/lib/$(uname -m)-linux-gnu
 squid=$temporary/root/usr/sbin/squid
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+proxy=127.10.0.1 # an address of this machine's own
 
 # offered LINE...: prints the schemes that Squid offers, with these lines added to its configuration.
 offered() {
-  printf '%s\n' "http_port 127.0.0.1:$port" "pid_filename none" "cache_log /dev/null" "access_log none" \
+  printf '%s\n' "http_port $proxy:3128" "pid_filename none" "cache_log /dev/null" "access_log none" \
     "pinger_enable off" "shutdown_lifetime 0 seconds" "visible_hostname squid" "netdb_filename none" \
-    "mime_table $temporary/root/usr/share/squid/mime.conf" \
+    "mime_table $temporary/root/usr/share/squid/mime.conf" "icon_directory $temporary/root/usr/share/squid/icons" \
+    "unlinkd_program $temporary/root/usr/lib/squid/unlinkd" \
     "error_directory $temporary/root/usr/share/squid-langpack/templates" \
     "auth_param digest program /bin/cat" "auth_param basic program /bin/cat" "$@" \
     "acl known proxy_auth REQUIRED" "http_access allow known" >squid.conf
   "$squid" -k parse -f squid.conf >check 2>&1
-  if grep -qE 'WARNING|ERROR' check; then echo "the check complains;"; fi
+  if grep -qE 'WARNING|ERROR|FATAL' check; then echo "the check complains;"; fi
   "$squid" -N -f squid.conf >/dev/null 2>&1 &
-  python3 - "$port" <<'PYTHON'
+  python3 - "$proxy" <<'PYTHON'
 import re, socket, sys, time
 
 for _ in range(100):
     try:
-        proxy = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+        proxy = socket.create_connection((sys.argv[1], 3128))
         break
     except OSError:
         time.sleep(0.1)
+else:
+    sys.exit("The proxy does not listen.")
 proxy.sendall(b"CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: 127.0.0.1:443\r\n\r\n")
 head = b""
 while b"\r\n\r\n" not in head:

@@ -12,40 +12,43 @@ temporary=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$temporary"' EXIT
 chmod 755 "$temporary"
 cd "$temporary"
-apt-get download -q tinyproxy-bin=1.11.1-2.1+deb12u1 squid=5.7-2+deb12u6 squid-common=5.7-2+deb12u6 squid-langpack libecap3 libltdl7 \
-  libtdb1 libnetfilter-conntrack3 libnfnetlink0 libmnl0 libldap-2.5-0 libsasl2-2 >/dev/null 2>&1
+packages=(
+  tinyproxy-bin=1.11.1-2.1+deb12u1 squid=5.7-2+deb12u6 squid-common=5.7-2+deb12u6 squid-langpack libecap3 libltdl7
+  libtdb1 libnetfilter-conntrack3 libnfnetlink0 libmnl0 libldap-2.5-0 libsasl2-2
+)
+apt-get download -qq -o APT::Sandbox::User="$(id -un)" "${packages[@]}"
 for package in *.deb; do dpkg -x "$package" root; done
 export LD_LIBRARY_PATH=$temporary/root/usr/lib/$(uname -m)-linux-gnu
-read -r port other closed < <(python3 -c '
-import socket
-sockets = [socket.socket() for _ in range(3)]
-for s in sockets: s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in sockets))')
+tinyproxy=127.10.0.1 squid=127.10.0.2 # addresses of this machine's own
+nobody=127.10.0.3:9
 
-printf '%s\n' "Port $port" "Listen 127.0.0.1" "Allow 127.0.0.1" "LogLevel Critical" >tinyproxy.conf
+printf '%s\n' "Port 3128" "Listen $tinyproxy" "Allow 127.0.0.0/8" "LogLevel Critical" >tinyproxy.conf
 root/usr/bin/tinyproxy -d -c tinyproxy.conf >/dev/null 2>&1 &
-printf '%s\n' "http_port 127.0.0.1:$other" "pid_filename none" "cache_log /dev/null" "access_log none" \
+printf '%s\n' "http_port $squid:3128" "pid_filename none" "cache_log /dev/null" "access_log none" \
   "pinger_enable off" "shutdown_lifetime 0 seconds" "visible_hostname squid" "netdb_filename none" \
-  "mime_table $temporary/root/usr/share/squid/mime.conf" \
-  "error_directory $temporary/root/usr/share/squid-langpack/templates" "http_access allow localhost" >squid.conf
+  "mime_table $temporary/root/usr/share/squid/mime.conf" "icon_directory $temporary/root/usr/share/squid/icons" \
+  "unlinkd_program $temporary/root/usr/lib/squid/unlinkd" \
+  "error_directory $temporary/root/usr/share/squid-langpack/templates" "http_access allow all" >squid.conf
 root/usr/sbin/squid -N -f squid.conf >/dev/null 2>&1 &
 
-status() { # PORT: prints the status line of the answer
-  python3 - "$1" "$closed" <<'PYTHON'
+status() { # ADDRESS: prints the status line of the answer
+  python3 - "$1" "$nobody" <<'PYTHON'
 import socket, sys, time
 
 for _ in range(100):
     try:
-        proxy = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+        proxy = socket.create_connection((sys.argv[1], 3128))
         break
     except OSError:
         time.sleep(0.1)
-proxy.sendall(f"CONNECT 127.0.0.1:{sys.argv[2]} HTTP/1.1\r\nHost: 127.0.0.1:{sys.argv[2]}\r\n\r\n".encode())
+else:
+    sys.exit("The proxy does not listen.")
+proxy.sendall(f"CONNECT {sys.argv[2]} HTTP/1.1\r\nHost: {sys.argv[2]}\r\n\r\n".encode())
 print(proxy.makefile().readline().strip())
 PYTHON
 }
-by_tinyproxy=$(status "$port")
-by_squid=$(status "$other")
+by_tinyproxy=$(status "$tinyproxy")
+by_squid=$(status "$squid")
 echo "$(root/usr/bin/tinyproxy -v): $by_tinyproxy"
 echo "$(root/usr/sbin/squid -v | head -n 1): $by_squid"
 if [[ "$by_tinyproxy, $by_squid" != *" 500 Unable to connect, "*" 503 Service Unavailable" ]]; then
