@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# HTML has a hidden field `_charset_`: the browser puts the name of the form's encoding into it. aiohttp's server knows
-# this field and uses it for the other fields.
+# HTML has a hidden field `_charset_`: the browser puts the name of the form's encoding into it. aiohttp's server
+# knows this field and uses it for the other fields.
 #
 # Guess: a form with this field is read, and at best the field comes first.
-# Seen: wherever it stands, `request.post()` raises InvalidHeader, as it takes the next boundary for a header: the client
-# gets a 500. The same form without the field is read.
+# Seen: wherever it stands, `request.post()` raises InvalidHeader, as it takes the next boundary for a header: the
+# client gets a 500. The same form without the field is read.
 set -euo pipefail
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
@@ -36,10 +36,10 @@ async def main():
     port = site._server.sockets[0].getsockname()[1]
     seen = []
     print("aiohttp", aiohttp.__version__)
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as client:
         for names in [("title", "text"), ("_charset_", "title"), ("title", "_charset_")]:
             headers = {"Content-Type": "multipart/form-data; boundary=B"}
-            async with session.post(f"http://127.0.0.1:{port}/", data=form(*names), headers=headers) as reply:
+            async with client.post(f"http://127.0.0.1:{port}/", data=form(*names), headers=headers) as reply:
                 text = await reply.text()
                 print(f"{names[0]}, then {names[1]}: {reply.status} {text}")
                 seen.append(reply.status)

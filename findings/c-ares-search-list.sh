@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A search list makes a resolver ask for HOST.corp.example before it asks for HOST as written. c-ares (here in pycares)
-# and dnspython bring resolvers of their own, beside that of the C library.
+# A search list makes a resolver ask for HOST.corp.example before it asks for HOST as written. c-ares (here in
+# pycares) and dnspython bring resolvers of their own, beside that of the C library.
 #
 # Guess: where HOST.corp.example brings no address, whatever the reason, HOST as written is tried next, as the C
 # library of most Linux systems does.
@@ -63,7 +63,8 @@ def with_dnspython():
         return False
 
 threading.Thread(target=serve, daemon=True).start()
-print(f"c-ares {pycares.ARES_VERSION} (pycares {pycares.__version__}), dnspython {dns.version.version}; HOST has an address")
+print(f"c-ares {pycares.ARES_VERSION} (pycares {pycares.__version__}), dnspython {dns.version.version}")
+print("HOST has an address.")
 seen = {}
 for name, look_up in [("c-ares", with_c_ares), ("dnspython", with_dnspython)]:
     for words, rcode in RCODES.items():

@@ -3,8 +3,8 @@
 #
 # Guess: a host with a good IPv4 address is found, whatever the answer to the other question is; or the system's own
 # look-up is asked in its place, as it is for a host without any address.
-# Seen: it is found if the IPv6 answer is empty or NXDOMAIN. With SERVFAIL, REFUSED or NOTIMP the good address is thrown
-# away, and the look-up fails with that error. The system's look-up is not asked.
+# Seen: it is found if the IPv6 answer is empty or NXDOMAIN. With SERVFAIL, REFUSED or NOTIMP the good address is
+# thrown away, and the look-up fails with that error. The system's look-up is not asked.
 set -euo pipefail
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
@@ -27,7 +27,8 @@ server.on('message', (question, asker) => {
   const isIpv4 = question[end - 3] === 1;
   const head = [question[0], question[1], 0x85, 0x80 | (isIpv4 ? 0 : rcode), 0, 1, 0, isIpv4 ? 1 : 0, 0, 0, 0, 0];
   const record = isIpv4 ? [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7] : [];
-  server.send(Buffer.concat([Buffer.from(head), question.subarray(12, end), Buffer.from(record)]), asker.port, asker.address);
+  const reply = Buffer.concat([Buffer.from(head), question.subarray(12, end), Buffer.from(record)]);
+  server.send(reply, asker.port, asker.address);
 });
 server.bind(0, '127.0.0.1', async () => {
   const { version } = JSON.parse(fs.readFileSync('node_modules/cacheable-lookup/package.json'));

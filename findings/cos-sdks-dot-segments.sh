@@ -2,9 +2,9 @@
 # Tencent's COS keeps objects under any key. Its SDKs for Python and for Node.js make the URL of an object.
 #
 # Guess: both SDKs make the same URL for the same key, and the URL leads to that key.
-# Seen: for every printable character of ASCII, and for Chinese, the two agree. They part at keys with a segment `.` or
-# `..`: the Python SDK encodes the slash behind the dots, and the URL leads to the key. The Node.js SDK leaves the dots
-# bare: every client that follows the URL standard folds them, and asks for another object.
+# Seen: for every printable character of ASCII, and for Chinese, the two agree. They part at keys with a segment `.`
+# or `..`: the Python SDK encodes the slash behind the dots, and the URL leads to the key. The Node.js SDK leaves the
+# dots bare: every client that follows the URL standard folds them, and asks for another object.
 set -euo pipefail
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT

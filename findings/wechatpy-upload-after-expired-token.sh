@@ -2,8 +2,8 @@
 # wechatpy gets a new token by itself when the service calls the old one expired, and sends the request again.
 #
 # Guess: an upload that meets an expired token arrives whole at the second try.
-# Seen: the second try sends the form with an empty file, as the open file stands at its end. The service takes it, and
-# wechatpy reports success. (Its second argument may also be bytes: these arrive whole.)
+# Seen: the second try sends the form with an empty file, as the open file stands at its end. The service takes it,
+# and wechatpy reports success. (Its second argument may also be bytes: these arrive whole.)
 set -euo pipefail
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
