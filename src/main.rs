@@ -530,10 +530,7 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
     let result = run.retries.with_retries(Stage::Upload, || {
         upload_unless_stored(run, file, again, &mut claim)
     });
-    if let Some(claim) = claim {
-        claim.end(&result);
-    }
-    match result {
+    let result = match result {
         Ok(stored) => {
             if stored.is_new() {
                 run.console.count_stored(stored.size);
@@ -547,7 +544,11 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
             run.console.take_from_total(file.size);
             Err(run.stop.note_failure(failure))
         }
+    };
+    if let Some(claim) = claim {
+        claim.end(&result); // after the run is stopped, if it is: then no other thread begins
     }
+    result
 }
 
 /// Uploads one file, once, unless it is in the cloud already. With `--unique`, another thread may be

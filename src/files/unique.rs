@@ -110,6 +110,9 @@ impl CloudNames<'_> {
             if name.crc64.is_none() {
                 return Ok(Claimed::Mine(claim)); // there is only one such file
             }
+            if is_over() {
+                return Err(Failure::stopped(Stage::Upload));
+            }
             match self.uploads.lock().unwrap().entry(name.key.clone()) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(Arc::clone(&claim.upload));

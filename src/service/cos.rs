@@ -140,7 +140,8 @@ fn refusal(reply: &Response<Body>, text: &[u8], fields: &[(&str, &str)]) -> Fail
             secrets.push(*value);
         }
     }
-    let code = element(&text, "Code").unwrap_or_default();
+    let is_code = |code: &String| code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let code = element(&text, "Code").filter(is_code).unwrap_or_default();
     let message = element(&text, "Message").unwrap_or_default();
     let mut reasons = vec![quote(&code, &secrets), quote(&message, &secrets)];
     if code.is_empty() && message.is_empty() {
