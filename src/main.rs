@@ -349,6 +349,11 @@ impl UploadFileInfo {
     fn age(&self) -> Duration {
         self.signed.elapsed().unwrap_or_default()
     }
+
+    /// Returns the time for which the signature is good.
+    fn life(&self) -> Duration {
+        signature_life(&self.authorization)
+    }
 }
 
 /// Step 2: asks where to upload the file with the cloud name `path`. The answer is good for 15
@@ -454,7 +459,7 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     let mut info = get_upload_file_info(run, &name.key)?;
     let uploaded = run.throttle.call(Stage::Upload, || {
         // The upload may have waited for its turn, on a thin line for longer than a signature lives.
-        if info.age() > signature_life(&info.authorization) * 2 / 3 {
+        if info.age() > info.life() * 2 / 3 {
             info = get_upload_file_info(run, &name.key)?;
         }
         if body.is_outdated(&file.path) {
@@ -462,8 +467,8 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
         }
         let began = Instant::now();
         let uploaded = upload_file(run, &info, &name.key, &mut body);
-        let life = signature_life(&info.authorization);
-        let judge = |failure| judged_by_signature(failure, info.age(), life, began.elapsed());
+        let judge =
+            |failure| judged_by_signature(failure, info.age(), info.life(), began.elapsed());
         uploaded.map_err(judge)
     });
     if let Err(failure) = uploaded {

@@ -17,7 +17,7 @@ use ureq::{Agent, Body, Proxy, ProxyBuilder, ProxyProtocol};
 use super::connect::CONNECT_TIMEOUT;
 use super::failure::REPLY_TIMEOUT_FACTOR;
 use super::look_up::LOOK_UP_TIMEOUT;
-use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector, forget_drops, was_dropped};
+use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector, forget_drops, note_drop};
 use crate::cli::{Settings, variable};
 use crate::disk::open_regular;
 use crate::url::is_this_machine;
@@ -65,7 +65,7 @@ pub fn send(
 ) -> Result<Response<Body>, ureq::Error> {
     forget_drops();
     let reply = request(MAX_IDLE_AGE);
-    if reply.is_err() && was_dropped() {
+    if reply.is_err() && note_drop() {
         return request(Duration::ZERO);
     }
     reply

@@ -138,29 +138,28 @@ pub struct Connected {
 pub fn connect(uri: &Uri) -> Result<Connected, ureq::Error> {
     let host = Host::of(uri);
     let worked_last = host.state.lock().unwrap().worked_last;
-    match connect_with(uri, worked_last) {
-        Ok((stream, address, until)) => {
-            host.state.lock().unwrap().worked_last = Some(address);
-            Ok(Connected {
-                stream,
-                host,
-                until,
-            })
-        }
+    match connect_to(uri, host, worked_last) {
+        Ok(connected) => Ok(connected),
         Err(error) if worked_last.is_some() => Err(ureq::Error::Other(Box::new(Away(error)))),
         Err(error) => Err(error),
     }
 }
 
-fn connect_with(
+fn connect_to(
     uri: &Uri,
+    host: Arc<Host>,
     worked_last: Option<SocketAddr>,
-) -> Result<(TcpStream, SocketAddr, Instant), ureq::Error> {
+) -> Result<Connected, ureq::Error> {
     let addresses = addresses_of(uri)?;
     let until = Instant::now() + CONNECT_TIMEOUT;
     let (stream, address) = connect_to_one_of(&in_order(addresses, worked_last), until)
         .map_err(|error| or_timeout(error, Timeout::Connect))?;
-    Ok((stream, address, until))
+    host.state.lock().unwrap().worked_last = Some(address);
+    Ok(Connected {
+        stream,
+        host,
+        until,
+    })
 }
 
 /// Whether a connection to a URL's host can be made now.

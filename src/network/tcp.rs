@@ -88,9 +88,9 @@ struct Unanswered {
     can_repeat: bool,
 }
 
-/// Returns whether the failed request of this thread can be repeated, as the server had dropped its
-/// connection. (Each request stays on its thread.)
-pub fn was_dropped() -> bool {
+/// Notes the drop, if the failed request of this thread met one. Returns whether the request can be
+/// repeated. (Each request stays on its thread.)
+pub fn note_drop() -> bool {
     let Some(request) = UNANSWERED.take() else {
         return false;
     };
@@ -195,8 +195,9 @@ pub struct Tcp {
     unanswered: usize,
     /// An earlier request was answered on this connection.
     was_used: bool,
-    /// Bytes that the peer sent since that answer, and bytes that the system took.
+    /// Bytes that the peer sent since that answer.
     heard_in_all: usize,
+    /// Bytes that the system took since that answer.
     handed_over: usize,
     /// Bytes that `await_input` has received since something was sent.
     received: usize,

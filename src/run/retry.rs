@@ -26,7 +26,7 @@ use crate::failure::{Cure, Failure, Stage};
 use crate::stop::StopSignal;
 
 /// No wait is longer, whether the server asks for it or not.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Tries what can pass by itself again.
 pub struct Retries<'a> {

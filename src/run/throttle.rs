@@ -4,16 +4,14 @@
 //! This file does not know how a request is made: it is given a function to call.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::pace::{Begun, Pace, Verdict};
+use super::retry::LONGEST_WAIT;
 use crate::cli::Console;
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage};
 use crate::stop::{Stop, StopSignal};
 use crate::words::{either, words};
-
-/// A service is obeyed if it asks for a wait of at most this time.
-const LONGEST_SERVER_WAIT: Duration = Duration::from_secs(60);
 
 /// Holds the calls of a run back to its pace.
 pub struct Throttle<'a> {
@@ -79,9 +77,7 @@ impl Throttle<'_> {
     /// with another cure if the pace cannot help.
     fn adapt_to(&self, begun: &Begun, failure: Failure) -> Failure {
         let obstacle = match failure.cure {
-            Cure::SlowDown(Obstacle::TooFast(wait)) => {
-                Obstacle::TooFast(wait.min(LONGEST_SERVER_WAIT))
-            }
+            Cure::SlowDown(Obstacle::TooFast(wait)) => Obstacle::TooFast(wait.min(LONGEST_WAIT)),
             Cure::SlowDown(obstacle) => obstacle,
             _ => {
                 self.end(begun, &failure);
