@@ -551,12 +551,20 @@ pub fn side_by_side<T: Send>(
     cases: impl IntoIterator<Item = (String, T)>,
     check: impl Fn(T) + Sync,
 ) {
-    const AT_ONCE: usize = 16;
+    at_once(16, cases, check);
+}
+
+/// Checks the cases of a table like `side_by_side`, but this number at once.
+pub fn at_once<T: Send>(
+    number: usize,
+    cases: impl IntoIterator<Item = (String, T)>,
+    check: impl Fn(T) + Sync,
+) {
     let cases: Mutex<Vec<_>> = Mutex::new(cases.into_iter().collect());
     let failed = Mutex::new(Vec::new());
     let next = || cases.lock().unwrap().pop();
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..number {
             scope.spawn(|| {
                 while let Some((name, case)) = next() {
                     if catch_unwind(AssertUnwindSafe(|| check(case))).is_err() {

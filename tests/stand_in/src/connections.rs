@@ -44,21 +44,23 @@ pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
 /// Serves the requests of one connection and ends it.
 fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
-    let control = tcp.try_clone()?;
-    let registered = tcp.try_clone()?;
+    let tcp = Arc::new(tcp); // no second descriptor: a test may have hundreds of connections
     let number = shared.change(|state| {
         state.connections += 1;
         if state.stopped || state.port_is_closed {
             return None; // all others are closed already
         }
-        state.open.insert(state.connections, registered);
+        state.open.insert(state.connections, Arc::clone(&tcp));
         Some(state.connections)
     });
     let Some(number) = number else {
         return Ok(());
     };
     let received = Arc::clone(&shared.received);
-    let wire = Wire { tcp, received };
+    let wire = Wire {
+        tcp: Arc::clone(&tcp),
+        received,
+    };
     let io = match &shared.tls {
         None => Io::Plain(wire),
         Some(config) => {
@@ -71,18 +73,18 @@ fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     };
     let mut connection = Connection {
         io: BufReader::new(io),
-        control,
+        tcp: Arc::clone(&tcp),
         number,
     };
     let ended = match connection.serve(shared) {
         Err(error) => Err(error),
         Ok(Ending::Close) => connection.io.get_mut().close(),
         Ok(Ending::CloseAfter(time)) => {
-            shared.wait(time, |_| false);
+            wait_unless_closed(shared, &tcp, time);
             connection.io.get_mut().close()
         }
-        Ok(Ending::Reset) => SockRef::from(&connection.control).set_linger(Some(Duration::ZERO)),
-        Ok(Ending::Silence) => io::copy(&mut connection.control, &mut io::sink()).map(drop),
+        Ok(Ending::Reset) => SockRef::from(&*tcp).set_linger(Some(Duration::ZERO)),
+        Ok(Ending::Silence) => io::copy(&mut &*tcp, &mut io::sink()).map(drop),
         Ok(Ending::StopReading) => {
             shared.wait(Duration::MAX, |_| false);
             Ok(())
@@ -92,6 +94,18 @@ fn serve_connection(shared: &Shared, tcp: TcpStream) -> io::Result<()> {
     ended
 }
 
+/// Waits for this time, but no longer than the client keeps the connection. Leaves unread what it sends.
+fn wait_unless_closed(shared: &Shared, tcp: &TcpStream, time: Duration) {
+    let until = Instant::now() + time;
+    let has_closed = tcp
+        .set_read_timeout(Some(time))
+        .and_then(|()| tcp.peek(&mut [0]))
+        .is_ok_and(|count| count == 0);
+    if !has_closed {
+        shared.wait(until.saturating_duration_since(Instant::now()), |_| false);
+    }
+}
+
 /// Tells whether RFC 3986 allows a byte in the path or the query of a URL.
 fn belongs_in_a_url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/?@!$&'()*+,;=%".contains(&byte)
@@ -99,8 +113,8 @@ fn belongs_in_a_url(byte: u8) -> bool {
 
 struct Connection {
     io: BufReader<Io>,
-    /// The same connection again, to reset it or to change its buffer.
-    control: TcpStream,
+    /// The connection that `io` has, too.
+    tcp: Arc<TcpStream>,
     number: usize,
 }
 
@@ -270,7 +284,7 @@ impl Connection {
     ) -> io::Result<Answer> {
         self.expect_body(request)?;
         if let Some(Fault::Slow { .. } | Fault::StopReading | Fault::At(..)) = fault {
-            shrink_receive_buffer(SockRef::from(&self.control));
+            shrink_receive_buffer(SockRef::from(&*self.tcp));
         }
         let mut body = Body::new(&mut self.io, length);
         match fault {

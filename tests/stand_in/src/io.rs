@@ -52,14 +52,14 @@ impl Read for Io {
 impl Write for Io {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Io::Plain(wire) => wire.tcp.write(bytes),
+            Io::Plain(wire) => (&*wire.tcp).write(bytes),
             Io::Tls(tls) => tls.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Io::Plain(wire) => wire.tcp.flush(),
+            Io::Plain(_) => Ok(()),
             Io::Tls(tls) => tls.flush(),
         }
     }
@@ -67,13 +67,13 @@ impl Write for Io {
 
 /// A connection of TCP. Counts the bytes that come.
 pub(crate) struct Wire {
-    pub(crate) tcp: TcpStream,
+    pub(crate) tcp: Arc<TcpStream>,
     pub(crate) received: Arc<AtomicU64>,
 }
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.tcp.read(buffer)?;
+        let count = (&*self.tcp).read(buffer)?;
         self.received.fetch_add(count as u64, Ordering::SeqCst);
         Ok(count)
     }
@@ -90,7 +90,7 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.get_mut().tcp.write(bytes)
+        (&*self.0.get_ref().tcp).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

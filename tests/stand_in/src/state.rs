@@ -99,7 +99,7 @@ pub(crate) struct State {
     counts: HashMap<Step, usize>,
     pub(crate) complaints: Vec<String>,
     pub(crate) connections: usize,
-    pub(crate) open: HashMap<usize, TcpStream>,
+    pub(crate) open: HashMap<usize, Arc<TcpStream>>,
     pub(crate) uploads: usize,
     pub(crate) most_uploads: usize,
     pub(crate) gate_is_open: bool,
