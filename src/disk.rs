@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 #[cfg(unix)]
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -139,7 +139,14 @@ fn put_in_place(file: File, new_path: &Path, path: &Path, old: &[u8]) -> io::Res
     }
     file.set_permissions(fs::metadata(path)?.permissions())?;
     drop(file); // Windows renames no open file
-    rename(new_path, path)?;
+    rename(new_path, path).map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy => io::Error::other(either(
+            "it can't be replaced; if this file alone is mounted, as into a container, mount its \
+             directory instead",
+            "文件无法替换；如果单独挂载了这个文件（例如挂载到容器中），请改为挂载它所在的目录",
+        )),
+        _ => error,
+    })?;
     Ok(true)
 }
 
@@ -171,12 +178,14 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     open_regular_with(OpenOptions::new().read(true), path)
 }
 
-/// Returns how many more files the system lets this program open, up to `wanted`. It tries
-/// with the file at `path`.
-pub fn open_files_left(path: &Path, wanted: usize) -> usize {
-    let mut open = Vec::from_iter(open_regular(path));
+/// Returns how many more files the system lets this program open, up to `wanted`. It tries with a pipe.
+pub fn open_files_left(wanted: usize) -> usize {
+    let mut open = Vec::new();
+    if let Ok((reader, _)) = io::pipe() {
+        open.push(reader);
+    }
     while open.len() < wanted
-        && let Some(Ok(file)) = open.last().map(File::try_clone)
+        && let Some(Ok(file)) = open.last().map(PipeReader::try_clone)
     {
         open.push(file);
     }
@@ -218,6 +227,17 @@ pub fn public_mode(path: &Path) -> Option<u32> {
         0
     };
     (mode & 0o004 != 0).then_some(mode)
+}
+
+/// Whether a new private file in the directory of `path` is not private: there `chmod` does nothing.
+pub fn ignores_permissions(path: &Path) -> bool {
+    let probe = random_name_beside(path);
+    if create_private(&probe).is_err() {
+        return false;
+    }
+    let is_public = public_mode(&probe).is_some();
+    let _ = fs::remove_file(&probe); // there is nothing in it
+    is_public
 }
 
 /// Locks the file at `path` until the returned file is dropped. Calls `tell` once if another run

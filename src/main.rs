@@ -38,8 +38,8 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 use cli::{
-    Auth, Command, Console, Settings, appid, find_config, init_config, parse_config, parse_options,
-    say, show,
+    Auth, Command, Console, Settings, appid, cannot_print, config_of_environment, find_config,
+    init_config, parse_config, parse_options, say, show,
 };
 use cloud_rules::is_file_id;
 use failure::{Cure, Failure, Stage};
@@ -69,15 +69,18 @@ fn main() -> ExitCode {
 /// Sets up the run and runs it. An error here is a sentence: `main` prints it and exits with 2, and
 /// nothing has been sent.
 fn try_main() -> Result<ExitCode, String> {
-    let mut options = match parse_options()? {
+    let options = match parse_options()? {
         Command::Show(text) => return Ok(show(text)),
         Command::Init(options) => return init_config(&options).map(|()| ExitCode::SUCCESS),
         Command::Upload(options) => options,
     };
-    options.config = find_config(&options)?;
-    let config = load_config(&options.config)?;
+    let path = find_config(&options)?;
+    let config = match &path {
+        Some(path) => load_config(path)?,
+        None => config_of_environment().unwrap_or_default(),
+    };
     let saved_token = AccessToken::saved_in(&config, appid(&config).as_deref());
-    let settings = Settings::new(options, &config, saved_token.is_none())?;
+    let settings = Settings::new(options, path, &config, saved_token.is_none())?;
     let own = OwnFiles::of(&settings);
     let listing = list_files(&settings, &own)?;
     let (quiet, is_dry_run) = (settings.options.quiet, settings.options.dry_run);
@@ -191,29 +194,35 @@ fn get_access_token(run: &Run, stage: Stage) -> Result<String, Failure> {
 
 /// Returns the token that another run has just saved. If there is none, fetches one and saves it.
 fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
-    let path = &run.settings.options.config;
+    let Some(path) = run
+        .settings
+        .config
+        .as_deref()
+        .filter(|_| run.settings.saves_token)
+    else {
+        return new_token(run).map(|token| AccessToken::fetched(&token.text, token.expires_in));
+    };
     // The lock makes other runs wait, so that they find this run's token. If locks do not work, two
     // runs may each fetch a token.
-    let _lock = disk::lock(path, || {
+    let lock = disk::lock(path, || {
         run.console.note(either(
             "waiting for another run, which is fetching a token",
             "正在等待另一个 wx-upload 获取 access_token",
         ));
     });
     if let Ok(config) = load_config(path)
+        && !run.settings.is_of_other_account(&config)
         && let Some(saved) = AccessToken::saved_in(&config, run.settings.appid())
         && !run.token.has_refused(&saved)
     {
         return Ok(saved);
     }
-    let fetched = run
-        .retries
-        .with_retries(Stage::Token, || fetch_token(run))
-        .map_err(|failure| failure.with_cure(Cure::StopRun))?;
-    if run.settings.auth_is_missing {
-        note_new_token(path, run.console);
-    }
-    if let Err(why) = save_token(path, &fetched) {
+    let fetched = new_token(run)?;
+    let saved = save_token(run, path, &fetched).or_else(|_| {
+        drop(lock); // some network shares replace no file that is open
+        save_token(run, path, &fetched)
+    });
+    if let Err(why) = saved {
         let path = path.display();
         run.console.warn(&words!(
             "{path}: the new token could not be saved, so the next run asks for another: {why}",
@@ -223,16 +232,34 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
     Ok(AccessToken::fetched(&fetched.text, fetched.expires_in))
 }
 
+/// Fetches a token, with all tries. An error stops the run.
+fn new_token(run: &Run) -> Result<FetchedToken, Failure> {
+    let fetched = run.retries.with_retries(Stage::Token, || fetch_token(run));
+    let fetched = fetched.map_err(|failure| failure.with_cure(Cure::StopRun))?;
+    if run.settings.auth_is_missing {
+        note_new_token(&run.settings, run.console);
+    }
+    Ok(fetched)
+}
+
 /// `save_token` gives up after this number of tries, if the config changes during each of them.
 const SAVE_TRIES: usize = 100;
 
 /// Saves a new token in the config. The config is read again, because it may have been edited since
 /// the run began, and only the four keys of the token change: the script's three, and the account that
-/// the token belongs to. The error is a sentence.
-fn save_token(path: &Path, token: &FetchedToken) -> Result<(), String> {
+/// the token belongs to. If the config belongs to another account by now, it is left alone. The error is
+/// a sentence.
+fn save_token(run: &Run, path: &Path, token: &FetchedToken) -> Result<(), String> {
     for _ in 0..SAVE_TRIES {
         let old = read_config(path)?;
         let mut config = parse_config(&old)?;
+        if run.settings.is_of_other_account(&config) {
+            let why = either(
+                "it names another `appid` now",
+                "其中的 `appid` 已改为另一个",
+            );
+            return Err(why.to_owned());
+        }
         config["create_time"] = unix_seconds().into();
         config["expires_in"] = token.expires_in.into();
         config["access_token"] = token.text.as_str().into();
@@ -597,8 +624,8 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
         run.retries.each_with_retries(Stage::Link, files, ask)
     };
     let tell = |file: &ListedFile, outcome: &Outcome| {
-        if let Err(why) = report.file(file, outcome) {
-            run.stop.stop(Stop::Here(why));
+        if let Err(error) = report.file(file, outcome) {
+            run.stop.stop(Stop::Here(cannot_print(&error)));
         }
     };
     let files = &listing.files;

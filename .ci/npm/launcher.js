@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 // What npm puts on the PATH as `wx-upload`: runs the program, which the package for this system holds, with the same
-// arguments, input and output. Ends with the program's exit status, or by the signal that ended it.
+// arguments, input and output. Ends with the program's exit status, or by the signal that ended it. Where node does not
+// end by that signal, the status is 128 and its number, as a shell has it.
 "use strict";
 const { spawn } = require("child_process");
+const { constants } = require("os");
 const { optionalDependencies } = require("./package.json");
 
 const system = `${process.platform}-${process.arch}`;
@@ -37,8 +39,11 @@ function run(path) {
     if (signal === null) {
       process.exitCode = status;
     } else {
+      process.exitCode = 128 + constants.signals[signal];
       process.removeAllListeners(signal);
-      process.kill(process.pid, signal);
+      if (signal !== "SIGUSR1") { // it makes node listen for a debugger
+        process.kill(process.pid, signal);
+      }
     }
   });
 }

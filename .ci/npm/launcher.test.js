@@ -94,15 +94,24 @@ for (const signal of ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"]) {
   });
 }
 
-test("a signal that ends the program ends the launcher", async (t) => {
-  const server = await serve(t);
-  const ran = start(launcher, ["小 猫.txt"], makeDirectory(t, server.address().port));
-  await once(server, "connection");
-  const { pid } = ran.child;
-  const programs = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
-  process.kill(Number(programs), "SIGKILL");
-  assert.deepEqual(await ran.ended, { status: null, signal: "SIGKILL" });
-});
+for (const [signal, ended] of [
+  ["SIGKILL", { status: null, signal: "SIGKILL" }],
+  // node itself does not end by these.
+  ["SIGPIPE", { status: 128 + os.constants.signals.SIGPIPE, signal: null }],
+  ["SIGXFSZ", { status: 128 + os.constants.signals.SIGXFSZ, signal: null }],
+  ["SIGUSR1", { status: 128 + os.constants.signals.SIGUSR1, signal: null }],
+]) {
+  test(`${signal} that ends the program ends the launcher`, async (t) => {
+    // A program that is ended by this signal, whatever its parent ignores.
+    const directory = makeDirectory(t, 9);
+    const program = path.join(directory, "node_modules", "@wx-upload", `${process.platform}-${process.arch}`, "wx-upload");
+    fs.mkdirSync(path.dirname(program), { recursive: true });
+    fs.writeFileSync(program, `#!/bin/sh\nkill -${signal.slice(3)} $$\n`, { mode: 0o755 });
+    const ran = start(copyLauncher(directory), [], directory);
+    assert.deepEqual(await ran.ended, ended);
+    assert.equal(ran.stderr, "");
+  });
+}
 
 const english = /^error: the package @wx-upload\/\S+ is missing: install .*\n$/;
 const chinese = /^error: 缺少 @wx-upload\/\S+ 包：请.*\n$/;

@@ -5,14 +5,15 @@
 use std::env;
 use std::fs;
 use std::io::{self, Write};
+use std::iter;
 use std::path::{self, Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::console::say;
 use super::help::{command_to_type, shell_word};
-use super::options::Options;
-use crate::disk::{create_private, is_missing, without_bom};
+use super::options::{Options, variable};
+use crate::disk::{create_private, is_missing, read_regular, without_bom};
 use crate::words::{either, io_words, words};
 
 const EXAMPLE_CONFIG: &str = include_str!("../../config.example.json");
@@ -25,44 +26,124 @@ pub fn help_for_backslashes() -> &'static str {
     )
 }
 
+/// The config, where `-c` names none.
+pub const CONFIG: &str = "./config.json";
+
+/// The keys of a config.
+const KEYS: [&str; 13] = [
+    "appid",
+    "secret",
+    "env",
+    "create_time",
+    "expires_in",
+    "access_token",
+    "token_appid",
+    "upload_dir",
+    "upload_path",
+    "auth",
+    "cache_control",
+    "max_age",
+    "api_base",
+];
+
+/// Whether a config has a key of this program, apart from `others`.
+pub fn has_own_key(config: &Value, others: &[&str]) -> bool {
+    let is_own = |key: &&str| !others.contains(key) && config.get(key).is_some();
+    KEYS.iter().any(is_own)
+}
+
 /// Returns the path of the config. It is the one that `-c` names. Without `-c` it is the one in the
-/// current directory, or else the one beside the program. The error is a sentence with the command
-/// that helps.
-pub fn find_config(options: &Options) -> Result<PathBuf, String> {
-    let config = &options.config;
+/// current directory, or else the one beside the program, but not the `config.json` of another program.
+/// Returns `None` if there is none, and the environment is enough. The error is a sentence with the
+/// command that helps.
+pub fn find_config(options: &Options) -> Result<Option<PathBuf>, String> {
+    if let Some(named) = &options.config {
+        return find_named(named).map(Some);
+    }
+    let here = Path::new(CONFIG);
+    let beside = beside_program(here);
+    let mut others = None;
+    for path in iter::once(here).chain(beside.as_deref()) {
+        if is_missing(path) {
+            continue;
+        }
+        if !is_of_another_program(path) {
+            return Ok(Some(path.to_owned()));
+        }
+        others = others.or(Some(path));
+    }
+    if config_of_environment().is_some() {
+        return Ok(None);
+    }
+    Err(match others {
+        Some(path) => why_not_own(path),
+        None => why_none(here, beside.as_deref()),
+    })
+}
+
+fn find_named(config: &Path) -> Result<PathBuf, String> {
     if !is_missing(config) {
-        return Ok(config.clone());
+        return Ok(config.to_owned());
     }
-    if options.has_named_config {
-        let name = shell_word(config.as_os_str()).unwrap_or_else(|| "…".to_owned());
-        let command = command_to_type(&format!("--init -c {name}"));
-        let shown = config.display();
-        return Err(words!(
-            "{shown}: there is no such file: `{command}` writes a config to fill in",
-            "{shown}: 没有这个文件：用 `{command}` 生成待填写的配置文件"
-        ));
-    }
-    let beside = beside_program(config);
-    if let Some(beside) = &beside
-        && !is_missing(beside)
-    {
-        return Ok(beside.clone());
-    }
-    let here = path::absolute(config).unwrap_or_else(|_| config.clone());
+    let name = shell_word(config.as_os_str()).unwrap_or_else(|| "…".to_owned());
+    let command = command_to_type(&format!("--init -c {name}"));
+    let shown = config.display();
+    Err(words!(
+        "{shown}: there is no such file: `{command}` writes a config to fill in",
+        "{shown}: 没有这个文件：用 `{command}` 生成待填写的配置文件"
+    ))
+}
+
+/// Whether the file is a config of another program: a JSON object with keys, but none of ours.
+fn is_of_another_program(path: &Path) -> bool {
+    let config = read_regular(path)
+        .ok()
+        .and_then(|bytes| parse_config(&bytes).ok());
+    config.is_some_and(|config| config != json!({}) && !has_own_key(&config, &[]))
+}
+
+fn why_not_own(path: &Path) -> String {
+    let (shown, command) = (path.display(), command_to_type("--init -c wx.json"));
+    words!(
+        "{shown} is not wx-upload's: it has none of the keys `appid`, `secret`, `env` …: \
+         `{command}` writes a config to fill in, and -c wx.json names it",
+        "{shown} 不是 wx-upload 的配置文件，其中没有 `appid`、`secret`、`env` 等键：用 `{command}` 生成\
+         一个并填写，再用 -c wx.json 指定"
+    )
+}
+
+fn why_none(here: &Path, beside: Option<&Path>) -> String {
+    let here = path::absolute(here).unwrap_or_else(|_| here.to_owned());
     let (shown, command) = (here.display(), command_to_type("--init"));
-    Err(match beside {
+    match beside {
         Some(beside) if beside != here => {
             let beside = beside.display();
             words!(
-                "there is no config, neither {shown} nor {beside}: `{command}` writes one to fill in",
-                "没有配置文件（{shown} 和 {beside} 都不存在）：用 `{command}` 生成一个，再填写"
+                "there is no config, neither {shown} nor {beside}: `{command}` writes one to fill in; \
+                 or set WX_APPID, WX_SECRET and WX_ENV",
+                "没有配置文件（{shown} 和 {beside} 都不存在）：用 `{command}` 生成一个，再填写；\
+                 也可以设置 WX_APPID、WX_SECRET 和 WX_ENV"
             )
         }
         _ => words!(
-            "there is no config, {shown}: `{command}` writes one to fill in",
-            "没有配置文件（{shown} 不存在）：用 `{command}` 生成一个，再填写"
+            "there is no config, {shown}: `{command}` writes one to fill in; or set WX_APPID, \
+             WX_SECRET and WX_ENV",
+            "没有配置文件（{shown} 不存在）：用 `{command}` 生成一个，再填写；也可以设置 WX_APPID、\
+             WX_SECRET 和 WX_ENV"
         ),
-    })
+    }
+}
+
+/// Returns the config that the environment alone makes: for an account, or in a CloudRun container.
+/// The variables stand in for keys that are missing.
+pub fn config_of_environment() -> Option<Value> {
+    let env = variable("WX_ENV");
+    if variable("WX_SECRET").is_some() {
+        let is_complete = variable("WX_APPID").is_some() && env.is_some();
+        return is_complete.then(|| json!({ "auth": "stable_token" }));
+    }
+    let container = variable("CBR_ENV_ID")?;
+    Some(json!({ "auth": "none", "env": env.unwrap_or(container) }))
 }
 
 /// Returns the path of the config in the directory of the program itself. Links to the program are
@@ -138,7 +219,7 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
 
 /// Writes a config to fill in, for `--init`, but never over another one. The error is a sentence.
 pub fn init_config(options: &Options) -> Result<(), String> {
-    let path = &options.config;
+    let path = options.config.as_deref().unwrap_or(Path::new(CONFIG));
     let shown = path.display();
     let mut file = create_private(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => words!(

@@ -4,8 +4,13 @@
 //! Does not know what the lines are about, apart from the progress.
 
 use std::env;
+#[cfg(unix)]
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::ops::RangeInclusive;
+#[cfg(unix)]
+use std::os::fd::AsFd;
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -24,19 +29,35 @@ const FULL_PIPE_WAIT: Duration = Duration::from_millis(10);
 
 // ---- Lines ------------------------------------------------------------------------------------
 
-/// Prints a line on standard output, at once. A tab stays: it stands between two columns. The error is a
-/// sentence.
-pub fn print(line: &str) -> Result<(), String> {
-    let mut stdout = io::stdout().lock();
+/// Prints a line on standard output, at once. A tab stays: it stands between two columns.
+pub fn print(line: &str) -> io::Result<()> {
     let columns: Vec<String> = line.split('\t').map(escape).collect();
     let line = columns.join("\t") + "\n";
-    write_all(&mut stdout, line.as_bytes()).map_err(|error| {
-        let error = io_words(&error);
-        words!(
-            "standard output cannot be written: {error}",
-            "无法写入标准输出：{error}"
-        )
-    })
+    // std hides that a standard output is open for reading only. A duplicate of it does not.
+    #[cfg(unix)]
+    if let Ok(output) = io::stdout().as_fd().try_clone_to_owned() {
+        return write_all(&mut File::from(output), line.as_bytes());
+    }
+    write_all(&mut io::stdout().lock(), line.as_bytes())
+}
+
+/// Returns the words for an error of `print`.
+pub fn cannot_print(error: &io::Error) -> String {
+    let error = io_words(error);
+    words!(
+        "standard output cannot be written: {error}",
+        "无法写入标准输出：{error}"
+    )
+}
+
+/// Returns the exit status of `--help` or a dry run that cannot print more. To stop reading is no fault
+/// of the reader: `wx-upload --help | head -1` ends well.
+pub fn end_of_output(error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    say(&format!("error: {}", cannot_print(error)));
+    ExitCode::FAILURE
 }
 
 /// Prints a line on standard error.
@@ -193,8 +214,8 @@ impl Console {
         }
     }
 
-    /// Prints a line on standard output. The error is a sentence.
-    pub fn print(&self, line: &str) -> Result<(), String> {
+    /// Prints a line on standard output.
+    pub fn print(&self, line: &str) -> io::Result<()> {
         if io::stdout().is_terminal() {
             return self.bar.suspend(|| print(line));
         }

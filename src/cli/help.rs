@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use super::console::{print, say};
+use super::console::{end_of_output, print};
 use crate::words::either;
 
 const ENGLISH: &str = "\
@@ -70,9 +70,8 @@ pub fn help_text() -> &'static str {
 /// Prints the text of `--help` or `--version`.
 pub fn show(text: &str) -> ExitCode {
     for line in text.lines() {
-        if let Err(why) = print(line) {
-            say(&format!("error: {why}"));
-            return ExitCode::FAILURE;
+        if let Err(error) = print(line) {
+            return end_of_output(&error);
         }
     }
     ExitCode::SUCCESS

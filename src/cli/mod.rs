@@ -5,8 +5,12 @@ mod console;
 mod help;
 mod options;
 
-pub use config::{find_config, help_for_backslashes, init_config, parse_config};
-pub use console::{Console, escape, human_bytes, human_time, print, say};
+pub use config::{
+    config_of_environment, find_config, help_for_backslashes, init_config, parse_config,
+};
+pub use console::{
+    Console, cannot_print, end_of_output, escape, human_bytes, human_time, print, say,
+};
 pub use help::show;
 pub use options::{
     Auth, Command, DEFAULT_DIR, Format, Options, Settings, appid, parse_options, text_in, variable,

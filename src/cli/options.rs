@@ -5,11 +5,12 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use serde_json::Value;
 use ureq::http::Uri;
 
+use super::config::{CONFIG, has_own_key};
 use super::help::{VERSION, command_to_type, help_text};
 use crate::url::is_this_machine;
 use crate::words::{either, words};
@@ -38,10 +39,8 @@ pub enum Command {
 
 /// The command line.
 pub struct Options {
-    /// The config that `-c` names, or `./config.json`.
-    pub config: PathBuf,
-    /// `-c` names the config.
-    pub has_named_config: bool,
+    /// The config that `-c` names.
+    pub config: Option<PathBuf>,
     /// The files and directories that were typed.
     pub paths: Vec<PathBuf>,
     to: Option<String>,
@@ -61,8 +60,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            config: "./config.json".into(),
-            has_named_config: false,
+            config: None,
             paths: Vec::new(),
             to: None,
             recursive: false,
@@ -121,8 +119,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('c') | Long("config") => {
-                options.config = file_named("--config", arguments.value()?)?;
-                options.has_named_config = true;
+                options.config = Some(file_named("--config", arguments.value()?)?);
             }
             Short('t') | Long("to") => {
                 let to = arguments.value()?;
@@ -284,6 +281,10 @@ pub struct Account<'a> {
 /// The settings of a run, from the command line, the config and the environment, checked.
 pub struct Settings {
     pub options: Options,
+    /// The config. `None` if the variables of the environment are enough.
+    pub config: Option<PathBuf>,
+    /// A new token is saved in the config.
+    pub saves_token: bool,
     /// The directory that is uploaded if the user names no path.
     pub upload_dir: PathBuf,
     appid: Option<String>,
@@ -304,17 +305,25 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Puts the settings together and checks them. `needs_account` says that there is no token yet,
-    /// so one will be fetched. The error is a sentence that names the keys.
-    pub fn new(options: Options, config: &Value, needs_account: bool) -> Result<Settings, String> {
-        let in_config = |why| format!("{}: {why}", options.config.display());
+    /// Puts the settings together and checks them. `path` is where the `config` is. `needs_account` says
+    /// that there is no token yet, so one will be fetched. The error is a sentence that names the keys.
+    pub fn new(
+        options: Options,
+        path: Option<PathBuf>,
+        config: &Value,
+        needs_account: bool,
+    ) -> Result<Settings, String> {
+        let shown_path = path.as_deref().unwrap_or(Path::new(CONFIG));
+        let in_config = |why| format!("{}: {why}", shown_path.display());
         check_texts(config).map_err(in_config)?;
         let auth = auth(config).map_err(in_config)?;
         let max_age = max_age(config).map_err(in_config)?;
         let cache_control = cache_control(config).map_err(in_config)?;
-        let prefix = key_prefix(&options, config)?;
-        let base = Base::of(&options.config, config, auth)?;
+        let prefix = key_prefix(&options, shown_path, config)?;
+        let base = Base::of(shown_path, config, auth)?;
+        let is_named = options.config.is_some();
         let settings = Settings {
+            saves_token: path.is_some() && (is_named || has_own_key(config, &["env"])),
             upload_dir: text_in(config, "upload_dir").unwrap_or(DEFAULT_DIR).into(),
             appid: appid(config),
             secret: text_or_variable(config, "secret", "WX_SECRET"),
@@ -327,6 +336,7 @@ impl Settings {
             max_age,
             cache_control,
             options,
+            config: path,
         };
         let needs_account = needs_account && auth != Auth::None && !settings.options.dry_run;
         settings.check_complete(needs_account)?;
@@ -367,7 +377,7 @@ impl Settings {
         } else {
             words!("{keys} is missing: fill it in", "缺少 {keys}：请填写")
         };
-        let shown = self.options.config.display();
+        let shown = self.shown_config();
         let (variables, places) = (listed(&variables), places.join(either("; ", "；")));
         Err(words!(
             "{shown}: {missing}, or set {variables} ({places})",
@@ -377,7 +387,7 @@ impl Settings {
 
     /// Returns `appid` and `secret`, or a sentence that says why they cannot be sent.
     pub fn account(&self) -> Result<Account<'_>, String> {
-        let shown = self.options.config.display();
+        let shown = self.shown_config();
         let (Some(appid), Some(secret)) = (&self.appid, &self.secret) else {
             let place = where_account_is();
             return Err(words!(
@@ -395,6 +405,19 @@ impl Settings {
             ));
         }
         Ok(Account { appid, secret })
+    }
+
+    /// Returns the path of the config for a message.
+    pub fn shown_config(&self) -> path::Display<'_> {
+        self.config
+            .as_deref()
+            .unwrap_or(Path::new(CONFIG))
+            .display()
+    }
+
+    /// Whether `config`, which was read again, belongs to another account than this run.
+    pub fn is_of_other_account(&self, config: &Value) -> bool {
+        self.appid.is_some() && appid(config).is_some_and(|other| Some(other) != self.appid)
     }
 
     /// Returns the account's `appid`, if it is known.
@@ -558,11 +581,11 @@ fn base_uri(url: &str) -> Option<Uri> {
 }
 
 /// Returns the prefix of all cloud names: from `--to`, or else from the config.
-fn key_prefix(options: &Options, config: &Value) -> Result<String, String> {
+fn key_prefix(options: &Options, path: &Path, config: &Value) -> Result<String, String> {
     let (source, folder) = match &options.to {
         Some(to) => ("--to".to_owned(), to.as_str()),
         None => {
-            let source = format!("{}: `upload_path`", options.config.display());
+            let source = format!("{}: `upload_path`", path.display());
             let folder = text_in(config, "upload_path").unwrap_or(DEFAULT_FOLDER);
             (source, folder)
         }
@@ -597,9 +620,16 @@ fn text_or_variable(config: &Value, key: &str, name: &str) -> Option<String> {
 }
 
 /// Returns a variable of the environment without the white space around it: many tools leave a
-/// newline at the end. An empty variable is `None`.
+/// newline at the end. docker's `--env-file` keeps quotes: they are left out, too. An empty variable is
+/// `None`.
 pub fn variable(name: &str) -> Option<String> {
     let text = env::var(name).ok()?;
-    let trimmed = text.trim();
+    let mut trimmed = text.trim();
+    for quote in ['"', '\''] {
+        let unquoted = trimmed
+            .strip_prefix(quote)
+            .and_then(|text| text.strip_suffix(quote));
+        trimmed = unquoted.unwrap_or(trimmed);
+    }
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }

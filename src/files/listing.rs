@@ -111,7 +111,7 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
         let path = &settings.upload_dir;
         lister.add_named(path).map_err(|error| {
             let (shown, error) = (path.display(), io_words(&error));
-            let hint = hint_for_upload_dir(path, &settings.options.config);
+            let hint = hint_for_upload_dir(path, settings);
             words!("{shown}: {error}: {hint}", "{shown}: {error}：{hint}")
         })?;
     }
@@ -135,8 +135,8 @@ fn hint_for(path: &Path, error: &io::Error) -> &'static str {
 }
 
 /// Returns what helps if `upload_dir` cannot be listed.
-fn hint_for_upload_dir(path: &Path, config: &Path) -> String {
-    let config = config.display();
+fn hint_for_upload_dir(path: &Path, settings: &Settings) -> String {
+    let config = settings.shown_config();
     if path.to_string_lossy().contains(char::is_control) {
         return format!("{config}: {}", help_for_backslashes()); // "D:\temp" has a tab in it
     }

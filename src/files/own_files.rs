@@ -26,24 +26,22 @@ pub struct OwnFiles {
     real_paths: Vec<PathBuf>,
     identities: Vec<Identity>,
     /// The config as it was named, and its real path. Backups are beside both.
-    configs: [PathBuf; 2],
+    configs: Vec<PathBuf>,
 }
 
 impl OwnFiles {
     pub fn of(settings: &Settings) -> OwnFiles {
-        let config = &settings.options.config;
-        let mut paths = vec![config.clone()];
+        let mut paths = Vec::from_iter(settings.config.clone());
         paths.extend(settings.options.manifest.clone());
-        let directory = match config.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
+        let configs = match &settings.config {
+            Some(config) => vec![as_named(config), real_path(config)],
+            None => Vec::new(),
         };
-        let as_named = real_path(directory).join(config.file_name().unwrap_or_default());
         OwnFiles {
             real_paths: paths.iter().map(|path| real_path(path)).collect(),
             identities: paths.iter().filter_map(|path| identity_of(path)).collect(),
             paths,
-            configs: [as_named, real_path(config)],
+            configs,
         }
     }
 
@@ -71,6 +69,15 @@ impl OwnFiles {
         let is_opened = |own: &PathBuf| identity_of(own).as_ref() == Some(&opened);
         self.paths.iter().any(is_opened)
     }
+}
+
+/// Returns the path of the config with all links followed, but for that of the config itself.
+fn as_named(config: &Path) -> PathBuf {
+    let directory = match config.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    real_path(directory).join(config.file_name().unwrap_or_default())
 }
 
 /// Whether `name` begins like `own`. Small letters and capitals are the same, as some file systems

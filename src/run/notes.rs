@@ -2,26 +2,31 @@
 //!
 //! Does not know what is sent.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::cli::{Auth, Console, Settings, text_in};
-use crate::disk::public_mode;
+use crate::disk::{ignores_permissions, public_mode};
 use crate::files::Listing;
 use crate::words::{either, words};
 
 /// Prints the notes.
 pub fn print_notes(settings: &Settings, config: &Value, console: &Console, listing: &Listing) {
     if let Some(secret) = secret_in_config(settings, config)
-        && let Some(mode) = public_mode(&settings.options.config)
+        && let Some(path) = &settings.config
+        && let Some(mode) = public_mode(path)
     {
-        let path = settings.options.config.display();
-        let command = chmod_command(&path.to_string(), mode);
+        let mut command = chmod_command(&path.display().to_string(), mode);
+        if !settings.options.dry_run && ignores_permissions(path) {
+            command = String::new();
+        }
+        let path = path.display();
         console.note(&words!(
             "{path}: everybody on this machine can read {secret}{command}",
             "{path}: 本机所有用户都能读到{secret}{command}"
         ));
+    }
+    if !settings.saves_token && settings.auth != Auth::None && !settings.options.dry_run {
+        console.note(&token_is_not_kept(settings));
     }
     for note in &listing.notes {
         console.note(note);
@@ -31,9 +36,26 @@ pub fn print_notes(settings: &Settings, config: &Value, console: &Console, listi
     }
 }
 
-/// Prints what a new token does if the config at `path` has no `auth`.
-pub fn note_new_token(path: &Path, console: &Console) {
+/// Returns the words for a run that saves no token.
+fn token_is_not_kept(settings: &Settings) -> String {
+    let Some(path) = &settings.config else {
+        return either(
+            "there is no config: the environment's variables are used, and the token is not kept",
+            "没有配置文件：使用环境变量，access_token 不会保存",
+        )
+        .to_owned();
+    };
     let path = path.display();
+    words!(
+        "{path}: may be another program's, as it has only `env`: the token is not kept there (-c names \
+         a config where it is)",
+        "{path}: 只有 `env`，可能属于其他程序：access_token 不会保存到其中（用 -c 指定的配置文件则会保存）"
+    )
+}
+
+/// Prints what a new token does if the config has no `auth`.
+pub fn note_new_token(settings: &Settings, console: &Console) {
+    let path = settings.shown_config();
     console.note_once(&words!(
         "{path}: without `auth`, a new token ends the token of other programs with this `appid`: \
          \"auth\": \"stable_token\" does not",

@@ -48,7 +48,7 @@ pub enum Outcome {
 /// more workers, no open file would be left to save a new token with.
 pub fn worker_count(options: &Options) -> usize {
     let wanted = OTHER_OPEN_FILES + options.jobs * OPEN_FILES_PER_JOB;
-    let left = open_files_left(&options.config, wanted);
+    let left = open_files_left(wanted);
     (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_JOB).max(1)
 }
 

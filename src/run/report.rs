@@ -3,13 +3,14 @@
 //!
 //! Does not know how or when a file is uploaded.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
 use super::pipeline::Outcome;
-use crate::cli::{Console, Format, Settings, escape, human_bytes, print, say};
+use crate::cli::{Console, Format, Settings, end_of_output, escape, human_bytes, print, say};
 use crate::failure::{Failure, Kind};
 use crate::files::{ListedFile, Listing, Origin, Stored};
 use crate::stop::{FAILED_TO_STOP, Stop};
@@ -26,6 +27,8 @@ pub struct Report<'a> {
     uploaded_bytes: u64,
     failed: usize,
     unchanged: usize,
+    /// The `file_id`s of files whose lines could not be printed.
+    unprinted: Vec<String>,
 }
 
 impl Report<'_> {
@@ -39,13 +42,13 @@ impl Report<'_> {
             uploaded_bytes: 0,
             failed: 0,
             unchanged: 0,
+            unprinted: Vec::new(),
         }
     }
 
     /// Prints the result line of a file and its error line, if it has them, and counts the file. A file
-    /// that is in the list twice has a result line only. The error is a sentence: standard output
-    /// cannot be written.
-    pub fn file(&mut self, file: &ListedFile, outcome: &Outcome) -> Result<(), String> {
+    /// that is in the list twice has a result line only. The error is that of standard output.
+    pub fn file(&mut self, file: &ListedFile, outcome: &Outcome) -> io::Result<()> {
         let stands_again = file.same_as.is_some();
         if !stands_again {
             self.count(outcome);
@@ -58,14 +61,12 @@ impl Report<'_> {
             return printed;
         }
         let problem = match outcome {
-            Outcome::Linked { stored, .. } if printed.is_err() => {
-                let file_id = &stored.file_id;
-                Some(words!(
-                    "uploaded as {file_id}, but its line could not be printed",
-                    "文件已上传，file_id 为 {file_id}，但结果行无法输出"
-                ))
+            Outcome::Linked { stored, .. } => {
+                if printed.is_err() {
+                    self.unprinted.push(stored.file_id.clone());
+                }
+                None
             }
-            Outcome::Linked { .. } => None,
             Outcome::NoLink { stored, why } => {
                 let file_id = &stored.file_id;
                 let named = match why.kind {
@@ -128,7 +129,23 @@ impl Report<'_> {
                 "the first {FAILED_TO_STOP} files have all failed",
                 "前 {FAILED_TO_STOP} 个文件全部失败"
             ),
-            Stop::Here(why) => why.clone(),
+            Stop::Here(why) => format!("{why}{}", self.unprinted_words()),
+        }
+    }
+
+    /// Returns what must not be lost if standard output cannot be written: the files in the cloud whose
+    /// lines nobody gets.
+    fn unprinted_words(&self) -> String {
+        let count = self.unprinted.len();
+        let first: Vec<&str> = self.unprinted.iter().map(String::as_str).take(3).collect();
+        let more = if count > first.len() { " …" } else { "" };
+        let first = first.join(" ");
+        match count {
+            0 => String::new(),
+            _ => words!(
+                "; in the cloud, but not printed: {count} ({first}{more})",
+                "；已在云端但没有输出：{count} 个（{first}{more}）"
+            ),
         }
     }
 
@@ -213,10 +230,9 @@ pub fn dry_run(
             }
         };
         if let Some(line) = line
-            && let Err(why) = print(&line)
+            && let Err(error) = print(&line)
         {
-            say(&format!("error: {why}"));
-            return ExitCode::FAILURE;
+            return end_of_output(&error);
         }
     }
     let bytes = human_bytes(bytes);

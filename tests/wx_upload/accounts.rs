@@ -105,3 +105,28 @@ fn a_token_that_a_run_for_another_account_saves_meanwhile_is_not_used() {
     assert_eq!(world.config()["token_appid"], APPID);
     world.assert_proper();
 }
+
+#[test]
+fn a_config_that_names_another_account_meanwhile_gives_no_token_and_gets_none() {
+    let world = World::with_files(&["a.txt"]);
+    let lock = File::open(world.path("config.json")).unwrap();
+    lock.lock().unwrap();
+    let mut child = world.start(["a.txt"]);
+    let note = read_line(child.stderr.as_mut().unwrap());
+    assert!(note.starts_with("note: waiting for another run"), "{note}");
+    // As the script saves it, without `token_appid`.
+    world.save_token("saved-token", json!({ "appid": OTHER }));
+    let config = world.config();
+    drop(lock);
+    let ran = world.wait(child);
+    ran.assert_failure(
+        0,
+        &[
+            "warning: ./config.json: the new token could not be saved, so the next run asks for \
+             another: it names another `appid` now",
+        ],
+    );
+    assert_eq!(world.count(Step::Token), 1);
+    assert_eq!(world.config(), config);
+    world.assert_proper();
+}

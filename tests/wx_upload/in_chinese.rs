@@ -209,7 +209,8 @@ fn a_config_that_is_not_there_is_told_in_chinese_with_the_command_that_helps() {
     let (here, beside) = (here.display(), beside.display());
     let ran = run_typed(&world, &["a.txt"]);
     let told = format!(
-        "error: 没有配置文件（{here} 和 {beside} 都不存在）：用 `./wx-upload --init` 生成一个，再填写\n"
+        "error: 没有配置文件（{here} 和 {beside} 都不存在）：用 `./wx-upload --init` 生成一个，再填写；\
+         也可以设置 WX_APPID、WX_SECRET 和 WX_ENV\n"
     );
     world.assert_refused(&ran, &[&told]);
     let ran = run_typed(&world, &["-c", "x.json", "a.txt"]);
@@ -545,8 +546,8 @@ fn a_standard_output_that_is_full_is_told_in_chinese() {
     let full = "无法写入标准输出：磁盘已满（os error 28）";
     let ran = run_into_full(&["a.txt"]);
     let file_id = file_id("a.txt");
-    let lost = format!("error: a.txt: 文件已上传，file_id 为 {file_id}，但结果行无法输出\n");
-    ran.assert_failure(1, &[&lost, &format!("error: {full}；运行已中止\n")]);
+    let lost = format!("；已在云端但没有输出：1 个（{file_id}）");
+    ran.assert_failure(1, &[&format!("error: {full}{lost}；运行已中止\n")]);
     for arguments in [["-n", "a.txt"].as_slice(), &["--help"]] {
         run_into_full(arguments).assert_failure(1, &[&format!("error: {full}\n")]);
     }

@@ -21,6 +21,7 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod filesystems;
 #[cfg(unix)]
+mod foreign;
 mod found;
 mod harness;
 mod hostile;

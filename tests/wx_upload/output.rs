@@ -562,13 +562,56 @@ fn a_standard_output_that_is_closed_ends_the_run_with_a_sentence() {
     for arguments in [["dir", "-j1"], ["dir", "-n"]] {
         let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
         let ran = run_into(closed_pipe(), &world, &arguments);
-        ran.assert_failure(1, &["error: ", "standard output"]);
-        if arguments[1] == "-j1" {
-            // The uploaded file is not lost.
-            ran.assert_failure(1, &["dir/a", &file_id("a")]);
+        if arguments[1] == "-n" {
+            assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+        } else {
+            // The uploaded file is not lost. There may be one more on its way.
+            let count = world.keys().len();
+            let told = format!("; in the cloud, but not printed: {count} ({}", file_id("a"));
+            ran.assert_failure(1, &["error: standard output cannot be written: ", &told]);
+            assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
         }
         world.assert_proper();
     }
+}
+
+#[test]
+fn a_reader_of_help_may_stop_reading() {
+    let ran = run_into(closed_pipe(), &World::http(), &["--help"]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_standard_output_that_is_open_for_reading_only_is_an_error() {
+    let read_only = || Stdio::from(File::open("/dev/null").unwrap());
+    for arguments in [["a.txt"].as_slice(), &["-n", "a.txt"], &["--help"]] {
+        let world = World::with_files(&["a.txt"]);
+        let ran = run_into(read_only(), &world, arguments);
+        ran.assert_failure(1, &["error: standard output cannot be written: "]);
+    }
+}
+
+#[test]
+fn of_many_files_that_could_not_be_printed_the_first_are_named() {
+    let world = World::with_many(20);
+    world.stand_in.fault(Step::Link, When::Nth(1), Fault::Hold);
+    let (reader, writer) = io::pipe().unwrap();
+    let streams = Streams {
+        stdout: writer.try_clone().unwrap().into(),
+        ..Streams::piped()
+    };
+    let child = spawn_with(streams, world.command(["files"]));
+    wait_until("20 uploads", || world.count(Step::Upload) == 20);
+    close(reader, &writer);
+    world.stand_in.open_gate();
+    let ran = world.wait(child);
+    let first: Vec<String> = ["000", "001", "002"].map(file_id).into();
+    let told = format!(
+        "; in the cloud, but not printed: 20 ({} …); the run",
+        first.join(" ")
+    );
+    ran.assert_failure(1, &[&told]);
 }
 
 #[test]
@@ -586,7 +629,10 @@ fn a_reader_that_takes_one_line_only_ends_the_run_with_a_sentence() {
     close(reader, &writer);
     world.stand_in.open_gate();
     let ran = world.wait(child);
-    ran.assert_failure(1, &["error: ", "standard output", "dir/b", &file_id("b")]);
+    ran.assert_failure(
+        1,
+        &["error: standard output", &format!("({}", file_id("b"))],
+    );
     world.assert_proper();
 }
 
