@@ -59,3 +59,55 @@ fn a_save_that_is_killed_leaves_what_only_its_owner_can_read() {
         assert!(left.next().is_none());
     }
 }
+
+#[test]
+fn a_share_that_replaces_no_open_file_gets_its_token_once_the_lock_is_free() {
+    let busy_once = "static int calls; if (calls++ == 0) { errno = EBUSY; return -1; }";
+    let Some(share) = OtherSystem::with_rename(busy_once) else {
+        return;
+    };
+    let world = World::with_files(&["a.txt"]);
+    let mut command = world.command(["a.txt"]);
+    share.show_to(&mut command);
+    world.finish(command).assert_success();
+    assert_eq!(
+        world.config()["access_token"],
+        world.stand_in.tokens_issued()[0]
+    );
+}
+
+#[test]
+fn a_config_that_is_mounted_by_itself_is_told_with_its_cure() {
+    let Some(mount) = OtherSystem::with_rename("errno = EBUSY; return -1;") else {
+        return;
+    };
+    let world = World::with_files(&["a.txt"]);
+    let mut command = world.command(["a.txt"]);
+    mount.show_to(&mut command);
+    let ran = world.finish(command);
+    let words = [
+        "warning: ./config.json: the new token could not be saved",
+        "mount its directory instead\n",
+    ];
+    ran.assert_failure(0, &words);
+    assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn chmod_is_not_advised_where_every_file_is_public() {
+    let public = "stat->stx_mode = S_IFREG | 0644;";
+    let Some(public) = OtherSystem::with_facts(public) else {
+        return;
+    };
+    let world = World::with_files(&["a.txt"]);
+    let mut command = world.command(["a.txt"]);
+    public.show_to(&mut command);
+    let ran = world.finish(command);
+    ran.assert_failure(
+        0,
+        &["note: ./config.json: everybody on this machine can read "],
+    );
+    assert!(!ran.stderr.contains("chmod"), "{}", ran.stderr);
+    // The file that was tried is gone.
+    assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 2);
+}

@@ -185,6 +185,19 @@ impl OtherSystem {
         ])
     }
 
+    /// Renames files in another way. `first` is C that may return before the file is renamed.
+    pub fn with_rename(first: &str) -> Option<OtherSystem> {
+        OtherSystem::compiled(&[
+            "#define _GNU_SOURCE",
+            "#include <errno.h>",
+            "#include <sys/syscall.h>",
+            "#include <unistd.h>",
+            "int rename(const char *from, const char *to) {",
+            first,
+            "return syscall(SYS_rename, from, to); }\n",
+        ])
+    }
+
     /// Has these addresses for each name of a host, in this order.
     pub fn with_addresses(addresses: &[&str]) -> Option<OtherSystem> {
         OtherSystem::with_name_server("", addresses)
