@@ -39,7 +39,7 @@ use ureq::Agent;
 
 use cli::{
     Auth, Command, Console, Settings, appid, cannot_print, config_of_environment, find_config,
-    init_config, parse_config, parse_options, say, show,
+    init_config, note_misspelled_keys, parse_config, parse_options, say, show,
 };
 use cloud_rules::is_file_id;
 use failure::{Cure, Failure, Stage};
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 /// nothing has been sent.
 fn try_main() -> Result<ExitCode, String> {
     let options = match parse_options()? {
-        Command::Show(text) => return Ok(show(text)),
+        Command::Show(text) => return Ok(show(&text)),
         Command::Init(options) => return init_config(&options).map(|()| ExitCode::SUCCESS),
         Command::Upload(options) => options,
     };
@@ -79,6 +79,9 @@ fn try_main() -> Result<ExitCode, String> {
         Some(path) => load_config(path)?,
         None => config_of_environment().unwrap_or_default(),
     };
+    if let Some(path) = path.as_deref().filter(|_| !options.quiet) {
+        note_misspelled_keys(path, &config);
+    }
     let saved_token = AccessToken::saved_in(&config, appid(&config).as_deref());
     let settings = Settings::new(options, path, &config, saved_token.is_none())?;
     let own = OwnFiles::of(&settings);

@@ -8,11 +8,11 @@ use std::io::{self, Write};
 use std::iter;
 use std::path::{self, Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::console::say;
 use super::help::{command_to_type, shell_word};
-use super::options::{Options, variable};
+use super::options::{Options, is_misspelled, variable};
 use crate::disk::{create_private, is_missing, read_regular, without_bom};
 use crate::words::{either, io_words, words};
 
@@ -45,6 +45,20 @@ const KEYS: [&str; 13] = [
     "max_age",
     "api_base",
 ];
+
+/// Prints a note for each key of the config at `path` that is probably a misspelled one of ours.
+pub fn note_misspelled_keys(path: &Path, config: &Value) {
+    let shown = path.display();
+    for key in config.as_object().into_iter().flat_map(Map::keys) {
+        let is_meant = |known: &&str| config.get(known).is_none() && is_misspelled(key, known);
+        if let Some(known) = KEYS.into_iter().find(is_meant) {
+            say(&words!(
+                "note: {shown}: the key `{key}` is not known: did you mean `{known}`?",
+                "note: {shown}: 不认识配置项 `{key}`：是否想写 `{known}`？"
+            ));
+        }
+    }
+}
 
 /// Whether a config has a key of this program, apart from `others`.
 pub fn has_own_key(config: &Value, others: &[&str]) -> bool {
@@ -115,6 +129,13 @@ fn why_not_own(path: &Path) -> String {
 fn why_none(here: &Path, beside: Option<&Path>) -> String {
     let here = path::absolute(here).unwrap_or_else(|_| here.to_owned());
     let (shown, command) = (here.display(), command_to_type("--init"));
+    if here.with_added_extension("txt").exists() {
+        return words!(
+            "there is no config, {shown}, but a config.json.txt: rename it to config.json (Windows hides \
+             the .txt)",
+            "没有配置文件 {shown}，但有 config.json.txt：请改名为 config.json（Windows 默认隐藏 .txt 扩展名）"
+        );
+    }
     match beside {
         Some(beside) if beside != here => {
             let beside = beside.display();
@@ -162,7 +183,11 @@ fn beside_program(config: &Path) -> Option<PathBuf> {
 pub fn parse_config(bytes: &[u8]) -> Result<Value, String> {
     let json = without_bom(bytes);
     let example = r#"{ "appid": "wx…", … }"#;
-    if json.trim_ascii().is_empty() {
+    // A power cut can leave zeros.
+    if json
+        .iter()
+        .all(|byte| *byte == 0 || byte.is_ascii_whitespace())
+    {
         return Err(words!(
             "is empty: it must look like {example}",
             "是空的：应形如 {example}"
@@ -197,6 +222,14 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
         );
     }
     let (line, column, error) = (error.line(), error.column(), error.to_string());
+    if error.starts_with("trailing comma")
+        && let Some(line) = line_of_last_comma(without_bom(config), line, column)
+    {
+        return words!(
+            "is not valid JSON: there is a comma too many at the end of line {line}",
+            "不是有效的 JSON：第 {line} 行末尾多了逗号"
+        );
+    }
     let hint = if error.starts_with("invalid escape") {
         help_for_backslashes()
     } else if error.starts_with("control character") {
@@ -217,14 +250,22 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
     )
 }
 
+/// Returns the line with the last comma before a place in a text.
+fn line_of_last_comma(text: &[u8], line: usize, column: usize) -> Option<usize> {
+    let lines_before = text.split_inclusive(|&byte| byte == b'\n').take(line - 1);
+    let place = lines_before.map(<[u8]>::len).sum::<usize>() + column;
+    let comma = text.get(..place)?.iter().rposition(|&byte| byte == b',')?;
+    Some(1 + text[..comma].iter().filter(|&&byte| byte == b'\n').count())
+}
+
 /// Writes a config to fill in, for `--init`, but never over another one. The error is a sentence.
 pub fn init_config(options: &Options) -> Result<(), String> {
     let path = options.config.as_deref().unwrap_or(Path::new(CONFIG));
     let shown = path.display();
     let mut file = create_private(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => words!(
-            "{shown} already exists: nothing was changed",
-            "{shown} 已存在，未作改动"
+            "{shown} already exists, and was not changed: edit it, or name another file with -c",
+            "{shown} 已存在，未作改动：请直接编辑它，或用 -c 指定别的文件"
         ),
         _ => cannot_write(path, &error),
     })?;

@@ -7,6 +7,7 @@ use std::env;
 #[cfg(unix)]
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::ops::RangeInclusive;
 #[cfg(unix)]
 use std::os::fd::AsFd;
@@ -17,13 +18,15 @@ use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-use terminal::Term;
+use terminal::{Color, Term, style};
 
 use crate::words::{either, io_words, is_chinese, words};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// The progress is drawn at most this number of times per second, and once more after each line.
 const DRAWN_PER_SECOND: u8 = 20;
+/// A terminal with fewer columns gets a shorter progress.
+const NARROW: u16 = 60;
 /// A non-blocking output that takes no more bytes is tried again after this.
 const FULL_PIPE_WAIT: Duration = Duration::from_millis(10);
 
@@ -62,8 +65,20 @@ pub fn end_of_output(error: &io::Error) -> ExitCode {
 
 /// Prints a line on standard error.
 pub fn say(line: &str) {
-    let line = escape(line) + "\n";
+    let line = with_colour(escape(line)) + "\n";
     let _ = write_all(&mut io::stderr(), line.as_bytes()); // an error cannot be told anywhere
+}
+
+/// Colours the first word of an error or a warning, on a terminal that has colours, unless NO_COLOR is
+/// set.
+fn with_colour(line: String) -> String {
+    let (word, colour) = match line.split_once(' ') {
+        Some((word @ "error:", _)) => (word, Color::Red),
+        Some((word @ "warning:", _)) => (word, Color::Yellow),
+        _ => return line,
+    };
+    let rest = &line[word.len()..];
+    format!("{}{rest}", style(word).fg(colour).for_stderr())
 }
 
 /// Writes all bytes. std's own `write_all` loses some where the output is non-blocking, as whoever
@@ -255,7 +270,10 @@ impl Console {
 
     /// Shows why the run waits, if it does.
     pub fn show_waiting(&self, why: Option<&'static str>) {
-        *self.waiting_because.lock().unwrap() = why;
+        let before = mem::replace(&mut *self.waiting_because.lock().unwrap(), why);
+        if before.is_some() && why.is_none() {
+            self.bar.reset_eta(); // the rate is that since the wait
+        }
     }
 
     /// Shows the progress while `work` runs. The progress has a thread of its own; if the system
@@ -295,6 +313,14 @@ impl Console {
             let left = human_time((length - position).div_ceil(rate));
             words!("{pace}/s, {left} left", "{pace}/s，剩余 {left}")
         };
+        let (_, columns) = Term::stderr().size();
+        if columns < NARROW {
+            let percent = (position * 100).checked_div(length).unwrap_or(100);
+            return words!(
+                "{files_done}/{files}, {percent}%, {state}",
+                "{files_done}/{files}，{percent}%，{state}"
+            );
+        }
         let sent = human_bytes(position);
         let of_all = human_bytes(length);
         words!(

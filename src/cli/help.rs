@@ -3,6 +3,7 @@
 //! Reads nothing of the command line but the name of the program.
 
 use std::env;
+use std::env::consts::{ARCH, OS};
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
@@ -59,7 +60,11 @@ const CHINESE: &str = "\
   wx-upload --init                                 首次使用，先运行这条
   wx-upload -r -t img/ --manifest sent.jsonl pics  再次运行时，只上传有变化的";
 
-pub const VERSION: &str = concat!("wx-upload ", env!("CARGO_PKG_VERSION"));
+/// Returns the text of `--version`, with the system and the processor that the program was made for.
+pub fn version_text() -> String {
+    let (version, system, processor) = (env!("CARGO_PKG_VERSION"), OS, ARCH);
+    format!("wx-upload {version} ({system}, {processor})")
+}
 
 /// Returns the text of `--help`. It fits a terminal with 80 columns and 24 lines; a Chinese character
 /// takes two columns.

@@ -6,7 +6,8 @@ mod help;
 mod options;
 
 pub use config::{
-    config_of_environment, find_config, help_for_backslashes, init_config, parse_config,
+    config_of_environment, find_config, help_for_backslashes, init_config, note_misspelled_keys,
+    parse_config,
 };
 pub use console::{
     Console, cannot_print, end_of_output, escape, human_bytes, human_time, print, say,

@@ -7,11 +7,12 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{self, Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use ureq::http::Uri;
 
 use super::config::{CONFIG, has_own_key};
-use super::help::{VERSION, command_to_type, help_text};
+use super::help::{command_to_type, help_text, version_text};
 use crate::url::is_this_machine;
 use crate::words::{either, words};
 use crate::{cloud_rules, disk};
@@ -31,7 +32,7 @@ pub enum Format {
 /// The task that the command line names.
 pub enum Command {
     /// `--help` or `--version`: show this text.
-    Show(&'static str),
+    Show(String),
     /// `--init`
     Init(Options),
     Upload(Options),
@@ -89,7 +90,11 @@ fn words_of(error: &lexopt::Error) -> String {
     use lexopt::Error::{MissingValue, NonUnicodeValue, UnexpectedOption, UnexpectedValue};
     match error {
         UnexpectedOption(option) => {
-            words!("invalid option '{option}'", "无法识别的选项“{option}”")
+            let meant = did_you_mean(option_like(option));
+            words!(
+                "invalid option '{option}'{meant}",
+                "无法识别的选项“{option}”{meant}"
+            )
         }
         MissingValue {
             option: Some(option),
@@ -109,6 +114,68 @@ fn words_of(error: &lexopt::Error) -> String {
             "参数 {value:?} 不是有效的 Unicode 文本"
         ),
         error => error.to_string(), // the words of this file
+    }
+}
+
+/// The options that may be misspelled.
+const LONG_OPTIONS: [&str; 14] = [
+    "--config",
+    "--to",
+    "--recursive",
+    "--exclude",
+    "--jobs",
+    "--format",
+    "--unique",
+    "--manifest",
+    "--retries",
+    "--timeout",
+    "--dry-run",
+    "--init",
+    "--quiet",
+    "--version",
+];
+
+/// Returns the option that was meant by one that there is not.
+fn option_like(option: &str) -> Option<&'static str> {
+    if option == "-v" {
+        return Some("-V");
+    }
+    let is_meant = |known: &&str| {
+        let is_beginning = option.len() > "--x".len() && known.starts_with(option);
+        is_beginning || is_misspelled(option, known)
+    };
+    LONG_OPTIONS.into_iter().find(is_meant)
+}
+
+/// Whether a word is another one but for its case, `-` for `_`, or, from five letters on, one letter that
+/// is wrong, missing, too many or swapped with its neighbour.
+pub fn is_misspelled(word: &str, known: &str) -> bool {
+    let [one, two] = [word, known].map(|word| word.to_ascii_lowercase().replace('-', "_"));
+    let (mut one, mut two) = (one.as_bytes(), two.as_bytes());
+    let is_long = two.len() >= 5;
+    while let ([first, one_rest @ ..], [other, two_rest @ ..]) = (one, two)
+        && first == other
+    {
+        (one, two) = (one_rest, two_rest);
+    }
+    while let ([one_rest @ .., last], [two_rest @ .., other]) = (one, two)
+        && last == other
+    {
+        (one, two) = (one_rest, two_rest);
+    }
+    match (one, two) {
+        ([], []) => true,
+        ([_], [_] | []) | ([], [_]) => is_long,
+        ([a, b], [c, d]) => is_long && (a, b) == (d, c),
+        _ => false,
+    }
+}
+
+/// Returns what the user probably meant, as the end of a message.
+pub fn did_you_mean(meant: Option<&str>) -> String {
+    match meant {
+        Some(meant) => words!(": did you mean {meant}?", "：是否想写 {meant}？"),
+        None => String::new(),
     }
 }
 
@@ -140,8 +207,8 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Short('n') | Long("dry-run") => options.dry_run = true,
             Long("init") => init = true,
             Short('q') | Long("quiet") => options.quiet = true,
-            Short('h') | Long("help") => return Ok(Command::Show(help_text())),
-            Short('V') | Long("version") => return Ok(Command::Show(VERSION)),
+            Short('h') | Long("help") => return Ok(Command::Show(help_text().to_owned())),
+            Short('V') | Long("version") => return Ok(Command::Show(version_text())),
             Value(path) => options.paths.push(file_named(path_word(), path)?),
             _ => return Err(argument.unexpected()),
         }
@@ -154,6 +221,10 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
     leave_out_upload(&mut options.paths)?;
     check_single_word(&options.paths)?;
+    for path in &mut options.paths {
+        check_address(path)?;
+        decode_missing(path);
+    }
     Ok(Command::Upload(options))
 }
 
@@ -186,13 +257,44 @@ fn check_single_word(paths: &[PathBuf]) -> Result<(), lexopt::Error> {
     };
     let word = path.to_string_lossy();
     if word.chars().all(char::is_alphabetic) && disk::is_missing(path) {
+        let option = format!("--{word}");
+        let known = LONG_OPTIONS.into_iter().chain(["--help"]);
+        let meant = did_you_mean(known.into_iter().find(|known| *known == option));
         let why = words!(
-            "there is no file, directory or command '{word}'",
-            "没有名为“{word}”的文件、目录或命令"
+            "there is no file, directory or command '{word}'{meant}",
+            "没有名为“{word}”的文件、目录或命令{meant}"
         );
         return Err(why.into());
     }
     Ok(())
+}
+
+/// Checks that a PATH is not the address of a file elsewhere.
+fn check_address(path: &Path) -> Result<(), lexopt::Error> {
+    let text = path.to_string_lossy();
+    if text.starts_with("http://") || text.starts_with("https://") {
+        let why = words!(
+            "{text} is an address: only files on this machine are uploaded, so download it first",
+            "{text} 是网址：只能上传本机的文件，请先下载"
+        );
+        return Err(why.into());
+    }
+    Ok(())
+}
+
+/// If nothing is at `path`, but something is where it leads percent-decoded, takes that: some editors
+/// encode the paths that they pass.
+fn decode_missing(path: &mut PathBuf) {
+    let Some(text) = path.to_str().filter(|text| text.contains('%')) else {
+        return;
+    };
+    if disk::is_missing(path) {
+        let decoded = percent_decode_str(text).decode_utf8().ok();
+        let decoded = decoded.map(|text| PathBuf::from(&*text));
+        if let Some(decoded) = decoded.filter(|decoded| !disk::is_missing(decoded)) {
+            *path = decoded;
+        }
+    }
 }
 
 /// Returns the word for the arguments that are no options, as `--help` has it.
@@ -237,9 +339,13 @@ fn format_named(name: OsString) -> Result<Format, lexopt::Error> {
         "markdown" => Format::Markdown,
         "json" => Format::Json,
         other => {
+            let formats = ["text", "url", "markdown", "json"];
+            let typed = other.to_lowercase();
+            let is_meant = |format: &&str| typed.starts_with(&format[..1]);
+            let meant = did_you_mean(formats.into_iter().find(is_meant));
             let why = words!(
-                "--format takes text, url, markdown or json, not '{other}'",
-                "--format 应为 text、url、markdown 或 json，而不是“{other}”"
+                "--format takes text, url, markdown or json, not '{other}'{meant}",
+                "--format 应为 text、url、markdown 或 json，而不是“{other}”{meant}"
             );
             return Err(why.into());
         }

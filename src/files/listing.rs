@@ -6,8 +6,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use super::own_files::{OwnFiles, never_uploaded};
@@ -110,8 +110,9 @@ pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String
     if settings.options.paths.is_empty() {
         let path = &settings.upload_dir;
         lister.add_named(path).map_err(|error| {
-            let (shown, error) = (path.display(), io_words(&error));
-            let hint = hint_for_upload_dir(path, settings);
+            let hint = hint_for_upload_dir(path, &error, settings);
+            let full = path::absolute(path).unwrap_or_else(|_| path.clone());
+            let (shown, error) = (full.display(), io_words(&error));
             words!("{shown}: {error}: {hint}", "{shown}: {error}：{hint}")
         })?;
     }
@@ -127,7 +128,7 @@ fn hint_for(path: &Path, error: &io::Error) -> &'static str {
              the directory",
             "：shell 没有把 * 展开成文件名（Windows 上从不展开）：请直接写目录名",
         )
-    } else if error.kind() == io::ErrorKind::NotFound {
+    } else if error.kind() == ErrorKind::NotFound {
         either(": nothing was uploaded", "：没有上传任何文件")
     } else {
         ""
@@ -135,20 +136,27 @@ fn hint_for(path: &Path, error: &io::Error) -> &'static str {
 }
 
 /// Returns what helps if `upload_dir` cannot be listed.
-fn hint_for_upload_dir(path: &Path, settings: &Settings) -> String {
+fn hint_for_upload_dir(path: &Path, error: &io::Error, settings: &Settings) -> String {
     let config = settings.shown_config();
     if path.to_string_lossy().contains(char::is_control) {
         return format!("{config}: {}", help_for_backslashes()); // "D:\temp" has a tab in it
     }
     if path == Path::new(DEFAULT_DIR) {
         words!(
-            "name files to upload, or set `upload_dir` in {config}",
-            "请写明要上传的文件，或在 {config} 中设置 `upload_dir`"
+            "this directory of the original script is meant where nothing is named: name files to \
+             upload, or set `upload_dir` in {config}",
+            "没有写明要上传什么时，会上传原脚本的这个目录：请写明要上传的文件，或在 {config} 中设置 \
+             `upload_dir`"
         )
-    } else {
+    } else if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
         words!(
             "name files to upload, or correct `upload_dir` in {config}",
             "请写明要上传的文件，或改正 {config} 中的 `upload_dir`"
+        )
+    } else {
+        words!(
+            "it is the `upload_dir` of {config}",
+            "它是 {config} 中的 `upload_dir`"
         )
     }
 }

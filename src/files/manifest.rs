@@ -97,9 +97,11 @@ impl Manifest<'_> {
         read.map_err(|error| {
             let why = match error.kind() {
                 // A missing manifest is created. A missing directory is not.
-                io::ErrorKind::NotFound => {
-                    either("its directory does not exist", "它的目录不存在").to_owned()
-                }
+                io::ErrorKind::NotFound => either(
+                    "its directory does not exist: make it first",
+                    "它的目录不存在：请先创建",
+                )
+                .to_owned(),
                 _ => io_words(&error),
             };
             format!("--manifest {}: {why}", path.display())

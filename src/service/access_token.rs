@@ -35,15 +35,15 @@ impl AccessToken {
     }
 
     /// Returns the token in `config`. `None` if there is none, it has less than 60 s left, its times are
-    /// in the future or are not whole numbers, or it was fetched for another account than `appid`.
+    /// in the future or are no numbers, or it was fetched for another account than `appid`.
     pub fn saved_in(config: &Value, appid: Option<&str>) -> Option<AccessToken> {
         if let (Some(fetched_for), Some(appid)) = (text_in(config, "token_appid"), appid)
             && fetched_for != appid
         {
             return None;
         }
-        let created = config["create_time"].as_i64()?;
-        let life = config["expires_in"].as_i64()?;
+        let created = whole_seconds(&config["create_time"])?;
+        let life = whole_seconds(&config["expires_in"])?;
         let use_until = created.saturating_add(life).saturating_sub(MARGIN);
         if !(created..=use_until).contains(&unix_seconds()) {
             return None;
@@ -54,6 +54,14 @@ impl AccessToken {
             is_new: false,
         })
     }
+}
+
+/// Returns a number of seconds without its fraction, which Python's `time.time()` has.
+fn whole_seconds(value: &Value) -> Option<i64> {
+    let with_fraction = || value.as_f64().filter(|seconds| seconds.abs() < 1e15);
+    value
+        .as_i64()
+        .or_else(|| with_fraction().map(|seconds| seconds as i64))
 }
 
 /// The token of the run, if it has one.

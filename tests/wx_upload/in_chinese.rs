@@ -264,7 +264,8 @@ fn init_speaks_chinese() {
     let told = "已生成 new.json：请填写 `appid`、`secret` 和 `env`\n";
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), told));
     let ran = world.run_in_chinese(["--init", "-c", "new.json"]);
-    world.assert_refused(&ran, &["error: new.json 已存在，未作改动\n"]);
+    let told = "error: new.json 已存在，未作改动：请直接编辑它，或用 -c 指定别的文件\n";
+    world.assert_refused(&ran, &[told]);
     let ran = world.run_in_chinese(["--init", "-c", "no/new.json"]);
     let told = "error: no/new.json: 无法写入：没有这个文件或目录（os error ";
     world.assert_refused(&ran, &[told]);
@@ -309,11 +310,11 @@ fn a_fixed_directory_that_is_not_there_is_told_in_chinese() {
     world.configure(json!({ "upload_dir": "附件" }));
     let ran = world.run_in_chinese([""; 0]);
     let help = "）：请写明要上传的文件，或改正 ./config.json 中的 `upload_dir`\n";
-    world.assert_refused(&ran, &["error: 附件: 没有这个文件或目录（os error ", help]);
+    world.assert_refused(&ran, &["/附件: 没有这个文件或目录（os error ", help]);
     world.configure(json!({ "upload_dir": "D:\temp" }));
     let ran = world.run_in_chinese([""; 0]);
     let help = r"）：./config.json: JSON 中，路径里的每个 \ 要写成 / 或 \\";
-    world.assert_refused(&ran, &[r"error: D:\u0009emp: ", help]);
+    world.assert_refused(&ran, &[r"D:\u0009emp: ", help]);
 }
 
 #[cfg(unix)]

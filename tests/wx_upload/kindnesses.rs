@@ -278,3 +278,79 @@ fn files_that_are_skipped_beside_many_directories_have_notes_of_their_own() {
     assert_eq!(ran.stderr.matches("note: ").count(), 3, "{}", ran.stderr);
     assert_eq!(ran.count("skipped"), 22);
 }
+
+// ---- Mistypes -----------------------------------------------------------------------------------
+
+#[test]
+fn a_mistyped_option_word_or_format_is_told_with_what_was_meant() {
+    let world = World::with_files(&["a.txt"]);
+    let cases: [(&[&str], &str); 13] = [
+        (&["--recusive"], "--recursive"),
+        (&["--dryrun"], "--dry-run"),
+        (&["--dry"], "--dry-run"),
+        (&["--DRY_RUN"], "--dry-run"),
+        (&["--excldue", "x"], "--exclude"),
+        (&["--manifests", "x"], "--manifest"),
+        (&["-v"], "-V"),
+        (&["help"], "--help"),
+        (&["version"], "--version"),
+        (&["init"], "--init"),
+        (&["-f", "md"], "markdown"),
+        (&["-f", "txt"], "text"),
+        (&["-f", "JSON"], "json"),
+    ];
+    for (arguments, meant) in cases {
+        let ran = world.run(arguments);
+        world.assert_refused(&ran, &[&format!(": did you mean {meant}?")]);
+    }
+    for arguments in [["--verbose"].as_slice(), &["-z"], &["-f", "png"], &["--x"]] {
+        let ran = world.run(arguments);
+        assert!(!ran.stderr.contains("did you mean"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_misspelled_key_is_noted_with_the_key_that_was_meant() {
+    let cases = [
+        ("uplaod_path", "upload_path"),
+        ("Upload_Path", "upload_path"),
+        ("cache-control", "cache_control"),
+        ("maxage", "max_age"),
+        ("MAX-AGE", "max_age"),
+    ];
+    for (key, meant) in cases {
+        let world = World::with_files(&["a.txt"]);
+        world.configure(json!({ key: "x" }));
+        let note =
+            format!("note: ./config.json: the key `{key}` is not known: did you mean `{meant}`?");
+        world.run(["-n", "a.txt"]).assert_failure(0, &[&note]);
+        let ran = world.run(["-q", "-n", "a.txt"]);
+        assert_eq!(ran.stderr, "");
+    }
+    let world = World::with_files(&["a.txt"]);
+    // Two letters, a short key, a key that is there already.
+    world.configure(json!({ "uplaod_paht": 1, "authx": 1, "en": 1, "ENV": 1 }));
+    let ran = world.run(["-n", "a.txt"]);
+    assert!(!ran.stderr.contains("did you mean"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_config_with_a_hidden_txt_behind_its_name_is_noticed() {
+    let world = World::with_files(&["a.txt"]);
+    fs::rename(world.path("config.json"), world.path("config.json.txt")).unwrap();
+    let ran = world.run(["a.txt"]);
+    world.assert_refused(&ran, &["a config.json.txt: rename it to config.json"]);
+}
+
+#[test]
+fn an_address_is_told_as_one_and_an_encoded_path_is_found() {
+    let world = World::with_files(&["图 片.png", "100%25.png"]);
+    for address in ["https://example.com/a.png", "http://example.com/a.png"] {
+        let told = format!("{address} is an address");
+        world.assert_refused(&world.run([address]), &[&told]);
+    }
+    world.assert_refused(&world.run(["%E5%9B%BE.png"]), &["%E5%9B%BE.png: "]);
+    let encoded = "%E5%9B%BE%20%E7%89%87.png";
+    world.run([encoded, "100%25.png"]).assert_success();
+    assert_eq!(world.keys(), ["temp3/100%25.png", "temp3/图 片.png"]);
+}

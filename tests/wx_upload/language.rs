@@ -653,7 +653,7 @@ fn manifests_that_cannot_be_used_are_told_in_chinese() {
     let cases = [
         ("config.json", "不是清单，未作改动：请换一个文件\n"),
         ("directory", "不是普通文件\n"),
-        ("missing/sent.jsonl", "它的目录不存在\n"),
+        ("missing/sent.jsonl", "它的目录不存在：请先创建\n"),
     ];
     for (name, why) in cases {
         let ran = world.run_in_chinese(["--manifest", name, "a.txt"]);

@@ -42,13 +42,21 @@ fn a_missing_fixed_directory_is_refused_with_a_hint() {
     for arguments in [[].as_slice(), &["-n"], &["-r"]] {
         world.assert_refused(
             &world.run(arguments),
-            &["./154190339_附件/", "`upload_dir`", "config.json"],
+            &[
+                "/154190339_附件/: ",
+                "this directory of the original script",
+                "set `upload_dir` in ./config.json",
+            ],
         );
     }
     world.configure(json!({ "upload_dir": "没有" }));
+    let full = world.dir.path().canonicalize().unwrap().join("没有");
     world.assert_refused(
         &world.run([""; 0]),
-        &["没有", "`upload_dir`", "config.json"],
+        &[
+            &full.to_string_lossy(),
+            "correct `upload_dir` in ./config.json",
+        ],
     );
 }
 

@@ -484,7 +484,7 @@ fn a_narrow_window_shows_every_line_whole_and_the_progress_in_one_row() {
             let View { rows, .. } =
                 terminal.wait_for("a result, an error and the progress", |screen| {
                     let lines = dense(&screen.lines());
-                    lines.len() == 3 && is_right(&lines) && lines[2].starts_with("2/4files")
+                    lines.len() == 3 && is_right(&lines) && lines[2].starts_with("2/4,")
                 });
             // The progress is drawn again in its own row. If it had wrapped, it would be drawn below.
             let drawn = |screen: &Screen| screen.raw.iter().filter(|&&byte| byte == b'\r').count();
@@ -509,9 +509,11 @@ fn a_narrow_window_shows_every_line_whole_and_the_progress_in_one_row() {
 /// The Windows console goes on in the next row when the last column has been written to.
 #[test]
 fn the_last_column_stays_free_of_progress() {
+    // Below 60 columns it is shorter.
     side_by_side(
-        [10, 24, 80].map(|columns| (columns.to_string(), columns)),
+        [10, 24, 59, 60, 80].map(|columns| (columns.to_string(), columns)),
         |columns| {
+            let progress = if columns < 60 { "1/3," } else { "1/3files," };
             let world = world(&[5; 3]);
             world.stand_in.fault(Step::Upload, key("2"), Fault::Hold);
             let mut terminal = Terminal::new(200, columns);
@@ -520,9 +522,7 @@ fn the_last_column_stays_free_of_progress() {
             terminal.wait_for("the cursor in the last column", |screen| {
                 let (_, column) = screen.parser.screen().cursor_position();
                 let lines = dense(&screen.lines());
-                let is_progress = lines
-                    .last()
-                    .is_some_and(|line| line.starts_with("1/3files"));
+                let is_progress = lines.last().is_some_and(|line| line.starts_with(progress));
                 is_progress && column == columns - 1
             });
             world.stand_in.open_gate();
@@ -764,5 +764,26 @@ fn no_escape_sequence_gets_into_a_pipe_on_either_side() {
                 assert!(!seen.raw.contains('\u{1b}'), "{:?}", seen.raw);
             }
         }
+    }
+}
+
+#[test]
+fn an_error_is_red_unless_colours_are_not_wanted() {
+    for (variable, is_coloured) in [
+        (("LANG", "C"), true),
+        (("NO_COLOR", "1"), false),
+        (("TERM", "dumb"), false),
+    ] {
+        let world = world(&[5]);
+        fs::create_dir(world.path("busy")).unwrap();
+        let mut terminal = Terminal::new(20, 200);
+        let mut command = command(&world, &["-q", "--manifest", "busy"]);
+        command.env(variable.0, variable.1);
+        terminal.start(command, &[]);
+        let seen = terminal.finish(&world);
+        assert_eq!(seen.status, Some(2));
+        assert!(seen.lines[0].starts_with("error: --manifest busy: "));
+        let is_red = seen.raw.starts_with("\x1b[31merror:\x1b[0m ");
+        assert_eq!(is_red, is_coloured, "{:?}", seen.raw);
     }
 }
