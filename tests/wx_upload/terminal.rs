@@ -775,7 +775,7 @@ fn an_error_is_red_unless_colours_are_not_wanted() {
         (("TERM", "dumb"), false),
     ] {
         let world = world(&[5]);
-        fs::create_dir(world.path("busy")).unwrap();
+        std::fs::create_dir(world.path("busy")).unwrap();
         let mut terminal = Terminal::new(20, 200);
         let mut command = command(&world, &["-q", "--manifest", "busy"]);
         command.env(variable.0, variable.1);
