@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use stand_in::{SECRET, StandIn, Step};
 
 /// The directory that the program uploads by default, as the script did.
@@ -78,7 +78,8 @@ fn prepare(dir: &Path, stand_in: &StandIn) -> Result<(), Error> {
     for sample in SAMPLES {
         fs::write(dir.join(FIXED_DIR).join(sample.name), sample.bytes)?;
     }
-    stand_in.config_json(dir);
+    // As `--init` writes it: this disturbs no other program of the account.
+    stand_in.config_json_with(dir, json!({ "auth": "stable_token" }));
     stand_in.ca_file(dir);
     Ok(())
 }
@@ -106,7 +107,8 @@ fn section(title: &str) {
 }
 
 /// Builds the program, in the profile of the demo, and returns its path. Cargo does not build it for
-/// an example.
+/// an example. (The demo is named so that the crates have the features that they have for the demo.
+/// Then no crate is built twice.)
 fn build() -> Result<PathBuf, Error> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
@@ -114,6 +116,8 @@ fn build() -> Result<PathBuf, Error> {
         "build",
         "--bin",
         "wx-upload",
+        "--example",
+        "demo",
         "--message-format",
         "json-render-diagnostics",
     ]);
@@ -135,8 +139,9 @@ fn build() -> Result<PathBuf, Error> {
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let program = messages.filter(|message| message["target"]["name"] == "wx-upload");
     let mut executables =
-        messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+        program.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
     executables
         .next()
         .ok_or_else(|| "wx-upload cannot be built".into())
