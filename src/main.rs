@@ -532,7 +532,7 @@ fn open_body<'a>(
 /// Returns the file if it is in the cloud already. There are two cases: the user gave its `file_id`, or
 /// an earlier run uploaded it and it has not changed since. To find that out, the file may be read.
 fn stored_before(file: &ListedFile, key: &str, manifest: &Manifest) -> Option<Stored> {
-    if let Some(file_id) = &file.file_id {
+    if let Some(file_id) = file.file_id() {
         return Some(Stored::unsent(file, key, file_id, Origin::Named));
     }
     let file_id = manifest.unchanged(key, &file.path)?;

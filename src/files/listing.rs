@@ -2,7 +2,6 @@
 //!
 //! Looks at names, kinds and sizes; opens no file.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
@@ -15,6 +14,9 @@ use crate::cli::{DEFAULT_DIR, Settings, help_for_backslashes};
 use crate::cloud_rules::{self, FileId, is_too_large, too_large, too_long};
 use crate::disk::{identity_of, real_path};
 use crate::words::{either, io_words, words};
+
+/// A PATH that begins so is a `file_id`.
+const FILE_ID_START: &str = "cloud://";
 
 fn not_utf8() -> &'static str {
     either(
@@ -36,9 +38,7 @@ pub struct ListedFile {
     /// The directory that the user named with `-r`, its path with all links followed.
     root: Option<Arc<Path>>,
     /// Why it cannot be uploaded.
-    pub problem: Option<String>,
-    /// Known only of a file in the cloud.
-    pub file_id: Option<String>,
+    pub problem: Option<Box<str>>,
     /// It is not an entry of a directory: the user or the config named it.
     is_named: bool,
     /// The same file stands before it in the list, at this position. It is uploaded there, once. It is
@@ -52,9 +52,16 @@ impl ListedFile {
         &self.key[self.prefix_len..]
     }
 
+    /// Returns the `file_id` that the user gave instead of a path. (A path of a file on this machine never
+    /// begins so: the user cannot name it, and no other path has a double slash.)
+    pub fn file_id(&self) -> Option<&str> {
+        let path = self.path.to_str()?;
+        path.starts_with(FILE_ID_START).then_some(path)
+    }
+
     /// Returns the place of the file in the cloud. Two files must not have the same.
     fn place(&self) -> &str {
-        self.file_id.as_deref().unwrap_or(&self.key)
+        self.file_id().unwrap_or(&self.key)
     }
 
     /// Whether the file must lie in a certain directory.
@@ -169,19 +176,16 @@ fn without_doubles(
     mut skipped: Vec<Skipped>,
     unique: bool,
 ) -> Result<Listing, String> {
-    let mut firsts: HashMap<Box<str>, usize> = HashMap::new();
+    mark_doubles(&mut files, unique);
     let mut repeated = 0;
+    let mut removed = Vec::new();
     // Those that stay are moved to the front. A second list of many files would take much memory.
     let mut kept = 0;
     for index in 0..files.len() {
-        let file = &files[index];
-        let first = match file.problem {
-            Some(_) => None,
-            None => find_or_remember(file, kept, unique, &mut firsts),
-        };
-        if let Some(position) = first {
-            let first = &files[position].path;
-            if file.file_id.is_none() && !unique {
+        if let Some(first) = files[index].same_as {
+            let position = first - removed.partition_point(|&index| index < first);
+            let (file, first) = (&files[index], &files[position].path);
+            if file.file_id().is_none() && !unique {
                 check_same_file(file, first)?;
             }
             if !file.is_named {
@@ -191,6 +195,7 @@ fn without_doubles(
                     path: file.path.clone(),
                     is_directory: false,
                 });
+                removed.push(index);
                 continue;
             }
             files[index].same_as = Some(position);
@@ -207,25 +212,24 @@ fn without_doubles(
     })
 }
 
-/// Returns the position of the file with the same place that came first. If there is none, remembers
-/// that this one is at `position`.
-fn find_or_remember(
-    file: &ListedFile,
-    position: usize,
-    unique: bool,
-    firsts: &mut HashMap<Box<str>, usize>,
-) -> Option<usize> {
-    let mut place = file.place().to_owned();
+/// Sets `same_as` of each file that has the place of another one before it. Sorts the indexes of the
+/// files by their places: a map would hold a second copy of each name.
+fn mark_doubles(files: &mut [ListedFile], unique: bool) {
+    let mut real_paths = Vec::new();
     if unique {
         // Two files may have the same name. So the path is a part of the place.
-        place += &real_path(&file.path).to_string_lossy();
+        real_paths.extend(files.iter().map(|file| real_path(&file.path)));
     }
-    match firsts.entry(place.into()) {
-        Entry::Occupied(first) => Some(*first.get()),
-        Entry::Vacant(vacant) => {
-            vacant.insert(position);
-            None
-        }
+    let place = |index: usize| (files[index].place(), real_paths.get(index));
+    let mut order: Vec<usize> = (0..files.len()).collect();
+    order.retain(|&index| files[index].problem.is_none());
+    order.sort_unstable_by(|&one, &other| (place(one), one).cmp(&(place(other), other)));
+    let mut doubles = Vec::new();
+    for alike in order.chunk_by(|&one, &other| place(one) == place(other)) {
+        doubles.extend(alike[1..].iter().map(|&index| (index, alike[0])));
+    }
+    for (index, first) in doubles {
+        files[index].same_as = Some(first);
     }
 }
 
@@ -344,7 +348,7 @@ impl Lister<'_> {
     /// Adds a file, or the files in a directory, that the user named.
     fn add_named(&mut self, path: &Path) -> io::Result<()> {
         if let Some(text) = path.to_str()
-            && text.starts_with("cloud://")
+            && text.starts_with(FILE_ID_START)
         {
             return self.add_file_id(text).map_err(io::Error::other);
         }
@@ -392,7 +396,6 @@ impl Lister<'_> {
             size: 0,
             root: None,
             problem: None,
-            file_id: Some(text.to_owned()),
             is_named: true,
             same_as: None,
         });
@@ -549,8 +552,7 @@ impl Lister<'_> {
             key,
             size,
             root: self.root.clone(),
-            problem: problem.map(str::to_owned),
-            file_id: None,
+            problem: problem.map(Into::into),
             is_named: false,
             same_as: None,
         });

@@ -79,9 +79,9 @@ impl CloudNames<'_> {
     /// of `secrets`. The error says why the file cannot be uploaded.
     pub fn of(&self, file: &ListedFile, secrets: &[String]) -> Result<CloudName, Failure> {
         if let Some(problem) = &file.problem {
-            return Err(Failure::local(Stage::Upload, problem));
+            return Err(Failure::local(Stage::Upload, &**problem));
         }
-        if !self.unique || file.file_id.is_some() {
+        if !self.unique || file.file_id().is_some() {
             return Ok(CloudName {
                 key: file.key.clone(),
                 crc64: None,
