@@ -112,7 +112,7 @@ fn try_main() -> Result<ExitCode, String> {
     let run = Run {
         agent,
         retries: Retries::new(settings.options.retries, &stop),
-        throttle: Throttle::new(has_proxy, &console, &stop),
+        throttle: Throttle::new(settings.options.jobs, has_proxy, &console, &stop),
         stop: &stop,
         console: &console,
         own: &own,
@@ -480,6 +480,10 @@ fn get_download_link(
 
 // ---- One file ---------------------------------------------------------------------------------
 
+/// An upload begins with a signature that has spent at most this part of its life: 10 s of 15 minutes.
+/// So nearly all of its life is left for the upload, and a new signature costs little beside the wait.
+const FRESH_PART: u32 = 90;
+
 /// Does steps 1 to 3 for one file, once. Its link is asked for later, together with others.
 fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stored, Failure> {
     // Step 2 gets the token by itself. But the token must be known before the file is opened:
@@ -489,7 +493,7 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     let mut info = get_upload_file_info(run, &name.key)?;
     let uploaded = run.throttle.call(Stage::Upload, || {
         // The upload may have waited for its turn, on a thin line for longer than a signature lives.
-        if info.age() > info.life() * 2 / 3 {
+        if info.age() > info.life() / FRESH_PART {
             info = get_upload_file_info(run, &name.key)?;
         }
         if body.is_outdated(&file.path) {

@@ -6,9 +6,9 @@
 //! - after a failure with the cure `StopRun`: every other file would fail, too;
 //! - if nothing has succeeded yet, and 8 files that got as far as the network have failed. The network is
 //!   down, say, or a firewall is in the way. A run of 10,000 files then costs 4 s (44 s if the firewall
-//!   does not answer), and not hours. 8 is the default of `--jobs`: each worker has one failed file then.
-//!   With a lower limit the run would stop although some workers may still succeed. Those 8 files have
-//!   failed. A file that fails after them counts as not attempted.
+//!   does not answer), and not hours. 8 is the default of `--jobs`: with a lower limit the run would
+//!   stop although some of the first uploads may still succeed. Those 8 files have failed. A file that
+//!   fails after them counts as not attempted.
 //!
 //! A run that is stopped takes no more files, and ends the waits of uploads. But it still asks for the
 //! links of all that it has uploaded, with all tries: an upload without its link is lost work.
@@ -45,12 +45,22 @@ pub struct StopSignal {
     has_succeeded: AtomicBool,
     /// Files that got as far as the network and failed.
     failed: AtomicUsize,
+    /// Ends the waits that look at no clock.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl StopSignal {
     /// Stops the run. The first reason is the one that is told.
     pub fn stop(&self, why: Stop) {
         let _ = self.stop.set(why); // an error: there was a reason already
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+
+    /// Calls `wake` when the run is stopped.
+    pub fn when_stopped(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake)); // it is set once, when the run begins
     }
 
     /// Returns why the run was stopped, if it was.

@@ -1,7 +1,8 @@
 //! Measures the figures of docs/benchmarks.md: `cargo bench`. For one part alone: `cargo bench -- memory`
 //!
-//! The parts are `files`, `pace`, `cpu`, `large`, `memory` and `start`. All of them take about four
-//! minutes. Each part runs the release binary over TLS against a stand-in in this process. To
+//! The parts are `files`, `again`, `pace`, `cpu`, `large`, `memory` and `start`. All of them take about
+//! seven minutes. If `WX_UPLOAD_BEFORE` names an older build, `files`, `again`, `cpu` and `memory` run
+//! both in turn, and the table has the ratios. Each part runs the release binary over TLS against a stand-in in this process. To
 //! simulate a distant service, a relay between the two delays every byte. The table then also shows
 //! the shortest possible time of an upload: see [`least_time_per_file`].
 //!
@@ -21,7 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use stand_in::{ENV, Fault, Limit, StandIn, Step, When, at_once};
+use stand_in::{ENV, Fault, Limit, StandIn, Step, When, at_once, file_id_of};
 use tempfile::TempDir;
 
 use relay::{lateness, start_relay};
@@ -30,6 +31,7 @@ use table::Table;
 const FILES: usize = 200;
 const FILE_BYTES: usize = 20_000;
 const ROUND_TRIP: Duration = Duration::from_millis(40);
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(150);
 const LARGE_MIB: u64 = 512;
 const NAMES: usize = 100_000;
 /// The size of files if only their number matters.
@@ -58,6 +60,7 @@ fn main() {
         }
     };
     part("files", files);
+    part("again", again);
     part("pace", pace);
     part("cpu", cpu);
     part("large", large);
@@ -71,12 +74,21 @@ fn main() {
 
 /// Uploads many small files, with and without a slow network.
 fn files(table: &mut Table) {
-    for round_trip in [Duration::ZERO, ROUND_TRIP] {
+    for round_trip in [Duration::ZERO, ROUND_TRIP, LONG_ROUND_TRIP] {
         for jobs in [1, 8, 16] {
-            let mut runs = [(); 3].map(|()| upload_files(round_trip, jobs));
+            // A long run mostly waits, so one is enough.
+            let is_long = round_trip == LONG_ROUND_TRIP && jobs == 1;
+            let rounds = if is_long { 1 } else { 3 };
+            let (mut runs, mut walls_before) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                runs.push(upload_files(binary(), round_trip, jobs));
+                if let Some(before) = build_before() {
+                    walls_before.push(upload_files(before, round_trip, jobs).wall);
+                }
+            }
             runs.sort_by(|one, other| one.wall.total_cmp(&other.wall));
-            let [_, median, _] = &runs;
-            files_row(table, round_trip, jobs, median);
+            let run = &runs[rounds / 2];
+            files_row(table, round_trip, jobs, run, median(walls_before));
         }
     }
 }
@@ -87,10 +99,12 @@ struct FilesRun {
     wall: f64,
     connections: usize,
     link_calls: usize,
+    most_uploads: usize,
 }
 
-fn upload_files(round_trip: Duration, jobs: usize) -> FilesRun {
-    let world = World::new();
+fn upload_files(program: PathBuf, round_trip: Duration, jobs: usize) -> FilesRun {
+    let mut world = World::new();
+    world.program = program;
     world.small_files(FILES, FILE_BYTES);
     world.put_relay_between(round_trip);
     let ran = world.watch(world.upload(&["--jobs", &jobs.to_string()]));
@@ -99,10 +113,17 @@ fn upload_files(round_trip: Duration, jobs: usize) -> FilesRun {
         wall: ran.wall,
         connections: world.stand_in.connections(),
         link_calls: world.stand_in.count(Step::Link),
+        most_uploads: world.stand_in.max_concurrent_uploads(),
     }
 }
 
-fn files_row(table: &mut Table, round_trip: Duration, jobs: usize, run: &FilesRun) {
+fn files_row(
+    table: &mut Table,
+    round_trip: Duration,
+    jobs: usize,
+    run: &FilesRun,
+    wall_before: Option<f64>,
+) {
     let measured = run.wall * 1000.0 / FILES as f64;
     let least = least_time_per_file(round_trip, jobs);
     let (compared, ratio) = match least {
@@ -116,18 +137,97 @@ fn files_row(table: &mut Table, round_trip: Duration, jobs: usize, run: &FilesRu
     let ms = round_trip.as_millis();
     let jobs = count_of_jobs(jobs);
     let (connections, link_calls) = (run.connections, run.link_calls);
+    let (uploads, ratio_before) = (run.most_uploads, ratio_to_before(run.wall, wall_before));
     table.row(
         format!("{FILES} files of {kb} kB, round trip {ms} ms, {jobs}"),
         format!("{measured:.2} ms per file"),
         compared,
-        format!("{ratio}{connections} connections, {link_calls} link calls"),
+        format!(
+            "{ratio_before}{ratio}at most {uploads} uploads at once, {connections} connections, \
+             {link_calls} link calls"
+        ),
     );
 }
 
 /// Returns the shortest possible time per file, in milliseconds, for a client with `jobs` uploads at
-/// once. Each file needs one round trip for the upload URL, and one for the upload.
+/// once. Each upload needs one round trip. The one for its URL goes beside the upload before.
 fn least_time_per_file(round_trip: Duration, jobs: usize) -> f64 {
-    2.0 * round_trip.as_secs_f64() * 1000.0 / jobs as f64
+    round_trip.as_secs_f64() * 1000.0 / jobs as f64
+}
+
+/// Returns the beginning of a note. It is empty if no build before was measured.
+fn ratio_to_before(ours: f64, before: Option<f64>) -> String {
+    before.map_or(String::new(), |before| {
+        format!("{:.2} of the build before, ", ours / before)
+    })
+}
+
+/// Runs the program again after all files were uploaded: nothing is sent, and links are asked for.
+fn again(table: &mut Table) {
+    let delays = [ROUND_TRIP, LONG_ROUND_TRIP];
+    for (files, delays) in [(2_000, &delays[..]), (20_000, &delays[..1])] {
+        for round_trip in delays {
+            let world = World::new();
+            world.small_files(files, TINY_BYTES);
+            let arguments = ["--manifest", "sent.jsonl"];
+            world.watch(world.upload(&arguments));
+            world.put_relay_between(*round_trip);
+            let what = format!("{files} unchanged files");
+            again_row(table, &what, world, *round_trip, &arguments, files);
+        }
+    }
+    for round_trip in delays {
+        const FILES: usize = 500;
+        let world = World::new();
+        world.small_files(FILES, TINY_BYTES);
+        world.watch(world.upload(&[]));
+        world.put_relay_between(round_trip);
+        let keys = world.stand_in.objects().into_keys();
+        let file_ids: Vec<String> = keys.map(|key| file_id_of(&key)).collect();
+        let arguments: Vec<&str> = file_ids.iter().map(String::as_str).collect();
+        let what = format!("{FILES} `file_id`s");
+        again_row(table, &what, world, round_trip, &arguments, FILES);
+    }
+}
+
+/// Runs the program three times over what is in the cloud already.
+fn again_row(
+    table: &mut Table,
+    what: &str,
+    mut world: World,
+    round_trip: Duration,
+    arguments: &[&str],
+    files: usize,
+) {
+    let mut run = |program: PathBuf| {
+        world.program = program;
+        let calls_before = world.stand_in.count(Step::Link);
+        let wall = world.watch(world.upload(arguments)).wall;
+        world.check(files);
+        (wall, world.stand_in.count(Step::Link) - calls_before)
+    };
+    let (mut walls, mut walls_before) = (Vec::new(), Vec::new());
+    let mut calls = 0;
+    let mut calls_before = None;
+    for _ in 0..3 {
+        let (wall, link_calls) = run(binary());
+        walls.push(wall);
+        calls = calls.max(link_calls);
+        if let Some((wall, link_calls)) = build_before().map(&mut run) {
+            walls_before.push(wall);
+            calls_before = Some(link_calls);
+        }
+    }
+    let wall = median(walls).unwrap_or_default();
+    let ratio = ratio_to_before(wall, median(walls_before));
+    let calls_before = calls_before.map_or(String::new(), |calls| format!(" ({calls} before)"));
+    let ms = round_trip.as_millis();
+    table.row(
+        format!("{what}, round trip {ms} ms"),
+        format!("{wall:.2} s"),
+        String::new(),
+        format!("{ratio}{calls} link calls{calls_before}"),
+    );
 }
 
 fn count_of_jobs(jobs: usize) -> String {
@@ -268,21 +368,25 @@ fn upload_at_once(step: Step, calls: usize, files: usize, jobs: usize) -> (f64, 
 /// Measures the CPU time per file, with many tiny files and no delays.
 fn cpu(table: &mut Table) {
     const FILES: usize = 1000;
-    let per_file = |jobs: usize| {
-        let runs = [(); 3].map(|()| cpu_time(FILES, jobs));
-        median(runs.into_iter().flatten().collect()).map(|cpu| cpu * 1000.0 / FILES as f64)
-    };
-    let [at_1, at_8, at_64] = [1, 8, 64].map(per_file);
-    let ratio = at_64.zip(at_8).map(|(at_64, at_8)| at_64 / at_8);
-    let note = ratio.map_or(String::new(), |ratio| {
-        format!("{ratio:.2} of the time with 8 jobs")
-    });
+    const ROUNDS: usize = 5;
     let kb = TINY_BYTES / 1000;
-    for (jobs, measured, note) in [
-        (1, at_1, String::new()),
-        (8, at_8, String::new()),
-        (64, at_64, note),
-    ] {
+    let mut at_8 = None;
+    for jobs in [1, 8, 64] {
+        let (mut ours, mut before) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            ours.extend(cpu_time(binary(), FILES, jobs));
+            before.extend(build_before().and_then(|build| cpu_time(build, FILES, jobs)));
+        }
+        let per_file = |runs| median(runs).map(|cpu| cpu * 1000.0 / FILES as f64);
+        let (measured, before) = (per_file(ours), per_file(before));
+        let mut note = ratio_to_before(measured.unwrap_or_default(), before);
+        match (jobs, measured, at_8) {
+            (8, ..) => at_8 = measured,
+            (64, Some(at_64), Some(at_8)) => {
+                note += &format!("{:.2} of the time with 8 jobs", at_64 / at_8);
+            }
+            _ => {}
+        }
         table.row(
             format!(
                 "{FILES} files of {kb} kB, CPU time, {}",
@@ -298,8 +402,9 @@ fn cpu(table: &mut Table) {
 }
 
 /// Returns the CPU time of one run in seconds, or `None` without bash.
-fn cpu_time(files: usize, jobs: usize) -> Option<f64> {
-    let world = World::new();
+fn cpu_time(program: PathBuf, files: usize, jobs: usize) -> Option<f64> {
+    let mut world = World::new();
+    world.program = program;
     world.small_files(files, TINY_BYTES);
     let timed = world.timed(&world.upload(&["--jobs", &jobs.to_string()]))?;
     world.check(files);
@@ -347,10 +452,16 @@ fn large(table: &mut Table) {
     row("CPU", |timed| timed.cpu);
 }
 
-/// Measures the peak memory for a small file, a large file, and eight large files at once.
+/// Measures the peak memory for a small file, a large file, eight large files at once, and many files
+/// with the most jobs.
 fn memory(table: &mut Table) {
-    for (count, mib) in [(1, 1), (1, LARGE_MIB), (8, LARGE_MIB)] {
-        let world = World::new();
+    for (count, mib, jobs) in [
+        (1, 1, 8),
+        (1, LARGE_MIB, 8),
+        (8, LARGE_MIB, 8),
+        (640, 1, 64),
+    ] {
+        let mut world = World::new();
         // The program has reached its peak when it asks for links. The delay leaves time to read the
         // peak before the program ends.
         world.stand_in.fault(
@@ -367,18 +478,27 @@ fn memory(table: &mut Table) {
             )
             .expect("a link");
         }
-        let ran = world.watch(world.upload(&[]));
+        let arguments = ["--jobs", &jobs.to_string()];
+        let ran = world.watch(world.upload(&arguments));
         world.check(count);
         let what = if count == 1 {
             format!("{mib} MiB")
         } else {
-            format!("{count} files of {mib} MiB at once")
+            format!("{count} files of {mib} MiB, {} at once", count.min(jobs))
+        };
+        let before = build_before().and_then(|build| {
+            world.program = build;
+            world.watch(world.upload(&arguments)).peak_kib
+        });
+        let ratio = match (ran.peak_kib, before) {
+            (Some(ours), Some(before)) => ratio_to_before(ours as f64, Some(before as f64)),
+            _ => String::new(),
         };
         table.row(
             what + ", peak memory",
             ran.peak(),
             String::new(),
-            format!("in {:.1} s", ran.wall),
+            format!("{ratio}in {:.1} s", ran.wall),
         );
     }
 }
@@ -426,6 +546,7 @@ fn start(table: &mut Table) {
 struct World {
     stand_in: StandIn,
     dir: TempDir,
+    program: PathBuf,
 }
 
 /// The result of [`World::watch`].
@@ -452,6 +573,7 @@ impl World {
         let world = World {
             stand_in,
             dir: TempDir::new().expect("a temporary directory"),
+            program: binary(),
         };
         world.stand_in.ca_file(world.dir.path());
         world.write_config();
@@ -510,7 +632,7 @@ impl World {
 
     /// Returns the command that uploads the directory `upload`.
     fn upload(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.program);
         command
             .arg("--quiet")
             .args(arguments)
@@ -654,6 +776,11 @@ impl Watched {
 fn binary() -> PathBuf {
     std::env::var_os("WX_UPLOAD_BIN")
         .map_or_else(|| env!("CARGO_BIN_EXE_wx-upload").into(), PathBuf::from)
+}
+
+/// Returns the path of an older build, if there is one to compare with.
+fn build_before() -> Option<PathBuf> {
+    std::env::var_os("WX_UPLOAD_BEFORE").map(PathBuf::from)
 }
 
 /// Returns the file name and the size of the program, without its directory.

@@ -58,6 +58,19 @@ pub struct Options {
     pub quiet: bool,
 }
 
+/// The workers prepare at most this number of files beyond those that are uploaded at once.
+const MOST_AHEAD: usize = 16;
+/// The number of calls for links that can be under way at once.
+pub const LINK_CALLS: usize = 8;
+
+impl Options {
+    /// Returns the number of threads that upload. `--jobs` of them upload at once, while the others
+    /// prepare the next files.
+    pub fn workers(&self) -> usize {
+        self.jobs + self.jobs.min(MOST_AHEAD)
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {

@@ -18,7 +18,7 @@ use super::connect::CONNECT_TIMEOUT;
 use super::failure::REPLY_TIMEOUT_FACTOR;
 use super::look_up::LOOK_UP_TIMEOUT;
 use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector, forget_drops, note_drop};
-use crate::cli::{Settings, variable};
+use crate::cli::{LINK_CALLS, Settings, variable};
 use crate::disk::open_regular;
 use crate::url::is_this_machine;
 use crate::words::{io_words, words};
@@ -31,7 +31,8 @@ const MAX_PEM_BYTES: u64 = 16 << 20;
 /// Makes the one agent of all threads, which keeps their connections alive. The error is a sentence
 /// about the environment.
 pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
-    let threads = settings.options.jobs + 1; // the workers, and the main thread
+    // More than that are under way at once only at the beginning, when all workers ask the API.
+    let at_once = settings.options.jobs + LINK_CALLS;
     let timeout = Duration::from_secs(settings.options.timeout.into());
     let config = Agent::config_builder()
         .user_agent(concat!("wx-upload/", env!("CARGO_PKG_VERSION")))
@@ -46,8 +47,8 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .timeout_per_read(Some(timeout))
         .input_buffer_size(INPUT_BUFFER)
         .output_buffer_size(OUTPUT_BUFFER)
-        .max_idle_connections_per_host(threads)
-        .max_idle_connections(2 * threads) // the API's host and COS's
+        .max_idle_connections_per_host(at_once)
+        .max_idle_connections(2 * at_once) // the API's host and COS's
         .build();
     let connector =
         ().chain(ProxyCheck)

@@ -12,10 +12,14 @@
 //! calls, and tells the user nothing.
 //!
 //! **The number of calls.** Each step has a number `at_once`: a call begins if fewer calls than that
-//! are under way. It starts with room for all threads, so a service without limits notices nothing. A
-//! call that gets through raises it by one. This doubles it in each round trip: two calls get through,
-//! four begin. Calls that began before the step last slowed down do not count: the service may have
-//! admitted them before.
+//! are under way. It starts with room for all threads, so a service without limits notices nothing.
+//! (More threads than `--jobs` prepare files. So the uploads start with room for `--jobs`, and never
+//! get more.) A call that gets through raises it by one. This doubles it in each round trip: two calls
+//! get through, four begin. Calls that began before the step last slowed down do not count: the service
+//! may have admitted them before.
+//!
+//! A thread without room waits until a call ends, or the run is stopped. Only while all hold back does
+//! it look at the clock.
 //!
 //! **Too many at once.** The first refusal sets `at_once` to half of the calls under way: a crowded
 //! line needs relief soon, and TCP halves for the same reason. The other calls under way then show
@@ -70,7 +74,7 @@
 //! Time for which the program was suspended, by Ctrl-Z or as the machine slept, does not count.
 //! An answer of step 2 does not count, because COS may still refuse every upload.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Obstacle, Stage};
@@ -86,11 +90,11 @@ const PATIENCE: Duration = Duration::from_secs(3 * 60);
 /// A call that lasts longer has had a connection. To look up a host takes at most 20 s and to connect
 /// 10 s, and then the program looks for as long whether it can connect at all.
 const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(65);
-/// A thread that waits looks every 50 ms. If nobody has looked for this time, the program was suspended:
-/// by Ctrl-Z, or as the machine slept.
+/// A thread that holds back looks every 50 ms. If nobody has looked for this time, the program was
+/// suspended: by Ctrl-Z, or as the machine slept.
 const SUSPENDED: Duration = Duration::from_secs(5);
-/// The number of calls that can be under way: 64 workers, and the main thread.
-const ROOM_FOR_ALL: usize = 65;
+/// The number of calls that can be under way: of 64 + 16 workers, and 8 for links.
+const ROOM_FOR_ALL: usize = 88;
 /// The limit of `caution`.
 const MOST_CAUTION: usize = 16;
 
@@ -127,6 +131,8 @@ struct StepPace {
     newest: u64,
     /// A call may begin if fewer calls than this are under way.
     at_once: usize,
+    /// The limit of `at_once`.
+    most: usize,
     /// The number of calls at once that the service takes, as far as is known. Up to it, `at_once`
     /// grows fast.
     admitted: usize,
@@ -169,28 +175,52 @@ pub enum Verdict {
 }
 
 impl Pace {
-    pub fn new(first_goes_alone: bool) -> Pace {
+    /// At most `jobs` uploads are under way at once.
+    pub fn new(jobs: usize, first_goes_alone: bool) -> Pace {
         let pace = Pace::default();
-        pace.state.lock().unwrap().first_goes_alone = first_goes_alone;
+        let mut state = pace.state.lock().unwrap();
+        state.first_goes_alone = first_goes_alone;
+        state.steps[Stage::Upload as usize] = StepPace::with_room_for(jobs);
+        drop(state);
         pace
     }
 
-    /// Waits until a call may begin. Returns `None` if it must wait and `is_over` is true.
+    /// Waits until a call may begin, behind the threads that wait already. Returns `None` once `is_over` is
+    /// true. `wake_all` must be called when it becomes true.
     pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
-        loop {
+        let mut is_in_line = state.steps[stage as usize].has_room_in_line();
+        while !is_over() {
             let now = state.look(Instant::now());
-            if let Some(begun) = state.begin(stage, now) {
+            if is_in_line && let Some(begun) = state.begin(stage, now) {
                 return Some(begun);
             }
-            state.steps[stage as usize].waiting += 1;
-            state = wait_a_moment(&self.changed[stage as usize], state);
-            state.look(Instant::now());
-            state.steps[stage as usize].waiting -= 1;
-            if is_over() {
-                return None;
-            }
+            state = self.wait(stage, state);
+            is_in_line = true;
         }
+        None
+    }
+
+    /// Waits until another call may be able to begin. Only a thread that holds back needs a look at the
+    /// clock. Any other waits for the end of a call, which wakes it.
+    fn wait<'a>(&self, stage: Stage, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let changed = &self.changed[stage as usize];
+        let holds_back = state.first_goes_alone || state.steps[stage as usize].hold.is_some();
+        state.steps[stage as usize].waiting += 1;
+        if holds_back {
+            state = wait_a_moment(changed, state);
+            state.look(Instant::now());
+        } else {
+            state = changed.wait(state).unwrap();
+        }
+        state.steps[stage as usize].waiting -= 1;
+        state
+    }
+
+    /// Lets all threads that wait look again.
+    pub fn wake_all(&self) {
+        let _state = self.state.lock().unwrap(); // no thread is between its look and its wait
+        self.changed.iter().for_each(Condvar::notify_all);
     }
 
     /// The service answered the call, and did not refuse it for its pace. Returns the obstacle that
@@ -202,10 +232,11 @@ impl Pace {
         if matches!(begun.stage, Stage::Upload | Stage::Link) {
             state.progress = Some(now);
         }
-        let step = self.end(&mut state, begun, now);
+        let step = state.end(begun, now);
         if begun.number > step.newest_at_slow_down {
             step.raise();
         }
+        self.wake(begun.stage, &state);
         let mut holds = state.steps.iter().filter_map(|step| step.hold.as_ref());
         holds.next().map(|hold| hold.because)
     }
@@ -214,19 +245,42 @@ impl Pace {
     pub fn failed(&self, begun: &Begun, now: Instant) {
         let mut state = self.state.lock().unwrap();
         let now = state.look(now);
-        self.end(&mut state, begun, now);
+        state.end(begun, now);
+        self.wake(begun.stage, &state);
     }
 
     /// The call was refused for its pace.
     pub fn refused(&self, begun: &Begun, obstacle: Obstacle, now: Instant) -> Verdict {
         let mut state = self.state.lock().unwrap();
         let now = state.look(now);
-        let newest_call = state.calls;
-        let newest_of_service = state.of_service(begun.stage).map(|step| step.newest).max();
+        let verdict = state.refuse(begun, obstacle, now);
+        self.wake(begun.stage, &state);
+        verdict
+    }
+
+    /// Wakes a thread for each call of `stage` that may begin. If all hold back, wakes all: from then on
+    /// they look at the clock.
+    fn wake(&self, stage: Stage, state: &State) {
+        let step = &state.steps[stage as usize];
+        let mut to_wake = step.waiting;
+        if step.hold.is_none() {
+            to_wake = to_wake.min(step.at_once.saturating_sub(step.under_way));
+        }
+        for _ in 0..to_wake {
+            self.changed[stage as usize].notify_one();
+        }
+    }
+}
+
+impl State {
+    /// Adapts the pace to a call that was refused.
+    fn refuse(&mut self, begun: &Begun, obstacle: Obstacle, now: Instant) -> Verdict {
+        let newest_call = self.calls;
+        let newest_of_service = self.of_service(begun.stage).map(|step| step.newest).max();
         let stayed_alone = begun.began_alone && newest_of_service == Some(begun.number);
-        let progress = state.progress;
-        let was_never_there = obstacle == Obstacle::NobodyThere && !state.has_got_through;
-        let step = self.end(&mut state, begun, now);
+        let progress = self.progress;
+        let was_never_there = obstacle == Obstacle::NobodyThere && !self.has_got_through;
+        let step = self.end(begun, now);
         if was_never_there {
             return Verdict::CostsATry;
         }
@@ -252,11 +306,10 @@ impl Pace {
         Verdict::CostsNoTry
     }
 
-    /// Ends a call. Now another call may begin, or two if `at_once` grows. After a long call, nobody
-    /// waits for the network any more.
-    fn end<'a>(&self, state: &'a mut State, begun: &Begun, now: Instant) -> &'a mut StepPace {
-        state.first_goes_alone = false;
-        let step = &mut state.steps[begun.stage as usize];
+    /// Ends a call. After a long call, nobody waits for the network any more.
+    fn end(&mut self, begun: &Begun, now: Instant) -> &mut StepPace {
+        self.first_goes_alone = false;
+        let step = &mut self.steps[begun.stage as usize];
         step.under_way -= 1;
         if let Some(hold) = &step.hold
             && hold.because == Obstacle::NobodyThere
@@ -264,16 +317,9 @@ impl Pace {
         {
             step.hold = None;
         }
-        // Without this question, each call would cost two system calls.
-        if step.waiting > 0 {
-            self.changed[begun.stage as usize].notify_one();
-            self.changed[begun.stage as usize].notify_one();
-        }
         step
     }
-}
 
-impl State {
     /// Returns the steps of one service: step 3 asks COS, the others ask the API.
     fn of_service(&self, stage: Stage) -> impl Iterator<Item = &StepPace> {
         let upload = Stage::Upload as usize;
@@ -283,12 +329,12 @@ impl State {
     }
 
     /// Returns the time of a look, without the time for which the program was suspended: that is no
-    /// waiting.
+    /// waiting. While a thread holds back, the last look was 50 ms ago.
     fn look(&mut self, now: Instant) -> Instant {
         let before = self.last_look.replace(now).unwrap_or(now);
-        let someone_waits = self.steps.iter().any(|step| step.waiting > 0);
+        let holds_back = |step: &StepPace| step.waiting > 0 && step.hold.is_some();
         let gap = now.saturating_duration_since(before);
-        if someone_waits && gap > SUSPENDED {
+        if self.steps.iter().any(holds_back) && gap > SUSPENDED {
             self.suspended += gap;
         }
         now - self.suspended
@@ -317,21 +363,31 @@ impl State {
 
 impl Default for StepPace {
     fn default() -> StepPace {
+        StepPace::with_room_for(ROOM_FOR_ALL)
+    }
+}
+
+impl StepPace {
+    fn with_room_for(calls: usize) -> StepPace {
         StepPace {
             waiting: 0,
             under_way: 0,
             newest: 0,
-            at_once: ROOM_FOR_ALL,
-            admitted: ROOM_FOR_ALL,
+            at_once: calls,
+            most: calls,
+            admitted: calls,
             in_a_row: 0,
             caution: 1,
             newest_at_slow_down: 0,
             hold: None,
         }
     }
-}
 
-impl StepPace {
+    /// Whether there is room for another call after those that wait.
+    fn has_room_in_line(&self) -> bool {
+        self.under_way + self.waiting < self.at_once
+    }
+
     /// Returns whether a call may begin now. While all hold back, one call may try after each wait:
     /// then the next wait begins.
     fn take_turn(&mut self, now: Instant) -> bool {
@@ -358,7 +414,7 @@ impl StepPace {
             return;
         }
         self.in_a_row += 1;
-        if self.at_once < ROOM_FOR_ALL && self.in_a_row >= self.at_once * self.caution {
+        if self.at_once < self.most && self.in_a_row >= self.at_once * self.caution {
             self.at_once += 1;
             self.admitted = self.at_once;
             self.in_a_row = 0;
@@ -422,7 +478,7 @@ mod tests {
         fn new() -> Run {
             let now = Instant::now();
             Run {
-                pace: Pace::new(false),
+                pace: Pace::new(WORKERS, false),
                 began: now,
                 now,
             }
@@ -511,7 +567,20 @@ mod tests {
             assert_eq!(calls.len(), WORKERS);
             run.get_through(&calls);
         }
-        assert_eq!(run.numbers(), [ROOM_FOR_ALL, ROOM_FOR_ALL, 1]);
+        assert_eq!(run.numbers(), [WORKERS, WORKERS, 1]);
+    }
+
+    #[test]
+    fn at_most_jobs_uploads_begin_however_many_got_through() {
+        let mut run = Run::new();
+        run.pace = Pace::new(3, false);
+        for _ in 0..10 {
+            let calls = run.begin_all();
+            assert_eq!(calls.len(), 3);
+            run.get_through(&calls);
+        }
+        let infos = std::iter::from_fn(|| run.begin(Stage::Info));
+        assert_eq!(infos.take(WORKERS).count(), WORKERS);
     }
 
     #[test]
@@ -775,7 +844,7 @@ mod tests {
         ];
         for answer in answers {
             let mut run = Run::new();
-            run.pace = Pace::new(true);
+            run.pace = Pace::new(WORKERS, true);
             let first = run.begin(Stage::Token).unwrap();
             assert!(run.begin(Stage::Token).is_none() && run.begin(Stage::Info).is_none());
             answer(&run, &first);
@@ -813,11 +882,15 @@ mod tests {
         state.look(began);
         // Nobody waits, and a call takes 100 s.
         assert_eq!(state.look(after(100)), after(100));
-        state.steps[Stage::Upload as usize].waiting = 1;
-        assert_eq!(state.look(after(104)), after(104));
+        // A thread waits for the end of a call, and then it holds back.
+        let upload = Stage::Upload as usize;
+        state.steps[upload].waiting = 1;
+        assert_eq!(state.look(after(200)), after(200));
+        state.steps[upload].slow_down(TOO_FAST, after(200));
+        assert_eq!(state.look(after(204)), after(204));
         // Ctrl-Z for 190 s
-        assert_eq!(state.look(after(294)), after(104));
-        assert_eq!(state.look(after(295)), after(105));
+        assert_eq!(state.look(after(394)), after(204));
+        assert_eq!(state.look(after(395)), after(205));
     }
 
     #[test]

@@ -1,6 +1,16 @@
 //! Many files at once: workers upload, and the calling thread asks for links together and reports
 //! the files in their order.
 //!
+//! There are more workers than uploads at once. While a file is on its way, another worker has the next
+//! one open, with its signature. So an upload never waits for step 2. (`pace.rs` makes the workers wait
+//! for their turn.)
+//!
+//! Files wait for their links together: one call asks for all that finished while the last call was under
+//! way. If those are more than one call can name, up to seven other calls go out beside it, each of them
+//! full. So a run that uploads makes no more calls, and one over many unchanged files does not wait for
+//! one call after the other. For example, 430 unchanged files need nine calls. After the first eight
+//! calls, which are answered in one round trip, the last one asks for 30.
+//!
 //! Knows when something is done, but not how: it is given the functions.
 
 use std::collections::BTreeMap;
@@ -9,7 +19,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::cli::Options;
+use crate::cli::{LINK_CALLS, Options};
 use crate::disk::open_files_left;
 use crate::failure::{Cure, Failure};
 use crate::files::{ListedFile, Origin, Stored};
@@ -24,9 +34,10 @@ const GATHER_TIME: Duration = Duration::from_millis(5);
 /// memory for results that wait to be reported.
 const MAX_UNREPORTED: usize = 1_000;
 /// A worker needs a file, two connections, and another file while it looks a host up.
-const OPEN_FILES_PER_JOB: usize = 4;
-/// The main thread needs two connections, and files to save a new token and to look a host up.
-const OTHER_OPEN_FILES: usize = 8;
+const OPEN_FILES_PER_WORKER: usize = 4;
+/// A call for links needs a connection, and a file while it looks the host up. The rest is for a new
+/// token, which is saved in another file.
+const OTHER_OPEN_FILES: usize = 2 * LINK_CALLS + 6;
 
 /// How a file ended.
 pub enum Outcome {
@@ -44,12 +55,12 @@ pub enum Outcome {
     },
 }
 
-/// Returns the number of workers: `--jobs`, or fewer if the system's limit of open files is low. With
-/// more workers, no open file would be left to save a new token with.
+/// Returns the number of workers. It is lower if the system's limit of open files is low. With more
+/// workers, no open file would be left to save a new token with.
 pub fn worker_count(options: &Options) -> usize {
-    let wanted = OTHER_OPEN_FILES + options.jobs * OPEN_FILES_PER_JOB;
+    let wanted = OTHER_OPEN_FILES + options.workers() * OPEN_FILES_PER_WORKER;
     let left = open_files_left(wanted);
-    (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_JOB).max(1)
+    (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_WORKER).max(1)
 }
 
 /// Uploads `files` with this number of workers. Reports each file as soon as it and all files before
@@ -64,7 +75,7 @@ pub fn run_pipeline(
     workers: usize,
     stop: &StopSignal,
     upload: impl Fn(&ListedFile, bool) -> Result<Stored, Failure> + Sync,
-    get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>,
+    get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>> + Sync,
     mut report: impl FnMut(&ListedFile, &Outcome),
 ) {
     let (queue, tasks) = mpsc::channel();
@@ -138,6 +149,35 @@ fn upload_files(
     }
 }
 
+/// Files for one call for links, by the order of the report.
+type Batch = BTreeMap<usize, Stored>;
+
+/// Runs `ask` for each batch, and for all at once. Returns all results in order. If the system gives no
+/// more threads, the calling one asks for the batches that are left.
+fn beside_each_other<T: Send>(
+    batches: &[Batch],
+    ask: &(impl Fn(&Batch) -> Vec<T> + Sync),
+) -> Vec<T> {
+    let Some((first, others)) = batches.split_first() else {
+        return Vec::new();
+    };
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for batch in others {
+            let work = move || ask(batch);
+            threads.push((batch, thread::Builder::new().spawn_scoped(scope, work)));
+        }
+        let mut results = ask(first);
+        for (batch, thread) in threads {
+            results.extend(match thread {
+                Ok(thread) => thread.join().unwrap(),
+                Err(_) => ask(batch),
+            });
+        }
+        results
+    })
+}
+
 /// The state of all files: handed out, in the cloud without a link yet, done, reported.
 struct UnderWay<'a> {
     files: &'a [ListedFile],
@@ -145,7 +185,7 @@ struct UnderWay<'a> {
     queue: Option<Sender<Task>>,
     handed_out: usize,
     /// In the cloud, and waiting for their links, by the order of the report.
-    awaiting_link: BTreeMap<usize, Stored>,
+    awaiting_link: Batch,
     /// Why the service gives no more links, once that is known.
     no_links: Option<Failure>,
     /// Done, and waiting for the files before them.
@@ -227,30 +267,42 @@ impl UnderWay<'_> {
         }
     }
 
-    /// Asks for the links of as many files as one call can name. When the queue is closed, only files
-    /// that this run uploaded still get their links. Any other file counts as not attempted: the next
-    /// run can ask for its link.
-    fn ask_for_links(&mut self, get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>>) {
+    /// Asks for the links of the files that wait for them, with up to eight calls at once. When the queue
+    /// is closed, only files that this run uploaded still get their links. Any other file counts as not
+    /// attempted: the next run can ask for its link.
+    fn ask_for_links(
+        &mut self,
+        get_links: &(impl Fn(&[&Stored]) -> Vec<Result<String, Failure>> + Sync),
+    ) {
         if self.queue.is_none() {
             self.awaiting_link.retain(|_, stored| stored.is_new());
         }
-        let mut batch = Vec::new();
-        while batch.len() < LINKS_PER_CALL
-            && let Some(next) = self.awaiting_link.pop_first()
-        {
-            batch.push(next);
-        }
-        if batch.is_empty() {
-            return;
-        }
-        let files: Vec<&Stored> = batch.iter().map(|(_, stored)| stored).collect();
-        let links = match &self.no_links {
+        let batches = self.next_batches();
+        let ask = |batch: &Batch| match &self.no_links {
             Some(why) => vec![Err(why.clone()); batch.len()],
-            None => get_links(&files),
+            None => get_links(&batch.values().collect::<Vec<_>>()),
         };
-        for ((index, stored), link) in batch.into_iter().zip(links) {
+        let links = beside_each_other(&batches, &ask);
+        for ((index, stored), link) in batches.into_iter().flatten().zip(links) {
             self.take_link(index, stored, link);
         }
+    }
+
+    /// Takes the files for the next calls for links. Only the first call need not be full.
+    fn next_batches(&mut self) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        let mut least = 1;
+        while self.awaiting_link.len() >= least && batches.len() < LINK_CALLS {
+            let mut batch = Batch::new();
+            while batch.len() < LINKS_PER_CALL
+                && let Some((index, stored)) = self.awaiting_link.pop_first()
+            {
+                batch.insert(index, stored);
+            }
+            batches.push(batch);
+            least = LINKS_PER_CALL;
+        }
+        batches
     }
 
     fn take_link(&mut self, index: usize, stored: Stored, link: Result<String, Failure>) {

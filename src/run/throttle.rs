@@ -3,6 +3,7 @@
 //!
 //! This file does not know how a request is made: it is given a function to call.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -17,20 +18,28 @@ use crate::words::{either, words};
 pub struct Throttle<'a> {
     console: &'a Console,
     stop: &'a StopSignal,
-    pace: Pace,
+    pace: Arc<Pace>,
     noted_slow_down: AtomicBool,
     noted_network: AtomicBool,
     has_upload_got_through: AtomicBool,
 }
 
 impl Throttle<'_> {
-    /// Behind a proxy, the first call goes alone: a proxy that wants another password (HTTP 407) may
-    /// lock the account after a few wrong ones.
-    pub fn new<'a>(has_proxy: bool, console: &'a Console, stop: &'a StopSignal) -> Throttle<'a> {
+    /// Never lets more than `jobs` uploads be under way at once. Behind a proxy, the first call goes
+    /// alone: a proxy that wants another password (HTTP 407) may lock the account after a few wrong ones.
+    pub fn new<'a>(
+        jobs: usize,
+        has_proxy: bool,
+        console: &'a Console,
+        stop: &'a StopSignal,
+    ) -> Throttle<'a> {
+        let pace = Arc::new(Pace::new(jobs, has_proxy));
+        let waits = Arc::clone(&pace);
+        stop.when_stopped(move || waits.wake_all());
         Throttle {
             console,
             stop,
-            pace: Pace::new(has_proxy),
+            pace,
             noted_slow_down: AtomicBool::new(false),
             noted_network: AtomicBool::new(false),
             has_upload_got_through: AtomicBool::new(false),
@@ -110,12 +119,11 @@ impl Throttle<'_> {
 
     /// Ends a call whose failure has nothing to do with the pace.
     fn end(&self, begun: &Begun, failure: &Failure) {
+        if failure.cure == Cure::StopRun {
+            // The run is stopped before the next call may begin.
+            self.stop.stop(Stop::Failed(failure.clone()));
+        }
         match failure.kind {
-            Kind::Proxy if failure.cure == Cure::StopRun => {
-                // The run is stopped before the next call may begin.
-                self.stop.stop(Stop::Failed(failure.clone()));
-                self.pace.failed(begun, Instant::now());
-            }
             // The service did not answer, so nothing is known about its pace.
             Kind::Local | Kind::Network(_) | Kind::Proxy => self.pace.failed(begun, Instant::now()),
             // The service answered: the call failed, but it got through.

@@ -763,11 +763,10 @@ fn files_that_change_before_they_are_sent_do_not_harm_others() {
             None
         }
     };
-    world.stand_in.fault(
-        Step::Info,
-        When::Key("temp3/a-first".into()),
-        Fault::custom(change),
-    );
+    // No file is open yet.
+    world
+        .stand_in
+        .fault(Step::Token, When::Once, Fault::custom(change));
     let ran = world.run([
         &"-j1".into(),
         &first,
@@ -902,17 +901,18 @@ fn links_find_their_files_in_any_order() {
             };
             // The first call for links is for the first file alone. Its reply is held back until
             // the other files are uploaded, so that the next call is for several files.
-            let second_file = Gate::default();
-            world
-                .stand_in
-                .fault(Step::Info, key("1"), second_file.hold());
+            let other_files = Gate::default();
+            for name in &names[1..] {
+                let hold = other_files.hold();
+                world.stand_in.fault(Step::Info, key(name), hold);
+            }
             world.stand_in.fault(Step::Link, When::Once, Fault::Hold);
             world
                 .stand_in
                 .fault(Step::Link, When::Always, Fault::edit(edit_reply));
             let child = world.start(["-j", "1"].iter().chain(&names));
             assert!(world.stand_in.wait_for(Step::Link, 1, PATIENCE));
-            second_file.open();
+            other_files.open();
             assert!(world.stand_in.wait_for(Step::Upload, 5, PATIENCE));
             world.stand_in.open_gate();
             let ran = world.wait(child);
@@ -1317,7 +1317,7 @@ fn a_refusal_that_comes_before_the_body_is_read_is_reported() {
 
 #[test]
 fn uploads_go_on_while_nobody_reads_the_results() {
-    let files = 1500; // their results are longer than the 64 KiB that a pipe holds
+    let files = 1200; // their results are longer than the 64 KiB that a pipe holds
     let world = World::with_many(files);
     let child = world.start(["-q", "files"]);
     assert!(world.stand_in.wait_for(Step::Upload, files, PATIENCE));

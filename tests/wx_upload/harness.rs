@@ -175,7 +175,8 @@ impl Gate {
         })
     }
 
-    fn wait(&self) {
+    /// Waits until the gate is open.
+    pub fn wait(&self) {
         let (is_open, changed) = &*self.0;
         let is_closed = |is_open: &mut bool| !*is_open;
         // A test that has failed opens no gate.
@@ -275,6 +276,19 @@ impl World {
             world.file(format!("files/{n:03}"), "x");
         }
         world
+    }
+
+    /// Lets the uploads begin in this order, though another thread prepares the next one.
+    pub fn put_in_order(&self, names: &[String]) {
+        for pair in names.windows(2) {
+            let gate = Gate::default();
+            self.stand_in.fault(Step::Info, key(&pair[1]), gate.hold());
+            let open = Fault::custom(move |_| {
+                gate.open();
+                None
+            });
+            self.stand_in.fault(Step::Upload, key(&pair[0]), open);
+        }
     }
 
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {

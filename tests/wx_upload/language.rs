@@ -625,9 +625,8 @@ fn files_that_cannot_be_opened_are_told_in_chinese() {
         fs::create_dir(&folder).unwrap();
         None
     });
-    let first = When::Key("temp3/a".into());
-    world.stand_in.fault(Step::Info, first, change);
-    let ran = world.run_in_chinese(["-j1", "a", "b", "c"]);
+    world.stand_in.fault(Step::Token, When::Once, change); // no file is open yet
+    let ran = world.run_in_chinese(["a", "b", "c"]);
     let missing = "error: b: 上传文件失败: 无法打开：没有这个文件或目录（os error 2）\n";
     let odd = "error: c: 上传文件失败: 无法打开：不是普通文件\n";
     ran.assert_failure(1, &[missing, odd]);

@@ -72,7 +72,7 @@ fn a_reply_may_have_64_kib_and_one_with_links_1_mib() {
 
 #[test]
 fn links_that_wait_for_a_slow_first_file_take_little_memory() {
-    const FILES: usize = 400;
+    const FILES: usize = 1000;
     let world = World::with_many(FILES);
     world
         .stand_in
@@ -89,7 +89,8 @@ fn links_that_wait_for_a_slow_first_file_take_little_memory() {
     world.stand_in.open_gate();
     let ran = world.wait(child);
     ran.assert_failure(1, &["its link is longer than 8 KiB"]);
-    assert!(ran.peak_kib < 16 << 10, "{} KiB", ran.peak_kib);
+    // Up to eight calls at once have a reply of 1 MiB each. All links together have 20 MB.
+    assert!(ran.peak_kib < 32 << 10, "{} KiB", ran.peak_kib);
 }
 
 #[test]

@@ -296,10 +296,9 @@ fn a_file_that_is_gone_when_its_turn_comes_fails_alone() {
         fs::remove_file(&gone).ok();
         None
     });
-    world
-        .stand_in
-        .fault(Step::Upload, When::Key("temp3/a".into()), delete);
-    let ran = world.run(["-j1", "dir"]);
+    // No file is open yet.
+    world.stand_in.fault(Step::Token, When::Once, delete);
+    let ran = world.run(["dir"]);
     ran.assert_failure(1, &["error: dir/b: 上传文件失败: "]);
     assert_eq!(names(&ran), ["a", "c"]);
     assert_eq!(
@@ -530,10 +529,8 @@ mod unix {
                 become_odd(&path);
                 None
             });
-            world
-                .stand_in
-                .fault(Step::Upload, When::Key("temp3/a".into()), replace);
-            let ran = world.run(["-j1", "dir"]);
+            world.stand_in.fault(Step::Token, When::Once, replace);
+            let ran = world.run(["dir"]);
             let told = "error: dir/b: 上传文件失败: cannot be opened: it is not a regular file";
             ran.assert_failure(1, &[told]);
             assert_eq!(names(&ran), ["a", "c"]);

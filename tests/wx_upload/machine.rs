@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use stand_in::{Fault, SECRET, Step, When};
 
 use crate::harness::{
-    MOST_KIB, PATIENCE, Ran, World, assert_takes, key, read_line, side_by_side, spawn, wait_until,
+    Gate, MOST_KIB, PATIENCE, Ran, World, assert_takes, key, read_line, side_by_side, spawn,
+    wait_until,
 };
 use crate::unix::{
     ProgramForAll, after, is_installed, is_root, make_fifo, set_mode, through, world_for_all,
@@ -446,10 +447,14 @@ fn the_config_is_not_uploaded_under_any_name() {
 fn swap_while_a_is_sent(world: &World, arguments: &[&str], swap: impl Fn(&Path)) -> Ran {
     world.file("a", "a");
     world.file("b", "b");
+    let a_is_on_its_way = Gate::default();
+    let hold = a_is_on_its_way.hold();
+    world.stand_in.fault(Step::Info, key("b"), hold);
     world.stand_in.fault(Step::Upload, key("a"), Fault::Hold);
     let child = world.start(["-j", "1", "a", "b"].iter().chain(arguments));
     assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
     swap(world.dir.path());
+    a_is_on_its_way.open();
     world.stand_in.open_gate();
     world.wait(child)
 }

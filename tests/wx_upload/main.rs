@@ -4,6 +4,7 @@
 mod accounts;
 #[cfg(target_os = "linux")]
 mod addresses;
+mod ahead;
 mod answers;
 mod at_once;
 #[cfg(unix)]

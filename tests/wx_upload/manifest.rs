@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gate, PATIENCE, Ran, World, file_id, key, side_by_side};
+use crate::harness::{Gate, PATIENCE, Ran, World, file_id, key, side_by_side, wait_until};
 #[cfg(unix)]
 use crate::unix::{after, make_fifo, through};
 use stand_in::{ENV, Fault, Request, StandIn, Step, When, file_id_of};
@@ -173,12 +173,10 @@ fn each_file_is_recorded_as_soon_as_it_is_uploaded() {
     world
         .stand_in
         .fault(Step::Upload, When::Key("temp3/002".into()), Fault::Hold);
-    let child = start(&world, &["-j", "1", "files"]);
+    let child = start(&world, &["files"]);
     assert!(world.stand_in.wait_for(Step::Upload, 3, PATIENCE));
-    assert_eq!(
-        recorded(&world),
-        BTreeSet::from(["temp3/000", "temp3/001"].map(str::to_owned))
-    );
+    let others = BTreeSet::from(["temp3/000", "temp3/001"].map(str::to_owned));
+    wait_until("the others are recorded", || recorded(&world) == others);
     world.stand_in.open_gate();
     world.wait(child).assert_success();
     assert_eq!(entries(&world).len(), 3);
@@ -558,25 +556,25 @@ fn a_new_file_is_sent_while_links_of_known_files_are_asked_for_together() {
 
 #[test]
 fn the_link_that_is_printed_first_is_asked_for_first() {
-    let world = world(300);
+    let world = world(900);
     run(&world).assert_success();
-    for changed in ["000", "300", "301"] {
+    for changed in ["000", "900", "901"] {
         world.file(format!("files/{changed}"), "new");
     }
     let (infos, links) = (world.count(Step::Info), world.count(Step::Link));
     let [first_file, last_files, all_links] = [(); 3].map(|()| Gate::default());
     let gates = [
         (Step::Info, key("000"), &first_file),
-        (Step::Info, key("300"), &last_files),
-        (Step::Info, key("301"), &last_files),
+        (Step::Info, key("900"), &last_files),
+        (Step::Info, key("901"), &last_files),
         (Step::Link, When::Always, &all_links),
     ];
     for (step, when, gate) in gates {
         world.stand_in.fault(step, when, gate.hold());
     }
-    let child = start(&world, &["-j", "2", "files"]);
+    let child = start(&world, &["-j", "1", "files"]);
     // One thread waits with the first file. The other has passed all known files and waits with
-    // the first of the last files. The first call for links is on its way, for known files.
+    // the first of the last files. The first calls for links are on their way, for known files.
     assert!(world.stand_in.wait_for(Step::Info, infos + 2, PATIENCE));
     assert!(world.stand_in.wait_for(Step::Link, links + 1, PATIENCE));
     first_file.open();
@@ -587,7 +585,8 @@ fn the_link_that_is_printed_first_is_asked_for_first() {
     world.wait(child).assert_success();
     let calls = world.stand_in.requests(Step::Link).split_off(links);
     let asks = |call: &Request| call.json()["file_list"][0]["fileid"] == file_id("000");
-    assert_eq!(calls.iter().position(asks), Some(1));
+    // It is among the next eight. There are 18 or more.
+    assert!(calls.iter().position(asks) < Some(16) && calls.len() >= 18);
 }
 
 #[test]
@@ -610,7 +609,9 @@ fn when_the_links_stop_the_run_uploaded_files_get_no_more_links() {
             "the file is uploaded, as cloud://",
         ],
     );
-    assert_eq!((world.count(Step::Link), recorded(&world).len()), (2, 200));
+    // The first call, and three others at once, with 50 files each
+    assert!((3..=5).contains(&world.count(Step::Link)));
+    assert_eq!(recorded(&world).len(), 200);
     assert!(
         ran.counts().ends_with(", 0 skipped, 0 not attempted"),
         "{}",
@@ -632,7 +633,8 @@ fn when_the_links_stop_the_run_known_files_get_no_more_links() {
         ran.counts(),
         "0 uploaded (0 B), 0 failed, 0 skipped, 120 not attempted"
     );
-    assert_eq!(world.count(Step::Link), before + 1);
+    // The first calls go out together.
+    assert!((1..=3).contains(&(world.count(Step::Link) - before)));
 }
 
 // ---- A torn last line ---------------------------------------------------------------------------

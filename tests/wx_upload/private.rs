@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use stand_in::{APPID, Fault, SECRET, Step};
 
-use crate::harness::{MOST_KIB, PATIENCE, Ran, World, key};
+use crate::harness::{Gate, MOST_KIB, PATIENCE, Ran, World, key};
 
 /// Makes links, and the directories that they are in.
 fn links(world: &World, links: &[(&str, &str)]) {
@@ -103,10 +103,16 @@ fn what_is_below_a_hidden_directory_that_is_named_is_not_hidden() {
 /// is there.
 fn swap_while_a_is_sent(world: &World, arguments: &[&str], swap: impl Fn(&Path)) -> Ran {
     world.file("pub/a", "a");
+    let a_is_on_its_way = Gate::default();
+    for other in ["b", "sub/id_rsa"] {
+        let hold = a_is_on_its_way.hold();
+        world.stand_in.fault(Step::Info, key(other), hold);
+    }
     world.stand_in.fault(Step::Upload, key("a"), Fault::Hold);
     let child = world.start(["-j", "1", "pub"].iter().chain(arguments));
     assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
     swap(world.dir.path());
+    a_is_on_its_way.open();
     world.stand_in.open_gate();
     world.wait(child)
 }

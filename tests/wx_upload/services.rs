@@ -186,10 +186,10 @@ fn a_dead_network_is_reported_once_even_if_only_links_are_missing() {
 
 #[test]
 fn a_wrong_env_is_reported_once() {
-    for jobs in ["1", "8", "64"] {
+    for (jobs, ahead) in [(1, 1), (8, 8), (64, 16)] {
         let world = World::with_many(100);
         world.configure(json!({ "env": "prod-wrong" }));
-        let ran = world.run(["-j", jobs, "files"]);
+        let ran = world.run(["-j", &jobs.to_string(), "files"]);
         let words = [
             "error: 获取文件上传链接失败: errcode -501000 (INVALID_ENV: ",
             "check `env`: it must be the id of an environment of this account",
@@ -197,14 +197,14 @@ fn a_wrong_env_is_reported_once() {
         ];
         ran.assert_failure(1, &words);
         assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-        assert!(world.count(Step::Info) <= jobs.parse().unwrap());
+        assert!(world.count(Step::Info) <= jobs + ahead);
     }
 }
 
 #[test]
 fn eight_files_that_fail_in_different_ways_stop_the_run_with_eight_messages() {
     let world = World::with_many(30);
-    for n in 0..8 {
+    for n in 0..30 {
         let errcode = if n == 4 { 40097 } else { 99_999 };
         world
             .stand_in
@@ -215,7 +215,7 @@ fn eight_files_that_fail_in_different_ways_stop_the_run_with_eight_messages() {
         1,
         &[
             "error: files/004: 获取文件上传链接失败: errcode 40097 ",
-            "error: files/007: 获取文件上传链接失败: errcode 99999 ",
+            "error: files/005: 获取文件上传链接失败: errcode 99999 ",
             "\nerror: the first 8 files have all failed; the run was stopped\n",
             "0 uploaded (0 B), 8 failed, 0 skipped, 22 not attempted",
         ],

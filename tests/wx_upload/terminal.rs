@@ -226,9 +226,14 @@ fn size(rows: u16, cols: u16) -> PtySize {
 /// A world with files of these sizes, with the names `1`, `2` …
 fn world(sizes: &[usize]) -> World {
     let world = World::http();
+    let mut names = Vec::new();
     for (index, size) in sizes.iter().enumerate() {
-        world.file(format!("files/{}", index + 1), vec![b'x'; *size]);
+        let name = (index + 1).to_string();
+        world.file(format!("files/{name}"), vec![b'x'; *size]);
+        names.push(name);
     }
+    names.sort();
+    world.put_in_order(&names);
     world
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 use stand_in::{Fault, SECRET, Step, When};
 
-use crate::harness::{PATIENCE, Ran, World, file_id, key};
+use crate::harness::{Gate, PATIENCE, Ran, World, file_id, key};
 
 const MIB: usize = 1 << 20;
 
@@ -112,15 +112,26 @@ fn where_the_upload_for_one_file_fails_the_next_one_tries_itself() {
     for directory in ["a", "b", "c"] {
         world.file(format!("{directory}/1.png"), "x");
     }
+    // It keeps the other thread busy until the first file has failed.
+    world.file("a/2.png", "y");
+    let other = format!("2-{}.png", crc64("y"));
+    let gate = Gate::default();
+    world.stand_in.fault(Step::Info, key(&other), gate.hold());
     let refusal = Fault::cos_error(403, "AccessDenied");
     world.stand_in.fault(Step::Upload, When::Times(2), refusal); // one new signature is tried
-    let ran = world.run(["-u", "-j1", "a", "b", "c"]);
+    let child = world.start(["-u", "-j1", "a", "b", "c"]);
+    assert!(world.stand_in.wait_for(Step::Upload, 3, PATIENCE));
+    gate.open();
+    let ran = world.wait(child);
     ran.assert_failure(
         1,
-        &["error: a/1.png: ", "1 uploaded", "1 failed", "1 skipped"],
+        &["error: a/1.png: ", "2 uploaded", "1 failed", "1 skipped"],
     );
-    assert_eq!(world.keys(), [format!("temp3/{name}")]);
-    assert_eq!(world.count(Step::Upload), 3);
+    assert_eq!(
+        world.keys(),
+        [name, other].map(|name| format!("temp3/{name}"))
+    );
+    assert_eq!(world.count(Step::Upload), 4);
 }
 
 #[test]
@@ -374,14 +385,24 @@ fn a_stopped_run_sends_no_file_that_waited_for_one_of_its_content() {
 fn a_file_that_changes_after_it_was_named_leaves_its_old_name_to_the_others() {
     let (world, mut arguments) = world_of_one_content(4);
     arguments.extend(["-j", "1"].map(str::to_owned));
+    // Another file keeps the second thread busy.
+    world.file("b.txt", "b");
+    arguments.insert(0, "b.txt".to_owned());
+    let gate = Gate::default();
+    let key_of_b = format!("b-{}.txt", crc64("b"));
+    world.stand_in.fault(Step::Info, key(key_of_b), gate.hold());
     // The first file gets another content between its naming and its upload.
     let first = world.path("0/a.txt");
     let rewrite = Fault::edit(move |_| fs::write(&first, "changed!").unwrap());
-    world.stand_in.fault(Step::Info, When::Nth(1), rewrite);
-    world.run(arguments).assert_success();
-    let names = ["changed!", "the same"].map(|content| format!("temp3/a-{}.txt", crc64(content)));
+    let names = ["changed!", "the same"].map(|content| format!("a-{}.txt", crc64(content)));
+    world.stand_in.fault(Step::Info, key(&names[1]), rewrite);
+    let child = world.start(arguments);
+    assert!(world.stand_in.wait_for(Step::Upload, 2, PATIENCE));
+    gate.open();
+    world.wait(child).assert_success();
     for name in names {
-        assert!(world.keys().contains(&name), "{:?}", world.keys());
+        let key = format!("temp3/{name}");
+        assert!(world.keys().contains(&key), "{:?}", world.keys());
     }
-    assert_eq!(world.keys().len(), 2);
+    assert_eq!(world.keys().len(), 3);
 }

@@ -122,18 +122,8 @@ impl Connection {
     /// Answers one request after another. Returns how to end the connection.
     fn serve(&mut self, shared: &Shared) -> io::Result<Ending> {
         while let Some(mut request) = self.read_head(shared)? {
-            let is_upload = request.step == Step::Upload;
-            if is_upload {
-                shared.change(|state| {
-                    state.uploads += 1;
-                    state.most_uploads = state.most_uploads.max(state.uploads);
-                });
-            }
-            let ending = self.answer(shared, &mut request);
-            if is_upload {
-                shared.change(|state| state.uploads -= 1);
-            }
-            if let Some(ending) = ending? {
+            let upload = (request.step == Step::Upload).then(|| UploadUnderWay::begin(shared));
+            if let Some(ending) = self.answer(shared, &mut request, upload)? {
                 return Ok(ending);
             }
         }
@@ -219,7 +209,12 @@ impl Connection {
     }
 
     /// Reads the rest of a request and replies. Returns how the connection ends, if it ends.
-    fn answer(&mut self, shared: &Shared, request: &mut Request) -> io::Result<Option<Ending>> {
+    fn answer(
+        &mut self,
+        shared: &Shared,
+        request: &mut Request,
+        upload: Option<UploadUnderWay>,
+    ) -> io::Result<Option<Ending>> {
         let length = body_length(request);
         if let Some(length) = length
             && request.step != Step::Upload
@@ -258,7 +253,7 @@ impl Connection {
             }
         };
         match answer {
-            Ok(reply) => self.reply(shared, request.step, fault, reply),
+            Ok(reply) => self.reply(shared, request.step, fault, reply, upload),
             Err(ending) => Ok(Some(ending)),
         }
     }
@@ -338,6 +333,7 @@ impl Connection {
         step: Step,
         fault: Option<Fault>,
         mut reply: Reply,
+        upload: Option<UploadUnderWay>,
     ) -> io::Result<Option<Ending>> {
         match &fault {
             Some(Fault::Delay(delay)) => shared.wait(*delay, |_| false),
@@ -345,6 +341,7 @@ impl Connection {
             Some(fault) => edit_reply(fault, &mut reply),
             None => {}
         }
+        drop(upload); // the client may begin the next one as soon as it has the reply
         let mut bytes = reply.bytes();
         let io = self.io.get_mut();
         match fault {
@@ -374,6 +371,25 @@ impl Connection {
             _ => io.write_all(&bytes)?,
         }
         Ok(reply.close.then_some(Ending::Close))
+    }
+}
+
+/// Counts an upload as under way until it is dropped.
+struct UploadUnderWay<'a>(&'a Shared);
+
+impl UploadUnderWay<'_> {
+    fn begin(shared: &Shared) -> UploadUnderWay<'_> {
+        shared.change(|state| {
+            state.uploads += 1;
+            state.most_uploads = state.most_uploads.max(state.uploads);
+        });
+        UploadUnderWay(shared)
+    }
+}
+
+impl Drop for UploadUnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state| state.uploads -= 1);
     }
 }
 
