@@ -60,15 +60,15 @@ use stop::{Stop, StopSignal};
 use words::{either, io_words, words};
 
 fn main() -> ExitCode {
-    try_main().unwrap_or_else(|message| {
+    try_main(Instant::now()).unwrap_or_else(|message| {
         say(&format!("error: {message}"));
         ExitCode::from(2)
     })
 }
 
-/// Sets up the run and runs it. An error here is a sentence: `main` prints it and exits with 2, and
-/// nothing has been sent.
-fn try_main() -> Result<ExitCode, String> {
+/// Sets up the run, which began at `began`, and runs it. An error here is a sentence: `main` prints it
+/// and exits with 2, and nothing has been sent.
+fn try_main(began: Instant) -> Result<ExitCode, String> {
     let options = match parse_options()? {
         Command::Show(text) => return Ok(show(&text)),
         Command::Init(options) => return init_config(&options).map(|()| ExitCode::SUCCESS),
@@ -110,6 +110,7 @@ fn try_main() -> Result<ExitCode, String> {
     let has_proxy = agent.config().proxy().is_some();
     let stop = StopSignal::default();
     let run = Run {
+        began,
         agent,
         retries: Retries::new(settings.options.retries, &stop),
         throttle: Throttle::new(settings.options.jobs, has_proxy, &console, &stop),
@@ -126,6 +127,7 @@ fn try_main() -> Result<ExitCode, String> {
 
 /// Everything that all steps and threads share.
 struct Run<'a> {
+    began: Instant,
     settings: Settings,
     agent: Agent,
     console: &'a Console,
@@ -624,7 +626,7 @@ fn upload_unless_stored<'a>(
 
 /// Uploads all files, prints their results and the summary.
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
-    let mut report = Report::new(&run.settings, run.console);
+    let mut report = Report::new(&run.settings, run.console, run.began);
     let upload = |file: &ListedFile, again| upload_with_retries(run, file, again);
     let get_links = |files: &[&Stored]| {
         let ask = |files_left: &[&Stored]| get_download_link(run, files_left);

@@ -23,25 +23,34 @@ pub struct Report<'a> {
     began: Instant,
     /// The last failure of a service. It is not told in full again for the next file.
     last_failure: Option<Failure>,
-    uploaded: usize,
-    uploaded_bytes: u64,
-    failed: usize,
-    unchanged: usize,
+    counts: Counts,
     /// The `file_id`s of files whose lines could not be printed.
     unprinted: Vec<String>,
 }
 
+/// How many files ended in which way, as the summary tells it.
+#[derive(Default)]
+struct Counts {
+    uploaded: usize,
+    uploaded_bytes: u64,
+    /// The manifest knew them.
+    unchanged: usize,
+    /// The user named their `file_id`s, and got their links.
+    links: usize,
+    /// Other files with their name and content were uploaded (`--unique`).
+    doubles: usize,
+    failed: usize,
+}
+
 impl Report<'_> {
-    pub fn new<'a>(settings: &Settings, console: &'a Console) -> Report<'a> {
+    /// `began` is the time when the program began.
+    pub fn new<'a>(settings: &Settings, console: &'a Console, began: Instant) -> Report<'a> {
         Report {
             format: settings.options.format,
             console,
-            began: Instant::now(),
+            began,
             last_failure: None,
-            uploaded: 0,
-            uploaded_bytes: 0,
-            failed: 0,
-            unchanged: 0,
+            counts: Counts::default(),
             unprinted: Vec::new(),
         }
     }
@@ -90,18 +99,10 @@ impl Report<'_> {
 
     fn count(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Linked { stored, .. } if !stored.is_new() => self.unchanged += 1,
-            Outcome::Linked { stored, .. } => {
-                self.uploaded += 1;
-                self.uploaded_bytes += stored.size;
-            }
-            Outcome::NoLink { .. } | Outcome::Failed { .. } => self.failed += 1,
+            Outcome::Linked { stored, .. } => self.counts.add(stored),
+            Outcome::NoLink { .. } | Outcome::Failed { .. } => self.counts.failed += 1,
         }
-        self.console.show_files_done(self.files_done());
-    }
-
-    fn files_done(&self) -> usize {
-        self.uploaded + self.failed + self.unchanged
+        self.console.show_files_done(self.counts.files());
     }
 
     /// Returns the words for a failure. If a service failed in the same way for the file before, they
@@ -170,18 +171,58 @@ impl Report<'_> {
                 "error: {why}；运行已中止"
             ));
         }
-        let (uploaded, failed) = (self.uploaded, self.failed);
-        let bytes = human_bytes(self.uploaded_bytes);
-        let skipped = listing.skipped + self.unchanged;
-        let rest = listing.each_once().count() - self.files_done();
+        let not_attempted = listing.each_once().count() - self.counts.files();
+        let rest = self.counts.rest(listing.skipped, not_attempted);
+        let (uploaded, bytes) = (
+            self.counts.uploaded,
+            human_bytes(self.counts.uploaded_bytes),
+        );
         let seconds = self.began.elapsed().as_secs_f64();
         self.console.say_unless_quiet(&words!(
-            "{uploaded} uploaded ({bytes}), {failed} failed, {skipped} skipped, {rest} not attempted in \
-             {seconds:.1} s",
-            "上传 {uploaded} 个（{bytes}），失败 {failed} 个，跳过 {skipped} 个，未尝试 {rest} 个，\
-             用时 {seconds:.1} s"
+            "{uploaded} uploaded ({bytes}){rest} in {seconds:.1} s",
+            "上传 {uploaded} 个（{bytes}）{rest}，用时 {seconds:.1} 秒"
         ));
-        exit_status(failed == 0 && stopped.is_none())
+        exit_status(self.counts.failed == 0 && stopped.is_none())
+    }
+}
+
+impl Counts {
+    /// Counts a file that is in the cloud.
+    fn add(&mut self, stored: &Stored) {
+        match stored.origin {
+            Origin::ThisRun => {
+                self.uploaded += 1;
+                self.uploaded_bytes += stored.size;
+            }
+            Origin::OtherFile => self.doubles += 1,
+            Origin::EarlierRun => self.unchanged += 1,
+            Origin::Named => self.links += 1,
+        }
+    }
+
+    /// Returns the number of files that were counted.
+    fn files(&self) -> usize {
+        self.uploaded + self.unchanged + self.links + self.doubles + self.failed
+    }
+
+    /// Returns the words for all counts but the first, each with a comma before it. A count of 0 has
+    /// none.
+    fn rest(&self, skipped: usize, not_attempted: usize) -> String {
+        let links = if self.links == 1 { "link" } else { "links" };
+        let counts = [
+            (self.unchanged, "unchanged", "未变"),
+            (self.links, links, "链接"),
+            (skipped + self.doubles, "skipped", "跳过"),
+            (self.failed, "failed", "失败"),
+            (not_attempted, "not attempted", "未尝试"),
+        ];
+        let mut rest = String::new();
+        for (count, english, chinese) in counts {
+            if count > 0 {
+                rest += &words!(", {count} {english}", "，{chinese} {count} 个");
+            }
+        }
+        rest
     }
 }
 
@@ -210,17 +251,20 @@ pub fn dry_run(
 ) -> ExitCode {
     let mut listed = 0;
     let mut bytes = 0;
-    let mut failed = 0;
-    let mut unchanged = 0;
+    let mut counts = Counts::default();
     for file in listing.each_once() {
         let line = match cloud_name(file) {
             Err(why) => {
-                failed += 1;
+                counts.failed += 1;
                 say(&format!("error: {}: {}", file.path.display(), why));
                 failed_line(format, file, &why.to_string(), None)
             }
+            Ok(None) if file.file_id.is_some() => {
+                counts.links += 1;
+                None
+            }
             Ok(None) => {
-                unchanged += 1;
+                counts.unchanged += 1;
                 None
             }
             Ok(Some(key)) => {
@@ -235,13 +279,12 @@ pub fn dry_run(
             return end_of_output(&error);
         }
     }
-    let bytes = human_bytes(bytes);
-    let skipped = listing.skipped + unchanged;
+    let (bytes, rest) = (human_bytes(bytes), counts.rest(listing.skipped, 0));
     console.say_unless_quiet(&words!(
-        "{listed} would be uploaded ({bytes}), {failed} failed, {skipped} skipped",
-        "将上传 {listed} 个（{bytes}），失败 {failed} 个，跳过 {skipped} 个"
+        "{listed} would be uploaded ({bytes}){rest}",
+        "将上传 {listed} 个（{bytes}）{rest}"
     ));
-    exit_status(failed == 0)
+    exit_status(counts.failed == 0)
 }
 
 // ---- The lines on standard output -------------------------------------------------------------

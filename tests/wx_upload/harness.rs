@@ -514,11 +514,16 @@ impl Ran {
     }
 
     /// The number of files that the summary has for this word: 5 for `uploaded` in
-    /// `5 uploaded (1.2 MiB), …`.
+    /// `5 uploaded (1.2 MiB), …`. It is 0 for a word that the summary leaves out.
     pub fn count(&self, ended: &str) -> usize {
-        let before = self.summary().split(&format!(" {ended}")).next();
-        let number = before.and_then(|before| before.rsplit(' ').next()?.parse().ok());
-        number.unwrap_or_else(|| panic!("{ended} is not counted in {}", self.stderr))
+        let mut counts = self.counts().split(", ");
+        let words = counts.find_map(|count| {
+            let (number, word) = count.split_once(' ')?;
+            let is_this = word == ended || word.starts_with(&format!("{ended} ("));
+            is_this.then_some(number)
+        });
+        let number = words.map_or(Ok(0), str::parse);
+        number.unwrap_or_else(|_| panic!("{ended} is no number in {}", self.stderr))
     }
 
     pub fn lines(&self) -> Vec<&str> {

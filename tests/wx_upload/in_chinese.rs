@@ -356,7 +356,7 @@ fn many_skipped_directories_share_a_note_in_chinese() {
     let ran = world.run_in_chinese(["-n", "files"]);
     let told = "note: files/10 和另外 11 个目录：已跳过：是目录（要上传其中的文件，请加上 -r）\n\
                 note: 没有要上传的文件\n\
-                将上传 0 个（0 B），失败 0 个，跳过 12 个\n";
+                将上传 0 个（0 B），跳过 12 个\n";
     assert_eq!(ran.stderr, told);
 }
 
@@ -493,10 +493,10 @@ fn the_summary_is_in_chinese() {
     let refuse = Fault::cos_error(400, "EntityTooLarge");
     world.stand_in.fault(Step::Upload, key("b"), refuse);
     let ran = world.run_in_chinese(["files"]);
-    let start = "上传 2 个（14 B），失败 1 个，跳过 1 个，未尝试 0 个，用时 ";
+    let start = "上传 2 个（14 B），跳过 1 个，失败 1 个，用时 ";
     let summary = ran.summary();
     let seconds = summary.strip_prefix(start).expect(summary);
-    let seconds = seconds.strip_suffix(" s").expect(seconds);
+    let seconds = seconds.strip_suffix(" 秒").expect(seconds);
     let (whole, tenth) = seconds.split_once('.').expect(seconds);
     assert!(
         whole.parse::<u32>().is_ok() && tenth.len() == 1,
@@ -505,10 +505,21 @@ fn the_summary_is_in_chinese() {
 }
 
 #[test]
+fn the_summary_counts_unchanged_files_and_links_in_chinese() {
+    let world = World::with_files(&["a.txt"]);
+    let id = file_id("a.txt");
+    let arguments = ["--manifest", "sent.jsonl", "a.txt"];
+    world.run(arguments).assert_success();
+    let ran = world.run_in_chinese(arguments.iter().chain(&[id.as_str()]));
+    let start = "上传 0 个（0 B），未变 1 个，链接 1 个，用时 ";
+    assert!(ran.summary().starts_with(start), "{}", ran.stderr);
+}
+
+#[test]
 fn the_list_of_a_dry_run_ends_in_chinese() {
     let world = World::with_files(&["a.txt", "b.txt"]);
     let ran = world.run_in_chinese(["-n", "a.txt", "b.txt"]);
-    assert_eq!(ran.stderr, "将上传 2 个（10 B），失败 0 个，跳过 0 个\n");
+    assert_eq!(ran.stderr, "将上传 2 个（10 B）\n");
 }
 
 #[test]
@@ -528,7 +539,7 @@ fn a_run_that_is_stopped_says_so_in_chinese() {
     let ran = world.run_in_chinese(["-j1", "files"]);
     ran.assert_failure(
         1,
-        &["；运行已中止\n上传 0 个（0 B），失败 8 个，跳过 0 个，未尝试 12 个，"],
+        &["；运行已中止\n上传 0 个（0 B），失败 8 个，未尝试 12 个，用时 "],
     );
 }
 

@@ -172,7 +172,7 @@ fn a_link_that_is_refused_for_good_is_told_and_neither_asked_for_nor_uploaded_ag
                     errmsg,
                     help,
                     &file_id("a.txt"),
-                    "1 failed, 1 skipped",
+                    "1 unchanged, 1 failed",
                 ],
             );
             assert!(!ran.stderr.contains("tried"), "{}", ran.stderr);
@@ -209,10 +209,7 @@ fn a_file_id_gets_a_fresh_link_in_each_format_and_nothing_is_uploaded() {
         ] {
             let ran = world.run(["-f", format, &id]);
             assert_eq!(ran.assert_success().lines(), [line]);
-            assert_eq!(
-                ran.counts(),
-                "0 uploaded (0 B), 0 failed, 1 skipped, 0 not attempted"
-            );
+            assert_eq!(ran.counts(), "0 uploaded (0 B), 1 link");
         }
     }
     assert_eq!((world.count(Step::Info), world.count(Step::Upload)), (1, 1));
@@ -250,7 +247,7 @@ fn a_dry_run_with_a_file_id_lists_no_upload_and_asks_nobody() {
         ran.assert_success();
         assert_eq!(ran.lines().len(), 1);
         assert!(ran.lines()[0].contains("temp3/b.txt"), "{}", ran.stdout);
-        let counts = "1 would be uploaded (5 B), 0 failed, 1 skipped";
+        let counts = "1 would be uploaded (5 B), 1 link";
         assert_eq!(ran.summary(), counts);
     }
     assert_eq!(world.stand_in.connections(), connections);
@@ -276,7 +273,7 @@ fn a_file_id_that_is_not_in_the_cloud_fails_at_once() {
             "error: {gone}: 获取下载链接失败: there is no such file in the cloud \
              (STORAGE_FILE_NONEXIST): check the file_id\n"
         );
-        ran.assert_failure(1, &[&told, "0 uploaded (0 B), 1 failed, 1 skipped"]);
+        ran.assert_failure(1, &[&told, "0 uploaded (0 B), 1 link, 1 failed"]);
         let of_gone = asked(&world)[calls..].concat();
         assert_eq!(of_gone.iter().filter(|name| *name == "gone.txt").count(), 1);
         if format == "json" {

@@ -352,11 +352,7 @@ fn dry_run_lists_in_every_format_and_touches_no_network() {
         for option in ["-n", "--dry-run"] {
             let ran = world.run([option, "目录", "--to", "x", "-f", format]);
             ran.assert_success();
-            let words: Vec<&str> = ran.summary().split(',').collect();
-            assert_eq!(
-                words,
-                ["2 would be uploaded (3 B)", " 0 failed", " 0 skipped"]
-            );
+            assert_eq!(ran.summary(), "2 would be uploaded (3 B)");
             assert_eq!(ran.lines().len(), 2);
             for ((name, size), line) in pairs.into_iter().zip(ran.lines()) {
                 let (path, key) = (format!("目录/{name}"), format!("x/{name}"));
@@ -383,19 +379,13 @@ fn dry_run_respects_recursive() {
         (ran.status, ran.stdout.as_str()),
         (Some(0), "a.txt\ttemp3/a.txt\n")
     );
-    assert_eq!(
-        ran.summary(),
-        "1 would be uploaded (1 B), 0 failed, 1 skipped"
-    );
+    assert_eq!(ran.summary(), "1 would be uploaded (1 B), 1 skipped");
     let ran = world.run(["-n", "-r", "dir"]);
     assert_eq!(
         ran.stdout,
         "a.txt\ttemp3/a.txt\nsub/b.txt\ttemp3/sub/b.txt\n"
     );
-    assert_eq!(
-        ran.summary(),
-        "2 would be uploaded (2 B), 0 failed, 0 skipped"
-    );
+    assert_eq!(ran.summary(), "2 would be uploaded (2 B)");
     assert_eq!(world.stand_in.connections(), 0);
 }
 

@@ -29,7 +29,7 @@ const REFUSALS: [Refusal; 6] = [
 
 /// Checks that all files were uploaded, and that there was one note, about the first refusal.
 fn assert_slowed_down<'a>(ran: &'a Ran, files: usize, words: &str) -> &'a Ran {
-    let summary = format!("{files} uploaded ({files} B), 0 failed, 0 skipped, 0 not attempted");
+    let summary = format!("{files} uploaded ({files} B)");
     ran.assert_failure(0, &[&summary, "note: ", words, "the run slows down"]);
     assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
     assert_eq!(ran.lines().len(), files);
@@ -210,7 +210,7 @@ fn a_run_without_progress_for_three_minutes_is_stopped() {
             "note: ",
             "\nerror: ",
             "nothing got through for 3 minutes: try again later; the run was stopped\n",
-            "0 uploaded (0 B), 0 failed, 0 skipped, 100 not attempted in 1",
+            "0 uploaded (0 B), 100 not attempted in 1",
         ];
         for words in words {
             assert!(stderr.contains(words), "{words}: {stderr}");
@@ -234,5 +234,5 @@ fn a_first_refusal_after_three_minutes_stops_nothing() {
         .fault(Step::Upload, When::Once, Fault::cos_error(503, "SlowDown"));
     let (status, stderr) = run_for_long(&world, &["--timeout", "300", "files"]);
     assert_eq!(status, Some(0), "{stderr}");
-    assert!(stderr.contains("1 uploaded (1 B), 0 failed"), "{stderr}");
+    assert!(stderr.contains("1 uploaded (1 B) in "), "{stderr}");
 }

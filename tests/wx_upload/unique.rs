@@ -184,7 +184,7 @@ fn with_a_manifest_only_new_content_is_sent() {
     let run = || world.run(["-u", "--manifest", "sent.jsonl", "one", "two"]);
     let first = run();
     first.assert_success();
-    let counts = |ran: &Ran| (ran.count("uploaded"), ran.count("skipped"));
+    let counts = |ran: &Ran| (ran.count("uploaded"), ran.count("unchanged"));
     assert_eq!(counts(&first), (2, 0));
     let again = run();
     assert_eq!((counts(&again), again.lines()), ((0, 2), first.lines()));
@@ -315,7 +315,7 @@ fn progress_and_counts_are_those_of_what_is_sent() {
     let ran = world.run(["-u", "1.bin"]);
     ran.assert_success();
     assert!(
-        ran.counts().starts_with("1 uploaded (1.0 MiB), "),
+        ran.counts().starts_with("1 uploaded (1.0 MiB)"),
         "{}",
         ran.stderr
     );
@@ -377,7 +377,7 @@ fn a_stopped_run_sends_no_file_that_waited_for_one_of_its_content() {
     let arrears = Fault::status(402, &[], "");
     world.stand_in.fault(Step::Upload, When::Always, arrears);
     let ran = world.run(arguments);
-    ran.assert_failure(1, &["HTTP 402", "0 failed", "16 not attempted"]);
+    ran.assert_failure(1, &["HTTP 402", "0 uploaded (0 B), 16 not attempted in "]);
     assert_eq!(world.count(Step::Upload), 1, "{}", ran.stderr);
 }
 
