@@ -1,14 +1,23 @@
 //! The manifest: what earlier runs uploaded. It is a file of JSON Lines, one object for each upload.
 //! A later line replaces an earlier one with the same key.
 //!
+//! A file that has the size and the times of its line is not read. But a time is no proof while it is
+//! young: FAT counts in steps of 2 s, so a file that was written to twice in 2 s has the same time
+//! after both. If a file was younger than that when it was opened, its line has the time 0, and the
+//! next run reads it. For example, a run right after the file was written records 0. A run 10 s later
+//! reads the file, finds the same CRC-64, and records the true time. From then on, the file is not
+//! read.
+//!
 //! Does not know how or when a file is uploaded.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -23,11 +32,17 @@ use crate::words::{either, io_words, words};
 const MAX_LINE: u64 = 64 << 10;
 /// The beginning of each line that `record` writes.
 const LINE_START: &[u8] = b"{\"key\":\"";
+/// A time that is younger than this is not recorded. (FAT counts in steps of 2 s.)
+const TIME_STEP: Duration = Duration::from_secs(2);
+/// Stands in a line for a time that proves nothing.
+const NO_TIME: i64 = 0;
 
 /// The manifest of a run. Without `--manifest` it knows no file and records none.
 pub struct Manifest<'a> {
     console: &'a Console,
     env: String,
+    /// What COS stores with each object of this run.
+    cache_control: Option<String>,
     /// The last upload of each key.
     known: HashMap<String, Upload>,
     /// Uploads are recorded here, by one thread at a time.
@@ -59,13 +74,23 @@ impl Wanted<'_> {
     }
 }
 
-/// An upload of an earlier run.
+/// An upload of an earlier run, with the `cache_control` of this run.
 struct Upload {
     size: u64,
-    mtime: i64,
-    /// CRC-64/XZ in decimal.
-    crc64: String,
+    times: Times,
+    /// CRC-64/XZ
+    crc64: Option<u64>,
     file_id: String,
+}
+
+/// The times of a file, in nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq)]
+struct Times {
+    /// The time of the last change of the content, or `NO_TIME`.
+    mtime: i64,
+    /// The time of the last change of the content or of the times. Programs can set `mtime`, but not
+    /// this one. Only Unix has it, and wx-upload 0.3 did not record it.
+    ctime: Option<i64>,
 }
 
 impl Manifest<'_> {
@@ -80,6 +105,7 @@ impl Manifest<'_> {
         let mut manifest = Manifest {
             console,
             env: settings.env.clone(),
+            cache_control: settings.cache_control.clone(),
             known: HashMap::new(),
             records: None,
         };
@@ -102,6 +128,7 @@ impl Manifest<'_> {
                     "它的目录不存在：请先创建",
                 )
                 .to_owned(),
+                _ if may_be_of_the_file_system(&error) => cannot_append(&error),
                 _ => io_words(&error),
             };
             format!("--manifest {}: {why}", path.display())
@@ -122,6 +149,7 @@ impl Manifest<'_> {
         } else {
             options.append(true);
         }
+        let is_new = fs::symlink_metadata(path).is_err();
         let file = open_regular_with(options.create(true), path)?;
         let mut records = Records {
             file,
@@ -130,6 +158,14 @@ impl Manifest<'_> {
         };
         records.lock_out_other_runs(self.console);
         let size = records.file.metadata()?.len();
+        if size == 0
+            && let Err(error) = records.try_to_append()
+        {
+            if is_new {
+                let _ = fs::remove_file(path); // it is empty, and the user is told about the error
+            }
+            return Err(io::Error::other(cannot_append(&error)));
+        }
         let whole = self.read_lines(&records.file, size, wanted)?;
         if whole < size {
             records.file.set_len(whole)?;
@@ -178,15 +214,24 @@ impl Manifest<'_> {
         if entry["env"] != *self.env || !wanted.has(key) {
             return;
         }
+        // wx-upload 0.3 did not record it.
+        if let Some(stored) = entry.get("cache_control")
+            && stored.as_str() != self.cache_control.as_deref()
+        {
+            self.known.remove(key); // it counts as changed
+            return;
+        }
         if let Some(size) = entry["size"].as_u64()
             && let Some(mtime) = entry["mtime"].as_i64()
             && let Some(file_id) = entry["file_id"].as_str()
             && is_file_id(file_id)
         {
+            let ctime = entry["ctime"].as_i64();
+            let crc64 = text_in(entry, "crc64").and_then(|crc64| crc64.parse().ok());
             let upload = Upload {
                 size,
-                mtime,
-                crc64: text_in(entry, "crc64").unwrap_or_default().to_owned(),
+                times: Times { mtime, ctime },
+                crc64,
                 file_id: file_id.to_owned(),
             };
             self.known.insert(key.to_owned(), upload);
@@ -194,21 +239,23 @@ impl Manifest<'_> {
     }
 
     /// Returns the `file_id` of the file at `path`, if its content has not changed since it was
-    /// uploaded as `key`. If only
-    /// its time has changed, as in a fresh checkout, the file is read, and its new time is recorded.
+    /// uploaded as `key`. If its times have changed, as in a fresh checkout, or if they prove nothing,
+    /// the file is read. Then its new times are recorded.
     pub fn unchanged(&self, key: &str, path: &Path) -> Option<&str> {
         let upload = self.known.get(key)?;
         let now = fs::metadata(path).ok()?;
         if now.len() != upload.size {
             return None;
         }
-        if modified(&now) != upload.mtime {
+        if !upload.times.prove_unchanged(Times::of(&now)) {
             let fingerprint = Fingerprint::of(path).ok()?; // the error shows again at the upload
             let is_same_size = fingerprint.metadata.len() == upload.size;
-            if !is_same_size || fingerprint.crc64.to_string() != upload.crc64 {
+            if !is_same_size || Some(fingerprint.crc64) != upload.crc64 {
                 return None;
             }
-            self.record(key, &fingerprint, &upload.file_id);
+            if Times::to_record(&fingerprint) != upload.times {
+                self.record(key, &fingerprint, &upload.file_id);
+            }
         }
         Some(&upload.file_id)
     }
@@ -218,14 +265,19 @@ impl Manifest<'_> {
         let Some(records) = &self.records else {
             return;
         };
-        let entry = json!({
+        let times = Times::to_record(fingerprint);
+        let mut entry = json!({
             "key": key,
             "env": self.env,
             "size": fingerprint.metadata.len(),
-            "mtime": modified(&fingerprint.metadata),
+            "mtime": times.mtime,
             "crc64": fingerprint.crc64.to_string(), // jq and JavaScript round numbers of this length
             "file_id": file_id,
+            "cache_control": self.cache_control,
         });
+        if let Some(ctime) = times.ctime {
+            entry["ctime"] = ctime.into();
+        }
         let mut records = records.lock().unwrap();
         records.lock_out_other_runs(self.console);
         let appended = records.append(&entry);
@@ -262,15 +314,78 @@ impl Records {
     }
 
     fn append(&mut self, entry: &Value) -> io::Result<()> {
-        let mut last = [b'\n'];
-        if self.file.seek(SeekFrom::End(-1)).is_ok() {
-            self.file.read_exact(&mut last)?;
-        }
+        let after_torn = match self.last_byte()? {
+            None | Some(b'\n') => "",
+            Some(_) => "\n",
+        };
         self.file.seek(SeekFrom::End(0))?;
-        let after_torn = if last == *b"\n" { "" } else { "\n" };
         self.file
             .write_all(format!("{after_torn}{entry}\n").as_bytes())
     }
+
+    /// Returns the last byte of the file; `None` if the file is empty.
+    fn last_byte(&mut self) -> io::Result<Option<u8>> {
+        let mut last = [0];
+        if self.file.seek(SeekFrom::End(-1)).is_err() {
+            return Ok(None);
+        }
+        self.file.read_exact(&mut last)?;
+        Ok(Some(last[0]))
+    }
+
+    /// Tries with the empty file whether its file system can do what `append` does. Some can only write
+    /// a file from its beginning to its end, such as a mount of rclone with its default flags. The file
+    /// is empty again afterwards. Without a lock there is no try: another run may be writing. A full
+    /// disk is no error here: it costs only a warning later.
+    fn try_to_append(&mut self) -> io::Result<()> {
+        if self.cannot_lock {
+            return Ok(());
+        }
+        let appended = self.append_a_beginning();
+        let emptied = self.file.set_len(0);
+        match appended.and(emptied) {
+            Err(error) if is_full(&error) => Ok(()),
+            tried => tried,
+        }
+    }
+
+    /// Appends the beginning of a line, in two parts, and reads the end of each. If the program is
+    /// killed before the file is empty again, this is a torn line for the next run.
+    fn append_a_beginning(&mut self) -> io::Result<()> {
+        let (first, second) = LINE_START.split_at(1);
+        for part in [first, second] {
+            self.file.seek(SeekFrom::End(0))?;
+            self.file.write_all(part)?;
+            if self.last_byte()? != part.last().copied() {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether there is no room for more bytes.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Whether an error may come from a file system that cannot append.
+fn may_be_of_the_file_system(error: &io::Error) -> bool {
+    const EPERM: i32 = 1;
+    const EBADF: i32 = 9;
+    const EINVAL: i32 = 22;
+    let is_refusal = matches!(error.raw_os_error(), Some(EPERM | EBADF | EINVAL));
+    cfg!(unix) && (is_refusal || error.kind() == io::ErrorKind::Unsupported)
+}
+
+fn cannot_append(error: &io::Error) -> String {
+    let error = io_words(error);
+    words!(
+        "its file system seems unable to append to a file ({error}), as some mounts of cloud storage \
+         are: name a file on a local disk",
+        "所在的文件系统似乎不支持追加写入（{error}），某些云存储的挂载就是这样：请换成本地磁盘上的文件"
+    )
 }
 
 fn not_a_manifest() -> io::Error {
@@ -285,11 +400,46 @@ fn begins_like_an_upload(line: &[u8]) -> bool {
     line.starts_with(LINE_START) || LINE_START.starts_with(line)
 }
 
-/// Returns the time of a file's last change, in nanoseconds since 1970.
-fn modified(metadata: &Metadata) -> i64 {
+impl Times {
+    fn of(metadata: &Metadata) -> Times {
+        #[cfg(unix)]
+        let ctime = {
+            let seconds = metadata.ctime().saturating_mul(1_000_000_000);
+            Some(seconds.saturating_add(metadata.ctime_nsec()))
+        };
+        #[cfg(not(unix))]
+        let ctime = None;
+        Times {
+            mtime: nanoseconds(metadata.modified().unwrap_or(UNIX_EPOCH)),
+            ctime,
+        }
+    }
+
+    /// Returns the times for the line of a file. A time that was too young when the file was opened is
+    /// left out, and so is one that lay in the future: nobody knows how young it was.
+    fn to_record(fingerprint: &Fingerprint) -> Times {
+        let times = Times::of(&fingerprint.metadata);
+        let age = nanoseconds(fingerprint.opened).saturating_sub(times.mtime);
+        if age < TIME_STEP.as_nanos() as i64 {
+            return Times {
+                mtime: NO_TIME,
+                ..times
+            };
+        }
+        times
+    }
+
+    /// Whether a file that had these times has the same content if it has the times `now`.
+    fn prove_unchanged(self, now: Times) -> bool {
+        let is_same_ctime = self.ctime.is_none_or(|ctime| now.ctime == Some(ctime));
+        self.mtime != NO_TIME && self.mtime == now.mtime && is_same_ctime
+    }
+}
+
+/// Returns a time in nanoseconds since 1970.
+fn nanoseconds(time: SystemTime) -> i64 {
     let nanoseconds = |time: Duration| time.as_nanos() as i64;
-    let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
-    match modified.duration_since(UNIX_EPOCH) {
+    match time.duration_since(UNIX_EPOCH) {
         Ok(since) => nanoseconds(since),
         Err(before) => -nanoseconds(before.duration()),
     }
@@ -308,6 +458,7 @@ mod tests {
         let mut manifest = Manifest {
             console: &console,
             env: "e".to_owned(),
+            cache_control: None,
             known: HashMap::new(),
             records: None,
         };
@@ -399,6 +550,78 @@ mod tests {
         }
         let too_long = format!("{{\"key\":\"{}", "x".repeat(MAX_LINE as usize));
         assert_eq!(read(too_long.as_bytes()), (None, None));
+    }
+
+    /// What is known after these lines, in a run with this `cache_control`.
+    fn known_with(cache_control: Option<&str>, lines: &[&str]) -> Option<Times> {
+        let console = Console::new(true, false, 0, 0);
+        let mut manifest = Manifest {
+            console: &console,
+            env: "e".to_owned(),
+            cache_control: cache_control.map(str::to_owned),
+            known: HashMap::new(),
+            records: None,
+        };
+        let wanted = Wanted {
+            keys: HashSet::from(["temp3/a"]),
+            unique: false,
+        };
+        for line in lines {
+            manifest.learn(&serde_json::from_str(line).unwrap(), &wanted);
+        }
+        let known = manifest.known.remove("temp3/a");
+        known.map(|upload| upload.times)
+    }
+
+    #[test]
+    fn an_upload_counts_only_with_the_cache_control_of_this_run() {
+        let with = |value: &str| LINE.replace('}', &format!(r#","cache_control":{value}}}"#));
+        let [none, one, two] = ["null", r#""one""#, r#""two""#].map(with);
+        let cases: [(Option<&str>, &[&str], bool); 8] = [
+            (None, &[&none], true),
+            (Some("one"), &[&one], true),
+            (Some("one"), &[&two, &one], true),
+            (Some("one"), &[LINE], true), // of wx-upload 0.3
+            (None, &[LINE], true),
+            (Some("one"), &[&none], false),
+            (None, &[&one], false),
+            (Some("one"), &[&one, &two], false), // the later line wins
+        ];
+        for (cache_control, lines, is_known) in cases {
+            let known = known_with(cache_control, lines);
+            assert_eq!(known.is_some(), is_known, "{cache_control:?}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn times_prove_that_a_file_is_unchanged_unless_they_were_too_young() {
+        let times = |mtime, ctime| Times { mtime, ctime };
+        let now = times(5, Some(7));
+        assert!(times(5, Some(7)).prove_unchanged(now));
+        assert!(times(5, None).prove_unchanged(now)); // of wx-upload 0.3
+        assert!(!times(5, Some(8)).prove_unchanged(now));
+        assert!(!times(6, Some(7)).prove_unchanged(now));
+        assert!(!times(NO_TIME, Some(7)).prove_unchanged(now));
+        assert!(!times(NO_TIME, Some(7)).prove_unchanged(times(NO_TIME, Some(7))));
+    }
+
+    #[test]
+    fn a_time_is_recorded_once_it_is_2_s_old() {
+        let file = tempfile::tempfile().unwrap();
+        let mtime = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        file.set_modified(mtime).unwrap();
+        let recorded = |opened| {
+            let fingerprint = Fingerprint {
+                metadata: file.metadata().unwrap(),
+                opened,
+                crc64: 0,
+            };
+            Times::to_record(&fingerprint).mtime
+        };
+        let true_time = 1_000_000_000_000_000;
+        assert_eq!(recorded(mtime + Duration::from_secs(2)), true_time);
+        assert_eq!(recorded(mtime + Duration::from_millis(1999)), NO_TIME);
+        assert_eq!(recorded(mtime - Duration::from_secs(9)), NO_TIME); // from the future
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
 use std::process::Child;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,20 +12,30 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::harness::{Gate, PATIENCE, Ran, World, file_id, key, side_by_side, wait_until};
+#[cfg(target_os = "linux")]
+use crate::unix::OtherSystem;
 #[cfg(unix)]
-use crate::unix::{after, make_fifo, through};
+use crate::unix::{after, make_fifo, set_mode, through};
 use stand_in::{ENV, Fault, Request, StandIn, Step, When, file_id_of};
 
 const MANIFEST: &str = "sent.jsonl";
 
 static CRC64: crc::Crc<u64> = crc::Crc::<u64>::new(&crc::CRC_64_XZ);
 
-/// A world with the files `000`, `001` … in `files`, which contain their own names.
+/// A world with the files `000`, `001` … in `files`, which contain their own names. They are so old
+/// that a time tells whether they have changed.
 fn world(count: usize) -> World {
     let world = World::http();
-    (0..count)
-        .for_each(|index| drop(world.file(format!("files/{index:03}"), format!("{index:03}"))));
+    for index in 0..count {
+        let name = format!("files/{index:03}");
+        world.file(&name, format!("{index:03}"));
+        set_mtime(&world, &name, an_hour_ago());
+    }
     world
+}
+
+fn an_hour_ago() -> SystemTime {
+    SystemTime::now() - Duration::from_secs(3600)
 }
 
 /// Runs the program with the manifest, for all of `files`.
@@ -115,8 +127,8 @@ fn each_file_has_one_line_of_json_with_exactly_the_fields_of_the_design() {
         (
             "sub/深/x",
             big,
-            after(4_000_000_000, 1),
-            4_000_000_000_000_000_001,
+            after(1_600_000_000, 1),
+            1_600_000_000_000_000_001,
         ),
         (
             "before 1970",
@@ -139,10 +151,16 @@ fn each_file_has_one_line_of_json_with_exactly_the_fields_of_the_design() {
     assert_eq!(entries.len(), files.len());
     for (name, bytes, _, mtime) in files {
         let key = format!("云/{name}");
-        let entry = json!({
+        let mut entry = json!({
             "key": key, "env": ENV, "size": bytes.len(), "mtime": mtime,
             "crc64": CRC64.checksum(&bytes).to_string(), "file_id": file_id_of(&key),
+            "cache_control": null,
         });
+        #[cfg(unix)]
+        {
+            let metadata = fs::metadata(world.path(format!("files/{name}"))).unwrap();
+            entry["ctime"] = (metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec()).into();
+        }
         // Compared as text, as the design also gives the order of the fields.
         assert_eq!(entries[&key].to_string(), entry.to_string());
     }
@@ -401,6 +419,150 @@ fn lines_that_make_no_sense_are_ignored_and_kept() {
     let text = manifest(&world).replace("}\n", ",\"later\":1}\r\n");
     world.file(MANIFEST, &text);
     assert_sends(&world, &[]);
+}
+
+// ---- Files that look unchanged ---------------------------------------------------------------------
+
+#[cfg(unix)]
+#[test]
+fn a_file_with_another_content_and_the_same_size_and_time_is_sent_again() {
+    let world = world(2);
+    let mtime = an_hour_ago();
+    set_mtime(&world, "files/001", mtime);
+    assert_sends(&world, &["temp3/000", "temp3/001"]);
+    world.file("files/001", "new");
+    set_mtime(&world, "files/001", mtime);
+    assert_sends(&world, &["temp3/001"]);
+    let bytes = world.stand_in.objects()["temp3/001"].bytes.clone();
+    assert_eq!(bytes.as_deref(), Some(b"new".as_slice()));
+    assert_sends(&world, &[]);
+}
+
+/// A change of its permissions gives a file another ctime.
+#[cfg(unix)]
+#[test]
+fn a_file_that_only_its_ctime_has_changed_is_read_once_and_not_sent() {
+    let world = world(2);
+    assert_sends(&world, &["temp3/000", "temp3/001"]);
+    set_mode(&world.path("files/001"), 0o600);
+    assert_sends(&world, &[]);
+    let text = manifest(&world);
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert_sends(&world, &[]);
+    assert_eq!(manifest(&world), text, "the new ctime is known");
+}
+
+#[test]
+fn a_file_is_read_until_its_time_is_old_enough_to_tell() {
+    let world = world(1);
+    // A time in the future stays young for the whole test.
+    let young = SystemTime::now() + Duration::from_secs(600);
+    set_mtime(&world, "files/000", young);
+    assert_sends(&world, &["temp3/000"]);
+    world.file("files/000", "new");
+    set_mtime(&world, "files/000", young);
+    assert_sends(&world, &["temp3/000"]);
+    let mtimes = || -> Vec<i64> {
+        let mtime = |entry: &Value| entry["mtime"].as_i64().unwrap();
+        entries(&world).iter().map(mtime).collect()
+    };
+    // It is read, but there is nothing new to record.
+    assert_sends(&world, &[]);
+    assert_eq!(mtimes(), [0, 0]);
+    set_mtime(&world, "files/000", UNIX_EPOCH + Duration::from_secs(7));
+    for _ in 0..2 {
+        assert_sends(&world, &[]);
+        assert_eq!(mtimes(), [0, 0, 7_000_000_000]);
+    }
+}
+
+#[test]
+fn a_manifest_of_0_3_is_read_as_it_is() {
+    let world = world(2);
+    assert_sends(&world, &["temp3/000", "temp3/001"]);
+    let old_lines = entries(&world).into_iter().map(|mut entry| {
+        let fields = entry.as_object_mut().unwrap();
+        fields.remove("cache_control");
+        fields.remove("ctime");
+        assert_eq!(fields.len(), 6);
+        format!("{entry}\n")
+    });
+    let text = old_lines.collect::<String>();
+    for cache_control in [json!(null), json!("no-cache")] {
+        world.file(MANIFEST, &text);
+        world.configure(json!({ "cache_control": cache_control }));
+        assert_sends(&world, &[]);
+        assert_eq!(manifest(&world), text);
+    }
+}
+
+#[test]
+fn another_cache_control_counts_as_changed_and_then_is_quiet_again() {
+    let world = world(2);
+    assert_sends(&world, &["temp3/000", "temp3/001"]);
+    for cache_control in [json!("no-cache"), json!("max-age=60"), json!(null)] {
+        world.configure(json!({ "cache_control": cache_control }));
+        assert_sends(&world, &["temp3/000", "temp3/001"]);
+        let stored = world.stand_in.objects()["temp3/001"].cache_control.clone();
+        assert_eq!(stored.as_deref(), cache_control.as_str());
+        assert_eq!(
+            entries(&world).last().unwrap()["cache_control"],
+            cache_control
+        );
+        assert_sends(&world, &[]);
+    }
+    world.configure(json!({ "cache_control": "no-cache" }));
+    let dry = world.run(["-n", "--manifest", MANIFEST, "files"]);
+    assert_eq!(dry.summary(), "2 would be uploaded (6 B)");
+    world.assert_proper();
+}
+
+// ---- File systems that cannot append ---------------------------------------------------------------
+
+/// A mount of rclone with its default flags: a file that is open for appending cannot be read.
+#[cfg(target_os = "linux")]
+fn unable_to_append() -> Option<OtherSystem> {
+    OtherSystem::compiled(&[
+        "#define _GNU_SOURCE",
+        "#include <errno.h>",
+        "#include <fcntl.h>",
+        "#include <sys/syscall.h>",
+        "#include <unistd.h>",
+        "ssize_t read(int fd, void *bytes, size_t count) {",
+        "if (fcntl(fd, F_GETFL) & O_APPEND) { errno = EPERM; return -1; }",
+        "return syscall(SYS_read, fd, bytes, count); }\n",
+    ])
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_system_that_cannot_append_is_told_of_at_the_first_run() {
+    let Some(mount) = unable_to_append() else {
+        return;
+    };
+    let help = [
+        "error: --manifest sent.jsonl: its file system seems unable to append to a file (",
+        ": name a file on a local disk",
+    ];
+    let world = world(3);
+    let run = || {
+        let mut command = world.command(["--manifest", MANIFEST, "files"]);
+        mount.show_to(&mut command);
+        world.finish(command)
+    };
+    for _ in 0..2 {
+        world.assert_refused(&run(), &help);
+        assert!(!world.path(MANIFEST).exists());
+    }
+    // One that is there already stays as it is.
+    world.file(MANIFEST, "");
+    world.assert_refused(&run(), &help);
+    assert_eq!(manifest(&world), "");
+    assert_sends(&world, &["temp3/000", "temp3/001", "temp3/002"]);
+    let text = manifest(&world);
+    let ran = run();
+    ran.assert_failure(2, &help);
+    assert_eq!(manifest(&world), text);
 }
 
 // ---- Files that are gone from the cloud ----------------------------------------------------------------

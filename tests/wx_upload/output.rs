@@ -431,13 +431,13 @@ fn the_summary_counts_unchanged_files_links_and_skipped_ones_apart() {
     world.stand_in.fault(Step::Upload, key("bad"), refusal);
     let id = file_id("known");
     let named = ["--manifest", "sent.jsonl", &id, "known", "new", "bad"];
+    let dry = world.run(named.iter().chain(&["new", "dir", "-n"]));
+    let counts = "2 would be uploaded (6 B), 1 unchanged, 1 link, 2 skipped";
+    assert_eq!(dry.summary(), counts);
     let ran = world.run(named.iter().chain(&["new", "dir"]));
     ran.assert_failure(1, &["EntityTooLarge"]);
     let counts = "1 uploaded (3 B), 1 unchanged, 1 link, 2 skipped, 1 failed";
     assert_eq!(ran.counts(), counts);
-    let dry = world.run(named.iter().chain(&["new", "dir", "-n"]));
-    let counts = "2 would be uploaded (6 B), 1 unchanged, 1 link, 2 skipped";
-    assert_eq!(dry.summary(), counts);
 }
 
 /// The manifest is read before anything is sent, and here another program holds it for a second.

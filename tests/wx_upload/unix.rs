@@ -252,7 +252,8 @@ impl OtherSystem {
         ])
     }
 
-    fn compiled(code: &[&str]) -> Option<OtherSystem> {
+    /// Has this C in place of some functions of the system.
+    pub fn compiled(code: &[&str]) -> Option<OtherSystem> {
         if env::var_os("WX_UPLOAD_BIN").is_some() {
             skipped("a binary that is not static");
             return None;
