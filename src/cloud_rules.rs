@@ -2,6 +2,8 @@
 //!
 //! Does not look at files.
 
+use percent_encoding::percent_decode_str;
+
 use crate::words::either;
 
 /// A cloud name has at most this length (官方文件名命名限制).
@@ -135,6 +137,17 @@ pub fn is_file_id(text: &str) -> bool {
     text.starts_with("cloud://") && text.len() <= MAX_FILE_ID_BYTES
 }
 
+/// Whether `file_id` is that of the file with the cloud name `key`: it ends with a `/` and this name,
+/// raw or percent-encoded.
+pub fn is_file_id_of(file_id: &str, key: &str) -> bool {
+    let ends_with_key = |text: &str| {
+        let place = text.strip_suffix(key);
+        place.is_some_and(|place| place.ends_with('/'))
+    };
+    let decoded = percent_decode_str(file_id).decode_utf8_lossy();
+    is_file_id(file_id) && (ends_with_key(file_id) || ends_with_key(&decoded))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +237,29 @@ mod tests {
         }
         let longest = format!("cloud://e.b/{}", "a".repeat(4096 - 12));
         assert!(is_file_id(&longest) && !is_file_id(&(longest + "a")));
+    }
+
+    #[test]
+    fn a_file_id_ends_with_the_name_of_its_file() {
+        for (file_id, key) in [
+            ("cloud://e.b/temp3/图 1.png", "temp3/图 1.png"),
+            ("cloud://e.b/temp3/%E5%9B%BE%201.png", "temp3/图 1.png"),
+            ("cloud://e.b/temp3%2F%e5%9b%be%201.png", "temp3/图 1.png"),
+            ("cloud://e.b/100%.txt", "100%.txt"),
+            ("cloud://e.b/100%25.txt", "100%.txt"),
+            ("cloud://e.b/100%25.txt", "100%25.txt"),
+        ] {
+            assert!(is_file_id_of(file_id, key), "{file_id}");
+        }
+        for (file_id, key) in [
+            ("cloud://e.b/temp3/b.png", "temp3/a.png"),
+            ("cloud://e.b/other/a.png", "temp3/a.png"),
+            ("cloud://e.b/xtemp3/a.png", "temp3/a.png"),
+            ("cloud://e.b/temp3/a.png", "temp3/a.png.txt"),
+            ("https://e.b/temp3/a.png", "temp3/a.png"),
+        ] {
+            assert!(!is_file_id_of(file_id, key), "{file_id}");
+        }
     }
 
     #[test]

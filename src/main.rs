@@ -41,7 +41,7 @@ use cli::{
     Auth, Command, Console, Settings, appid, cannot_print, config_of_environment, find_config,
     init_config, note_misspelled_keys, parse_config, parse_options, say, show,
 };
-use cloud_rules::is_file_id;
+use cloud_rules::is_file_id_of;
 use failure::{Cure, Failure, Stage};
 use files::{
     Claim, Claimed, CloudName, CloudNames, FileBody, ListedFile, Listing, Manifest, Origin,
@@ -404,10 +404,10 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
         cos_file_id: text("cos_file_id")?,
         signed,
     };
-    if !is_file_id(&info.file_id) {
+    if !is_file_id_of(&info.file_id, path) {
         let why = either(
-            "the reply has no usable `file_id`",
-            "应答中没有可用的 `file_id`",
+            "the reply's `file_id` is not that of this file",
+            "应答中的 `file_id` 不是此文件的",
         );
         return Err(Failure::odd_reply(Stage::Info, why));
     }
@@ -475,7 +475,7 @@ fn get_download_link(
     let secrets = [secret.as_str(), token.as_str()];
     let mut links = Vec::new();
     for file in files {
-        links.push(link_in(&reply, file, &secrets));
+        links.push(link_in(&reply, file, run.settings.auth, &secrets));
     }
     Ok(links)
 }

@@ -79,8 +79,8 @@ impl Report<'_> {
             Outcome::NoLink { stored, why } => {
                 let file_id = &stored.file_id;
                 let named = match why.kind {
-                    Kind::NotFound => either("its file_id is", "file_id 为"), // perhaps it is not there
-                    _ => either("the file is uploaded, as", "文件已上传，file_id 为"),
+                    Kind::NotFound => its_file_id_is(), // perhaps it is not there
+                    _ => named(stored),
                 };
                 let why = self.words(why);
                 Some(words!(
@@ -224,6 +224,20 @@ impl Counts {
         }
         rest
     }
+}
+
+/// Returns the words before the `file_id` of a file. Only a file that this run uploaded is called
+/// uploaded.
+fn named(stored: &Stored) -> &'static str {
+    if stored.is_new() {
+        either("the file is uploaded, as", "文件已上传，file_id 为")
+    } else {
+        its_file_id_is()
+    }
+}
+
+fn its_file_id_is() -> &'static str {
+    either("its file_id is", "file_id 为")
 }
 
 /// Returns the words for a failure that was told in full for the file before.

@@ -83,7 +83,8 @@ impl Retries<'_> {
 
     /// Like `with_retries`, for many items together, such as files whose links are asked for. A further
     /// try asks only for the items that another try may help. Notes a success if any item succeeded,
-    /// and a failure for each item that is left at the end. Returns a result for each item, in order.
+    /// and a failure for each item that is left at the end or that stops the run. Returns a result for
+    /// each item, in order.
     pub fn each_with_retries<I: Copy, T>(
         &self,
         stage: Stage,
@@ -112,6 +113,13 @@ impl Retries<'_> {
         });
         if results.iter().flatten().any(Result::is_ok) {
             self.stop.note_success();
+        }
+        for result in results.iter().flatten() {
+            if let Err(failure) = result
+                && failure.cure == Cure::StopRun
+            {
+                self.stop.note_failure(failure.clone());
+            }
         }
         // The failure of the last item, or of the whole last call. It has the number of tries.
         if let Err(last) = tried {

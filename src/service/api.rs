@@ -273,6 +273,22 @@ fn refused_by_sidecar(settings: &Settings, call: &Call, reply: &Value) -> Option
     ))
 }
 
+/// What the `status` of one file in a reply means: its cure, and what helps (empty if that is unknown).
+/// The call itself got through. So a code that slows a run down is tried again as a busy service is,
+/// and no code asks for another token.
+pub fn refused_entry(status: i64, errmsg: &str, auth: Auth) -> (Cure, &'static str) {
+    let refusal = Refusal::new(status, errmsg, Stage::Link, auth);
+    let cure = match cure_of(&refusal) {
+        Cure::SlowDown(_) => Cure::TRY_AGAIN,
+        Cure::NewToken => Cure::Nothing,
+        cure => cure,
+    };
+    // Small numbers, such as 1, are no errcodes.
+    let is_errcode = !(0..40_000).contains(&status);
+    let help = if is_errcode { help_for(&refusal) } else { "" };
+    (cure, help)
+}
+
 // ---- The codes: errcodes of the API (全局错误码), negative errcodes of the CloudBase behind it
 // (云开发错误码), and codes of a container's sidecar (851xx)
 
@@ -304,7 +320,7 @@ fn cure_of(refusal: &Refusal) -> Cure {
     let has_no_token = refusal.auth == Auth::None;
     match refusal.code {
         _ if refusal.is_wrong_env => Cure::StopRun,
-        -1 | -1000 | -501001 | -501002 | -503001 | -601001 | -601003 => Cure::TRY_AGAIN,
+        -1 | -1000 | -501001 | -501002 | -503001 | -601001 | -601003 | -601008 => Cure::TRY_AGAIN,
         45011 => Cure::SlowDown(Obstacle::TooFast(Duration::ZERO)),
         -501004 => Cure::SlowDown(Obstacle::TooMany),
         41001 if has_no_token => Cure::TRY_AGAIN, // the platform has no token yet
@@ -399,14 +415,14 @@ const fn advice(codes: &'static [i64], english: &'static str, chinese: &'static 
 }
 
 /// Advice about the codes that mean the same at each step.
-const ADVICE: [Advice; 25] = [
+const ADVICE: [Advice; 26] = [
     advice(
         &[-1, -1000, -501001, -501002],
         "the service is busy: try again later",
         "服务繁忙：请稍后再试",
     ),
     advice(
-        &[-503001, -601001, -601003],
+        &[-503001, -601001, -601003, -601008],
         "the storage or the network behind the service failed: try again later",
         "存储或服务的内部网络出错：请稍后再试",
     ),
@@ -497,14 +513,22 @@ const ADVICE: [Advice; 25] = [
         "平台自身有故障：请向微信云托管提交工单，附上环境 ID、AppID、时间和此 request_id",
     ),
     advice(
-        &[40097, 40101, 47001, -501007],
+        &[40097, 40101, 47001, -501006, -501007, -503004],
         "check `env`, and the file's cloud path",
         "请检查 `env` 和云端路径",
     ),
     advice(
-        &[-501019, -501020, -501021, -503002, -601002],
-        "check the permissions of the account and of its storage in the 云托管 console, and `env`",
-        "请在云托管控制台检查账号和存储的权限，并检查 `env`",
+        &[
+            -501008, -501019, -501020, -501021, -601002, -601004, -601010, -601011, -601012,
+            -601016, -601018,
+        ],
+        "check the account's permissions, `env`, and the file's cloud path",
+        "请检查账号的权限、`env` 和云端路径",
+    ),
+    advice(
+        &[-503002],
+        "check the permissions of the storage in the 云托管 console",
+        "请在云托管控制台检查存储的权限",
     ),
     advice(
         &[-503003],

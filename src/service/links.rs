@@ -2,11 +2,12 @@
 //!
 //! Does not ask for links.
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::api::text_field;
-use crate::cli::text_in;
-use crate::failure::{Cure, Failure, Kind, Stage, quote};
+use super::api::{refused_entry, text_field};
+use crate::cli::{Auth, text_in};
+use crate::failure::{Cure, Failure, Kind, MIN_SECRET_BYTES, Stage, quote};
 use crate::files::{Origin, Stored};
 use crate::url;
 use crate::words::{colon, either};
@@ -15,8 +16,14 @@ use crate::words::{colon, either};
 /// named a file twice, its link is kept until the end.
 const MAX_URL_BYTES: usize = 8 << 10;
 
-/// Returns the link of the file `stored` in `reply`. A failure hides `secrets`.
-pub fn link_in(reply: &Value, stored: &Stored, secrets: &[&str]) -> Result<String, Failure> {
+/// Returns the link of the file `stored` in `reply`. A link that holds one of `secrets` is refused, and
+/// a failure hides them.
+pub fn link_in(
+    reply: &Value,
+    stored: &Stored,
+    auth: Auth,
+    secrets: &[&str],
+) -> Result<String, Failure> {
     let odd = |why: &str| Err(Failure::odd_reply(Stage::Link, why));
     let mut entries = reply["file_list"].as_array().into_iter().flatten();
     let Some(entry) = entries.find(|entry| entry["fileid"] == stored.file_id) else {
@@ -32,7 +39,7 @@ pub fn link_in(reply: &Value, stored: &Stored, secrets: &[&str]) -> Result<Strin
             "应答中的 `status` 不是整数",
         ));
     };
-    if let Some(failure) = failure_of(entry, status, stored.origin, secrets) {
+    if let Some(failure) = failure_of(entry, status, stored.origin, auth, secrets) {
         return Err(failure);
     }
     let url = text_field(Stage::Link, entry, "download_url")?;
@@ -42,6 +49,12 @@ pub fn link_in(reply: &Value, stored: &Stored, secrets: &[&str]) -> Result<Strin
             "应答中的链接不是 http 或 https 地址",
         ));
     }
+    if holds_secret(&url, secrets) {
+        return odd(either(
+            "the reply's link holds the AppSecret or the access token, and is not shown",
+            "应答中的链接含有 AppSecret 或 access_token，不予显示",
+        ));
+    }
     let url = url::encoded(&url, &stored.key);
     if url.len() > MAX_URL_BYTES {
         return odd(either("its link is longer than 8 KiB", "链接超过 8 KiB"));
@@ -49,37 +62,71 @@ pub fn link_in(reply: &Value, stored: &Stored, secrets: &[&str]) -> Result<Strin
     Ok(url)
 }
 
+/// Whether a link holds one of `secrets`, raw or percent-encoded.
+fn holds_secret(url: &str, secrets: &[&str]) -> bool {
+    let decoded = percent_decode_str(url).decode_utf8_lossy();
+    secrets.iter().any(|secret| {
+        let is_secret = secret.len() >= MIN_SECRET_BYTES;
+        is_secret && (url.contains(secret) || decoded.contains(secret))
+    })
+}
+
+/// What an `errmsg` can say about one file.
+#[derive(Clone, Copy)]
+enum Told {
+    FileNonexist,
+    ExceedAuthority,
+    SysErr,
+    InvalidParam,
+}
+
+/// The names and the SDK's words in an `errmsg`. They count for more than the number beside them.
+const KNOWN: [(&str, Told); 6] = [
+    ("STORAGE_FILE_NONEXIST", Told::FileNonexist),
+    ("storage file not exists", Told::FileNonexist),
+    ("STORAGE_EXCEED_AUTHORITY", Told::ExceedAuthority),
+    ("SYS_ERR", Told::SysErr),
+    ("resource system error", Told::SysErr),
+    ("INVALID_PARAM", Told::InvalidParam),
+];
+
 /// Returns the failure that the API reports for one file, if it does. Only the `status` 0 is
-/// documented. The `errmsg` tells what happened.
-fn failure_of(entry: &Value, status: i64, origin: Origin, secrets: &[&str]) -> Option<Failure> {
+/// documented. The SDK takes the others from the table of errcodes.
+fn failure_of(
+    entry: &Value,
+    status: i64,
+    origin: Origin,
+    auth: Auth,
+    secrets: &[&str],
+) -> Option<Failure> {
     let errmsg = text_in(entry, "errmsg").unwrap_or_default();
-    let says = |word: &str| errmsg.contains(word);
-    if says("STORAGE_FILE_NONEXIST") {
-        return Some(not_found(origin));
-    }
-    let (cure, help) = if says("SYS_ERR") {
-        let help = either(
-            "the service is busy: try again later",
-            "服务繁忙：请稍后再试",
-        );
-        (Cure::TRY_AGAIN, help)
-    } else if says("STORAGE_EXCEED_AUTHORITY") {
-        let help = either(
-            "this account may not read the file: check the permissions of the storage in the 云托管 \
-             console",
-            "该账号无权读取此文件：请在云托管控制台检查存储的权限",
-        );
-        (Cure::Nothing, help)
-    } else if says("INVALID_PARAM") {
-        let help = either(
-            "check `env`, and `max_age` if the config has it",
-            "请检查 `env`，以及配置中的 `max_age`（如果有）",
-        );
-        (Cure::Nothing, help)
-    } else if status == 0 {
-        return None;
-    } else {
-        (Cure::Nothing, "")
+    let known = KNOWN.iter().find(|(words, _)| errmsg.contains(words));
+    let (cure, help) = match known.map(|(_, told)| *told) {
+        Some(Told::FileNonexist) => return Some(not_found(origin)),
+        Some(Told::ExceedAuthority) => {
+            let help = either(
+                "this account may not read the file: check the permissions of the storage in the \
+                 云托管 console",
+                "该账号无权读取此文件：请在云托管控制台检查存储的权限",
+            );
+            (Cure::Nothing, help)
+        }
+        Some(Told::SysErr) => {
+            let help = either(
+                "the service is busy: try again later",
+                "服务繁忙：请稍后再试",
+            );
+            (Cure::TRY_AGAIN, help)
+        }
+        Some(Told::InvalidParam) => {
+            let help = either(
+                "check `env`, and `max_age` if the config has it",
+                "请检查 `env`，以及配置中的 `max_age`（如果有）",
+            );
+            (Cure::Nothing, help)
+        }
+        None if status == 0 => return None,
+        None => refused_entry(status, errmsg, auth),
     };
     let mut detail = format!("status {status}");
     for words in [&*quote(errmsg, secrets), help] {
@@ -88,7 +135,8 @@ fn failure_of(entry: &Value, status: i64, origin: Origin, secrets: &[&str]) -> O
             detail += words;
         }
     }
-    Some(Failure::odd_reply(Stage::Link, detail).with_cure(cure))
+    let kind = Kind::Errcode(status);
+    Some(Failure::new(Stage::Link, kind, cure, detail))
 }
 
 /// The failure if the API does not find an object. Just after an upload, the API may need a moment.

@@ -1,7 +1,8 @@
 //! Answers that are not as the services document them: from COS, from the API, and from what stands on
 //! the way.
 
-use stand_in::{Fault, Step, When};
+use serde_json::Value;
+use stand_in::{Fault, Step, When, file_id_of};
 
 use crate::harness::{Ran, World};
 
@@ -122,6 +123,22 @@ fn a_redirect_names_both_hosts_and_not_the_rest_of_the_address() {
         let told = "HTTP 302 Found: 127.0.0.1 redirects to login.example, and redirects are not";
         ran.assert_failure(1, &[told, "login page", "`api_base`"]);
         assert!(!ran.stderr.contains("geheim"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_file_id_of_another_file_is_refused_before_anything_is_uploaded() {
+    for other in [
+        "temp3/b.txt",
+        "other/a.txt",
+        "temp3/aa.txt",
+        "temp3/a.txt.bak",
+    ] {
+        let edit = move |reply: &mut Value| reply["file_id"] = file_id_of(other).into();
+        let (world, ran) = run_with(Step::Info, Fault::edit(edit), &[]);
+        let told = "获取文件上传链接失败: the reply's `file_id` is not that of this file\n";
+        ran.assert_failure(1, &[told]);
+        assert_eq!((ran.stdout.as_str(), world.count(Step::Upload)), ("", 0));
     }
 }
 

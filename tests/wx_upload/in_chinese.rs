@@ -435,7 +435,7 @@ fn odd_replies_are_told_in_chinese() {
     );
     assert_odd(
         Step::Info,
-        "error: a.txt: 获取文件上传链接失败: 应答中没有可用的 `file_id`\n",
+        "error: a.txt: 获取文件上传链接失败: 应答中的 `file_id` 不是此文件的\n",
         |reply| reply["file_id"] = "x".into(),
     );
     let uploaded = format!("；文件已上传，file_id 为 {}\n", file_id("a.txt"));

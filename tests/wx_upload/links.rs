@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use stand_in::{ENV, Fault, Request, Step, When};
+use stand_in::{ENV, Fault, Request, SECRET, Step, When};
 
 use crate::harness::{World, file_id, side_by_side};
 
@@ -113,7 +113,16 @@ fn the_errmsg_of_a_link_says_what_happened_whatever_its_status() {
         (1, "SYS_ERR", false),
         (-1, "SYS_ERR", false),
         (-501001, "resource system error SYS_ERR", false),
+        (1, "resource system error", false),
     ];
+    let in_the_words_of_the_sdk = [
+        (-503003, "storage file not exists", true),
+        (1, "[-503003] storage file not exists", true),
+    ];
+    // Codes of the table that pass by themselves, whatever is said about them.
+    let passing = [-1, -501001, -501002, -501004, -503001, -601008, 45011];
+    let there = there.into_iter().chain(in_the_words_of_the_sdk);
+    let there = there.chain(passing.map(|status| (status, "", false)));
     // A user would see the first 300 characters of it only.
     let long = format!("{} {MISSING}", "resp ".repeat(100));
     let cases = gone.into_iter().chain(there).chain([(1, &*long, true)]);
@@ -148,7 +157,14 @@ fn a_link_that_is_refused_for_good_is_told_and_neither_asked_for_nor_uploaded_ag
         ),
         (1, "INVALID_PARAM", "check `env`, and `max_age`"),
         (1, "", ""),
-        (-503003, "STORAGE_SIGN_PARAM_INVALID", ""),
+        (
+            -503003,
+            "STORAGE_SIGN_PARAM_INVALID",
+            "or a signature is wrong",
+        ),
+        (-503004, "bad signature", "the file's cloud path"),
+        (-999_999, "new", "see 云开发错误码"),
+        (42001, "access_token expired", ""), // the call itself had a good one
         (7, "something new", ""),
     ];
     side_by_side(
@@ -176,11 +192,55 @@ fn a_link_that_is_refused_for_good_is_told_and_neither_asked_for_nor_uploaded_ag
                 ],
             );
             assert!(!ran.stderr.contains("tried"), "{}", ran.stderr);
+            // An earlier run has uploaded it, and nobody knows what is there now.
+            assert!(!ran.stderr.contains("is uploaded"), "{}", ran.stderr);
             assert_eq!(world.count(Step::Upload), 2);
             let of_a = asked(&world)[calls..].concat();
             assert_eq!(of_a.iter().filter(|name| *name == "a.txt").count(), 1);
         },
     );
+}
+
+#[test]
+fn a_code_of_one_link_that_every_file_would_meet_stops_the_run() {
+    for (status, help) in [
+        (45009, "midnight"),
+        (-501005, "`env`"),
+        (48001, "may not use"),
+    ] {
+        let world = World::with_files(&["a.txt"]);
+        let arguments = ["--manifest", "sent.jsonl", "a.txt"];
+        let refuse = refuse_link("a.txt", status, "no");
+        world.stand_in.fault(Step::Link, When::Always, refuse);
+        let ran = world.run(arguments);
+        let told = format!("error: a.txt: 获取下载链接失败: status {status}: no: ");
+        ran.assert_failure(1, &[&told, help, "the file is uploaded, as cloud://"]);
+        ran.assert_failure(1, &["as above; the run was stopped\n", ", 1 failed in "]);
+        // A file that the manifest knows gets its link in another run.
+        let ran = world.run(arguments);
+        let told = format!("error: 获取下载链接失败: status {status}: no: ");
+        ran.assert_failure(1, &[&told, help, "; the run was stopped\n"]);
+        assert_eq!(ran.counts(), "0 uploaded (0 B), 1 not attempted");
+    }
+}
+
+#[test]
+fn a_link_that_holds_the_appsecret_or_the_token_is_refused() {
+    const TOKEN: &str = "token-0123456789/+=";
+    let encoded = TOKEN.replace('/', "%2F").replace('+', "%2B");
+    for secret in [TOKEN, &encoded, SECRET] {
+        let world = World::with_files(&["a.txt"]);
+        world.save_token(TOKEN, json!({}));
+        let url = format!("https://x.example/temp3/a.txt?t={secret}");
+        let edit = move |reply: &mut Value| reply["file_list"][0]["download_url"] = json!(url);
+        world
+            .stand_in
+            .fault(Step::Link, When::Always, Fault::edit(edit));
+        let ran = world.run(["-f", "json", "a.txt"]);
+        let told = "获取下载链接失败: the reply's link holds the AppSecret or the access token";
+        ran.assert_failure(1, &[told, &file_id("a.txt")]);
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(secret));
+    }
 }
 
 // ---- Fresh links --------------------------------------------------------------------------------

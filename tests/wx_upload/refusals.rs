@@ -324,23 +324,30 @@ fn where_an_authority_is_unknown_the_hint_fits_what_is_set() {
 // ---- Errcodes -----------------------------------------------------------------------------------
 
 /// Errcodes that concern one file or pass by themselves, and words that tell what helps.
-const HELP: [(&[i64], &str); 11] = [
+const HELP: [(&[i64], &str); 12] = [
     (
         &[-1, -1000, -501001, -501002],
         "the service is busy: try again later",
     ),
     (
-        &[-503001, -601001, -601003],
+        &[-503001, -601001, -601003, -601008],
         "behind the service failed: try again later",
     ),
     (&[40013, 41002], "check `appid`"),
     (&[40125, 41004], "check `secret`"),
     (&[40243], "unfreeze it on mp.weixin.qq.com"),
-    (&[40097, 40101, 47001, -501007], "the file's cloud path"),
     (
-        &[-501019, -501020, -501021, -503002, -601002],
-        "check the permissions of the account and of its storage",
+        &[40097, 40101, 47001, -501006, -501007, -503004],
+        "check `env`, and the file's cloud path",
     ),
+    (
+        &[
+            -501008, -501019, -501020, -501021, -601002, -601004, -601010, -601011, -601012,
+            -601016, -601018,
+        ],
+        "check the account's permissions, `env`, and the file's cloud path",
+    ),
+    (&[-503002], "check the permissions of the storage"),
     (&[-503003], "or a signature is wrong"),
     (&[40002, 43002, 44002], "bug of wx-upload"),
     (&[-999999], "see 云开发错误码"),
@@ -379,7 +386,7 @@ fn an_errcode_that_stops_no_run_tells_what_helps() {
 
 #[test]
 fn an_errcode_of_the_storage_or_its_network_passes() {
-    let cases = [-503001, -601001, -601003, -501001, -1].into_iter();
+    let cases = [-503001, -601001, -601003, -601008, -501001, -1].into_iter();
     let cases = cases.flat_map(|code| [Step::Info, Step::Link].map(|step| (code, step)));
     side_by_side(
         cases.map(|case| (format!("{case:?}"), case)),
