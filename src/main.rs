@@ -85,16 +85,14 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
     let saved_token = AccessToken::saved_in(&config, appid(&config).as_deref());
     let settings = Settings::new(options, path, &config, saved_token.is_none())?;
     let own = OwnFiles::of(&settings);
-    let listing = list_files(&settings, &own)?;
-    let (quiet, is_dry_run) = (settings.options.quiet, settings.options.dry_run);
+    let console = Console::new(settings.options.quiet);
+    let listing = list_files(&settings, &own, &console)?;
     // A dry run makes no connection, so no setting of the network can refuse it.
-    let agent = if is_dry_run {
+    let agent = if settings.options.dry_run {
         None
     } else {
         Some(http_agent(&settings)?)
     };
-    let (files, bytes) = (listing.each_once().count(), listing.bytes());
-    let console = Console::new(quiet, !is_dry_run, files, bytes);
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
     let names = CloudNames::new(settings.options.unique, &own, &console);
     let token = SharedToken::new(saved_token);
@@ -639,7 +637,8 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     };
     let files = &listing.files;
     let workers = worker_count(&run.settings.options);
-    run.console.while_shown(|| {
+    let (count, bytes) = (listing.each_once().count(), listing.bytes());
+    run.console.while_shown(count, bytes, || {
         run_pipeline(files, workers, run.stop, upload, get_links, tell);
     });
     report.end(listing, run.stop.reason())

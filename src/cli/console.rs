@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use terminal::{Color, Term, style};
@@ -23,6 +23,10 @@ use terminal::{Color, Term, style};
 use crate::words::{either, io_words, is_chinese, words};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// Without a terminal, a note tells the progress this often.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+/// The number of entries that were read is shown only after this time.
+const READING_IS_LONG: Duration = Duration::from_secs(1);
 /// The progress is drawn at most this number of times per second, and once more after each line.
 const DRAWN_PER_SECOND: u8 = 20;
 /// A terminal with fewer columns gets a shorter progress.
@@ -157,8 +161,8 @@ pub fn human_bytes(bytes: u64) -> String {
 /// Standard error while a run goes on: lines, and the progress below them.
 pub struct Console {
     quiet: bool,
+    /// The progress. It counts as finished while nothing is shown.
     bar: ProgressBar,
-    files: usize,
     /// Bytes of files that the system took to send, without those that were sent in vain.
     sent: AtomicU64,
     /// Bytes of files that COS has confirmed.
@@ -168,23 +172,23 @@ pub struct Console {
 }
 
 impl Console {
-    /// If `quiet`, the console prints no notes and shows no progress. It shows progress, over this
-    /// number of files and bytes, if `wants_progress` and standard error is a terminal.
-    pub fn new(quiet: bool, wants_progress: bool, files: usize, bytes: u64) -> Console {
+    /// If `quiet`, the console prints no notes and shows no progress. It shows progress if standard error
+    /// is a terminal.
+    pub fn new(quiet: bool) -> Console {
         let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let bar = if wants_progress && !quiet && !is_dumb && io::stderr().is_terminal() {
+        let target = if !quiet && !is_dumb && io::stderr().is_terminal() {
             let terminal = Box::new(Narrower(Term::buffered_stderr()));
-            let target = ProgressDrawTarget::term_like_with_hz(terminal, DRAWN_PER_SECOND);
-            ProgressBar::with_draw_target(Some(bytes), target)
-                .with_style(one_line())
-                .with_prefix("0")
+            ProgressDrawTarget::term_like_with_hz(terminal, DRAWN_PER_SECOND)
         } else {
-            ProgressBar::hidden()
+            ProgressDrawTarget::hidden()
         };
+        let bar = ProgressBar::with_draw_target(Some(0), target)
+            .with_style(one_line())
+            .with_prefix("0");
+        bar.finish_and_clear();
         Console {
             quiet,
             bar,
-            files,
             sent: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             waiting_because: Mutex::new(None),
@@ -276,11 +280,19 @@ impl Console {
         }
     }
 
-    /// Shows the progress while `work` runs. The progress has a thread of its own; if the system
-    /// gives no thread, it is not shown.
-    pub fn while_shown(&self, work: impl FnOnce()) {
+    /// Shows the progress over this number of files and bytes while `work` runs, or tells it in notes
+    /// where there is no terminal. This has a thread of its own; if the system gives no thread, there is
+    /// no progress.
+    pub fn while_shown(&self, files: usize, bytes: u64, work: impl FnOnce()) {
+        self.bar.set_length(bytes);
+        self.bar.reset();
         thread::scope(|scope| {
-            let progress = thread::Builder::new().spawn_scoped(scope, || self.show_progress());
+            let show = || match (self.bar.is_hidden(), self.quiet) {
+                (false, _) => self.show_progress(files),
+                (true, false) => self.note_progress(files),
+                (true, true) => {}
+            };
+            let progress = thread::Builder::new().spawn_scoped(scope, show);
             work();
             self.bar.finish_and_clear();
             if let Ok(progress) = progress {
@@ -289,17 +301,38 @@ impl Console {
         });
     }
 
-    fn show_progress(&self) {
-        while !self.bar.is_hidden() && !self.bar.is_finished() {
+    fn show_progress(&self, files: usize) {
+        while !self.bar.is_finished() {
             self.bar.set_position(self.sent.load(Ordering::Relaxed));
-            self.bar.set_message(self.progress());
+            self.bar.set_message(self.progress(files));
             thread::park_timeout(PROGRESS_EVERY);
         }
     }
 
-    fn progress(&self) -> String {
+    fn note_progress(&self, files: usize) {
+        let mut next = Instant::now() + NOTE_EVERY;
+        while !self.bar.is_finished() {
+            if Instant::now() >= next {
+                self.note(&self.progress_in_a_note(files));
+                next += NOTE_EVERY;
+            }
+            thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn progress_in_a_note(&self, files: usize) -> String {
+        let files_done = self.bar.prefix();
+        let sent = human_bytes(self.sent.load(Ordering::Relaxed));
+        let of_all = human_bytes(self.bar.length().unwrap_or_default());
+        words!(
+            "{files_done} of {files} files, {sent} of {of_all}",
+            "已完成 {files_done}/{files} 个文件，{sent}/{of_all}"
+        )
+    }
+
+    fn progress(&self, files: usize) -> String {
         let bar = &self.bar;
-        let (files, files_done) = (self.files, bar.prefix());
+        let files_done = bar.prefix();
         let (position, length) = (bar.position(), bar.length().unwrap_or_default());
         let rate = bar.per_sec() as u64;
         let pace = human_bytes(rate);
@@ -327,6 +360,49 @@ impl Console {
             "{files_done}/{files} files, {sent}/{of_all}, {state}",
             "{files_done}/{files} 个文件，{sent}/{of_all}，{state}"
         )
+    }
+}
+
+/// Counts the entries of a list that may be long, and shows their number on a terminal if that takes
+/// longer than a second. `words` puts the number into a line, with at most `CHINESE_CHARACTERS`.
+pub struct Reading<'a> {
+    bar: &'a ProgressBar,
+    words: fn(usize) -> String,
+    count: usize,
+    /// When the number is shown next; `None` where it is never shown.
+    next: Option<Instant>,
+}
+
+impl Reading<'_> {
+    pub fn new(console: &Console, words: fn(usize) -> String) -> Reading<'_> {
+        let bar = &console.bar;
+        let next = (!bar.is_hidden()).then(|| Instant::now() + READING_IS_LONG);
+        Reading {
+            bar,
+            words,
+            count: 0,
+            next,
+        }
+    }
+
+    /// Counts one more entry.
+    pub fn count_one(&mut self) {
+        self.count += 1;
+        if let Some(next) = self.next
+            && Instant::now() >= next
+        {
+            if self.bar.is_finished() {
+                self.bar.reset();
+            }
+            self.bar.set_message((self.words)(self.count));
+            self.next = Some(Instant::now() + PROGRESS_EVERY);
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 
@@ -438,6 +514,18 @@ mod tests {
         for (bytes, shown) in cases {
             assert_eq!(human_bytes(bytes), shown);
         }
+    }
+
+    #[test]
+    fn a_note_about_the_progress_has_files_and_bytes() {
+        let console = Console::new(true);
+        console.while_shown(12, 3 << 20, || {
+            console.count_bytes(5 << 18);
+            console.show_files_done(3);
+            console.take_from_total(1 << 20);
+            let note = console.progress_in_a_note(12);
+            assert_eq!(note, "3 of 12 files, 1.2 MiB of 2.0 MiB");
+        });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use super::own_files::{OwnFiles, never_uploaded};
-use crate::cli::{DEFAULT_DIR, Settings, help_for_backslashes};
+use crate::cli::{Console, DEFAULT_DIR, Reading, Settings, help_for_backslashes};
 use crate::cloud_rules::{self, FileId, is_too_large, too_large, too_long};
 use crate::disk::{identity_of, real_path};
 use crate::words::{either, io_words, words};
@@ -98,11 +98,22 @@ impl Listing {
 }
 
 /// Lists the files that the user named, or else those in `upload_dir`. A path that the user
-/// named must exist; the error is a sentence about it.
-pub fn list_files(settings: &Settings, own: &OwnFiles) -> Result<Listing, String> {
+/// named must exist; the error is a sentence about it. On a slow disk this takes long, so `console` shows
+/// how far it is.
+pub fn list_files(
+    settings: &Settings,
+    own: &OwnFiles,
+    console: &Console,
+) -> Result<Listing, String> {
     let mut lister = Lister {
         settings,
         own,
+        reading: Reading::new(console, |count| {
+            words!(
+                "listing the files: {count} so far",
+                "正在列出文件：已有 {count} 个"
+            )
+        }),
         root: None,
         files: Vec::new(),
         skipped: Vec::new(),
@@ -329,6 +340,7 @@ fn why_private(root: &Path, real: &Path) -> Option<&'static str> {
 struct Lister<'a> {
     settings: &'a Settings,
     own: &'a OwnFiles,
+    reading: Reading<'a>,
     /// With `-r`: the directory that the user named, its path with all links followed.
     root: Option<Arc<Path>>,
     files: Vec<ListedFile>,
@@ -406,6 +418,7 @@ impl Lister<'_> {
     /// limits the depth of the recursion.)
     fn add_directory(&mut self, directory: &Directory) -> io::Result<()> {
         for name in sorted_names(&directory.path)? {
+            self.reading.count_one();
             let path = directory.path.join(&name);
             let added = match self.add_entry(directory, &path, &name) {
                 Ok(Some(subdirectory)) => self.add_directory(&subdirectory),

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::file_body::Fingerprint;
 use super::listing::ListedFile;
-use crate::cli::{Console, Settings, text_in};
+use crate::cli::{Console, Reading, Settings, text_in};
 use crate::cloud_rules::{is_file_id, without_crc64};
 use crate::disk::{lock_file, open_regular_with};
 use crate::words::{either, io_words, words};
@@ -178,11 +178,18 @@ impl Manifest<'_> {
     /// Reads the lines of a file of `size` bytes. Returns the length of all complete lines. A file
     /// without a line of a manifest is an error.
     fn read_lines(&mut self, file: &File, size: u64, wanted: &Wanted) -> io::Result<u64> {
+        let mut reading = Reading::new(self.console, |count| {
+            words!(
+                "reading the manifest: {count} lines so far",
+                "正在读取清单：已读 {count} 行"
+            )
+        });
         let mut lines = BufReader::new(file);
         let mut line = Vec::new();
         let mut whole = 0;
         let mut has_upload = false;
         while lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
+            reading.count_one();
             let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
             let is_upload = entry["key"].is_string() && entry["file_id"].is_string();
             has_upload |= is_upload;
@@ -454,7 +461,7 @@ mod tests {
     /// Reads a manifest. Returns the length of its complete lines, or `None` if it is none, and the
     /// `file_id` that it knows of `temp3/a`.
     fn read(text: &[u8]) -> (Option<u64>, Option<String>) {
-        let console = Console::new(true, false, 0, 0);
+        let console = Console::new(true);
         let mut manifest = Manifest {
             console: &console,
             env: "e".to_owned(),
@@ -554,7 +561,7 @@ mod tests {
 
     /// What is known after these lines, in a run with this `cache_control`.
     fn known_with(cache_control: Option<&str>, lines: &[&str]) -> Option<Times> {
-        let console = Console::new(true, false, 0, 0);
+        let console = Console::new(true);
         let mut manifest = Manifest {
             console: &console,
             env: "e".to_owned(),

@@ -1106,13 +1106,17 @@ fn control_characters_in_a_file_id_or_an_upload_url_are_escaped() {
         |(text, field)| {
             let world = World::with_files(&["files/a"]);
             // The upload URL is invalid, or nobody listens at its address; no name server is asked.
-            // A file_id has a proper beginning: the program refuses any other and does not show it.
+            // A file_id has a proper beginning and end: the program refuses any other and does not show
+            // it.
             let beginning = match field {
                 "url" => "http://127.0.0.1:1/",
                 "file_id" => "cloud://x/",
                 _ => "https://x/",
             };
-            let text = text.replace("https://x/", beginning);
+            let mut text = text.replace("https://x/", beginning);
+            if field == "file_id" {
+                text += "/temp3/a";
+            }
             world.stand_in.fault(
                 Step::Info,
                 When::Always,

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -456,6 +456,25 @@ fn the_time_of_the_summary_counts_from_the_start_of_the_program() {
     assert!(seconds >= 1.0, "{}", ran.stderr);
 }
 
+/// Takes a minute: `.ci/run` runs it.
+#[test]
+#[ignore = "takes a minute"]
+fn without_a_terminal_a_note_a_minute_tells_how_far_the_run_is() {
+    let world = World::with_files(&["a", "b"]);
+    world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
+    let started = Instant::now();
+    let start = |option| world.start(["--timeout", "300", "-j", "1", option, "a", "b"]);
+    let mut child = start("-fjson");
+    let quiet = start("-q");
+    let note = read_line(child.stderr.as_mut().unwrap());
+    assert!(started.elapsed() >= Duration::from_secs(60));
+    assert!(note.starts_with("note: 1 of 2 files, "), "{note}");
+    assert!(note.ends_with(" B of 2 B\n"), "{note}");
+    world.stand_in.open_gate();
+    world.wait(child).assert_success();
+    assert_eq!(world.wait(quiet).stderr, "");
+}
+
 // ---- Texts of servers ---------------------------------------------------------------------------
 
 #[test]
@@ -505,10 +524,10 @@ fn a_servers_words_about_a_failure_are_shown_escaped() {
 
 #[test]
 fn control_characters_are_encoded_in_a_link_and_escaped_in_a_file_id() {
-    let nasty_id = "cloud://x\t\u{1b}[31m\u{202e}";
+    let nasty_id = "cloud://x\t\u{1b}[31m\u{202e}/temp3/a.txt";
     let nasty_url = "https://x.example/\t\n\u{1b}]0;title\u{7}";
     let (shown_id, shown_url) = (
-        r"cloud://x\u0009\u001b[31m\u202e",
+        r"cloud://x\u0009\u001b[31m\u202e/temp3/a.txt",
         "https://x.example/%09%0A%1B%5D0;title%07",
     );
     for format in ["text", "url", "markdown", "json"] {

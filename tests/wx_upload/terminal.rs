@@ -12,6 +12,8 @@ use portable_pty::{MasterPty, PtySize, native_pty_system};
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, Streams, World, key, side_by_side, spawn_with};
+#[cfg(target_os = "linux")]
+use crate::unix::OtherSystem;
 use stand_in::{Fault, Step, When};
 
 const MIB: usize = 1 << 20;
@@ -276,6 +278,66 @@ fn is_summary(line: &str) -> bool {
     words.iter().all(|word| line.contains(word)) && line.ends_with(" s")
 }
 
+// ---- Long lists ---------------------------------------------------------------------------------
+
+/// Runs on a system that needs more than a second for a list. A line shows how far it is, and is gone at
+/// the end.
+#[cfg(target_os = "linux")]
+fn assert_shows_reading(world: &World, slow: &OtherSystem, options: &[&str], words: &str) {
+    let mut terminal = Terminal::new(24, 200);
+    let mut command = command(world, options);
+    slow.show_to(&mut command);
+    terminal.start(command, &[]);
+    let seen = terminal.wait_for(words, |screen| {
+        let lines = screen.lines();
+        lines.last().is_some_and(|line| line.contains(words))
+    });
+    assert_eq!(seen.lines.len(), 1, "{:?}", seen.lines);
+    let seen = terminal.finish(world);
+    assert_eq!(seen.status, Some(0), "{:?}", seen.lines);
+    assert!(
+        seen.lines.last().unwrap().contains("uploaded ("),
+        "{:?}",
+        seen.lines
+    );
+    assert!(!seen.lines.concat().contains(words), "{:?}", seen.lines);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_shows_how_far_a_long_listing_is() {
+    let Some(slow) = OtherSystem::with_facts("usleep(30000);") else {
+        return;
+    };
+    let world = world(&[1; 40]);
+    for options in [&["-n"][..], &[]] {
+        assert_shows_reading(&world, &slow, options, "listing the files: ");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_shows_how_far_a_long_manifest_is() {
+    let slow = OtherSystem::compiled(&[
+        "#define _GNU_SOURCE",
+        "#include <fcntl.h>",
+        "#include <sys/syscall.h>",
+        "#include <unistd.h>",
+        "ssize_t read(int fd, void *bytes, size_t count) {",
+        "if (fcntl(fd, F_GETFL) & O_APPEND) usleep(50000);",
+        "return syscall(SYS_read, fd, bytes, count); }\n",
+    ]);
+    let Some(slow) = slow else {
+        return;
+    };
+    let world = world(&[1]);
+    let options = ["--manifest", "sent.jsonl"];
+    world.run(options.iter().chain(&["files"])).assert_success();
+    let line = std::fs::read_to_string(world.path("sent.jsonl")).unwrap();
+    world.file("sent.jsonl", line.repeat(2_000)); // 500 kB, in pieces of 8 KiB
+    assert_shows_reading(&world, &slow, &options, "reading the manifest: ");
+}
+
 // ---- Progress -----------------------------------------------------------------------------------
 
 #[test]
@@ -499,7 +561,7 @@ fn a_narrow_window_shows_every_line_whole_and_the_progress_in_one_row() {
             assert!(is_right(&lines), "{lines:?}");
             assert_eq!(lines[2..4], [url(&world, 3), url(&world, 4)]);
             assert!(
-                lines[4].starts_with("3uploaded(15B),1failed,") && lines.len() == 5,
+                lines[4].starts_with("3uploaded(15B),1failedin") && lines.len() == 5,
                 "{lines:?}"
             );
         },
