@@ -208,18 +208,21 @@ impl Counts {
     /// Returns the words for all counts but the first, each with a comma before it. A count of 0 has
     /// none.
     fn rest(&self, skipped: usize, not_attempted: usize) -> String {
-        let links = if self.links == 1 { "link" } else { "links" };
+        let links = match self.links {
+            1 => either("link", "链接"),
+            _ => either("links", "链接"),
+        };
         let counts = [
-            (self.unchanged, "unchanged", "未变"),
-            (self.links, links, "链接"),
-            (skipped + self.doubles, "skipped", "跳过"),
-            (self.failed, "failed", "失败"),
-            (not_attempted, "not attempted", "未尝试"),
+            (self.unchanged, either("unchanged", "未变")),
+            (self.links, links),
+            (skipped + self.doubles, either("skipped", "跳过")),
+            (self.failed, either("failed", "失败")),
+            (not_attempted, either("not attempted", "未尝试")),
         ];
         let mut rest = String::new();
-        for (count, english, chinese) in counts {
+        for (count, ended) in counts {
             if count > 0 {
-                rest += &words!(", {count} {english}", "，{chinese} {count} 个");
+                rest += &words!(", {count} {ended}", "，{ended} {count} 个");
             }
         }
         rest

@@ -35,10 +35,12 @@ const CHINESE_IN_BOTH: [&str; 17] = [
 const ENGLISH_IN_BOTH: [&str; 1] = ["clear quota"];
 
 /// Texts that are no message, though they look like one.
-const NO_MESSAGES: [&str; 4] = [
+const NO_MESSAGES: [&str; 6] = [
     "not valid yet", // rustls' words
     "not valid for",
-    "env not exists",    // the API's words
+    "env not exists", // the API's words
+    "storage file not exists",
+    "resource system error",
     "./154190339_附件/", // the script's directory
 ];
 

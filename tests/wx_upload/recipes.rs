@@ -431,6 +431,9 @@ fn without_numbers(text: &str) -> String {
 fn a_failure_and_the_summary_are_like_the_sample() {
     for language in spoken() {
         let world = World::http();
+        let arguments = ["--manifest", "sent.jsonl", "pics"];
+        world.file("pics/old.jpg", "x");
+        world.run(arguments).assert_success();
         for name in ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"] {
             world.file(format!("pics/{name}"), vec![7; 252_000]);
         }
@@ -439,7 +442,7 @@ fn a_failure_and_the_summary_are_like_the_sample() {
         let fault = Fault::status(503, &[], &format!("<Error>{reason}</Error>"));
         let key = When::Key("temp3/大.psd".into());
         world.stand_in.fault(Step::Upload, key, fault);
-        let mut command = world.command(["pics"]);
+        let mut command = world.command(arguments);
         command.env("WX_LANG", language.tag);
         let ran = world.finish(command);
         let blocks = code_blocks(&read(language.manual));
