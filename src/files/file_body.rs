@@ -34,7 +34,6 @@ const JUDGED_BYTES: u64 = 4 << 20;
 pub struct FileBody<'a> {
     file: File,
     metadata: Metadata,
-    opened: SystemTime,
     left: u64,
     crc: crc64fast::Digest,
     console: &'a Console,
@@ -64,7 +63,6 @@ impl FileBody<'_> {
             }
         }
         let metadata = settled_metadata(&file)?;
-        let opened = SystemTime::now();
         if own.is_own_opened(path, &metadata) {
             return Err(unusable(never_uploaded()));
         }
@@ -79,7 +77,6 @@ impl FileBody<'_> {
             file,
             left: metadata.len(),
             metadata,
-            opened,
             crc: crc64fast::Digest::new(),
             console,
             in_hand: 0,
@@ -123,7 +120,6 @@ impl FileBody<'_> {
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint {
             metadata: self.metadata.clone(),
-            opened: self.opened,
             crc64: self.crc64(),
         }
     }
@@ -277,8 +273,6 @@ fn real_path_of(file: &File, path: &Path) -> io::Result<PathBuf> {
 pub struct Fingerprint {
     /// What the system told about the file when it was opened.
     pub metadata: Metadata,
-    /// When the file was opened.
-    pub opened: SystemTime,
     /// CRC-64/XZ
     pub crc64: u64,
 }
@@ -288,7 +282,6 @@ impl Fingerprint {
     pub fn of(path: &Path) -> io::Result<Fingerprint> {
         let file = disk::open_regular(path)?;
         let metadata = file.metadata()?;
-        let opened = SystemTime::now();
         let mut bytes = file.take(metadata.len());
         let mut crc = crc64fast::Digest::new();
         let mut piece = Vec::new();
@@ -298,7 +291,6 @@ impl Fingerprint {
         }
         Ok(Fingerprint {
             metadata,
-            opened,
             crc64: crc.sum64(),
         })
     }

@@ -3,10 +3,10 @@
 //!
 //! A file that has the size and the times of its line is not read. But a time is no proof while it is
 //! young: FAT counts in steps of 2 s, so a file that was written to twice in 2 s has the same time
-//! after both. If a file was younger than that when it was opened, its line has the time 0, and the
-//! next run reads it. For example, a run right after the file was written records 0. A run 10 s later
-//! reads the file, finds the same CRC-64, and records the true time. From then on, the file is not
-//! read.
+//! after both. If a time is younger than that when it is recorded, or lies in the future, the line has
+//! the time 0, and the next run reads the file. For example, a run right after the file was written
+//! records 0. A run 10 s later reads the file, finds the same CRC-64, and records the true time. From
+//! then on, the file is not read.
 //!
 //! Does not know how or when a file is uploaded.
 
@@ -32,8 +32,8 @@ use crate::words::{either, io_words, words};
 const MAX_LINE: u64 = 64 << 10;
 /// The beginning of each line that `record` writes.
 const LINE_START: &[u8] = b"{\"key\":\"";
-/// A time that is younger than this is not recorded. (FAT counts in steps of 2 s.)
-const TIME_STEP: Duration = Duration::from_secs(2);
+/// A time that is younger than this is not recorded, in nanoseconds. (FAT counts in steps of 2 s.)
+const TIME_STEP: i64 = 2_000_000_000;
 /// Stands in a line for a time that proves nothing.
 const NO_TIME: i64 = 0;
 
@@ -128,7 +128,7 @@ impl Manifest<'_> {
                     "它的目录不存在：请先创建",
                 )
                 .to_owned(),
-                _ if may_be_of_the_file_system(&error) => cannot_append(&error),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => cannot_append(&error),
                 _ => io_words(&error),
             };
             format!("--manifest {}: {why}", path.display())
@@ -157,15 +157,14 @@ impl Manifest<'_> {
             cannot_lock: false,
         };
         records.lock_out_other_runs(self.console);
-        let size = records.file.metadata()?.len();
-        if size == 0
-            && let Err(error) = records.try_to_append()
-        {
+        if let Err(error) = records.try_to_append() {
             if is_new {
                 let _ = fs::remove_file(path); // it is empty, and the user is told about the error
             }
             return Err(io::Error::other(cannot_append(&error)));
         }
+        let size = records.file.metadata()?.len();
+        records.file.rewind()?;
         let whole = self.read_lines(&records.file, size, wanted)?;
         if whole < size {
             records.file.set_len(whole)?;
@@ -260,7 +259,7 @@ impl Manifest<'_> {
             if !is_same_size || Some(fingerprint.crc64) != upload.crc64 {
                 return None;
             }
-            if Times::to_record(&fingerprint) != upload.times {
+            if Times::to_record(&fingerprint.metadata, SystemTime::now()) != upload.times {
                 self.record(key, &fingerprint, &upload.file_id);
             }
         }
@@ -272,7 +271,7 @@ impl Manifest<'_> {
         let Some(records) = &self.records else {
             return;
         };
-        let times = Times::to_record(fingerprint);
+        let times = Times::to_record(&fingerprint.metadata, SystemTime::now());
         let mut entry = json!({
             "key": key,
             "env": self.env,
@@ -340,15 +339,19 @@ impl Records {
         Ok(Some(last[0]))
     }
 
-    /// Tries with the empty file whether its file system can do what `append` does. Some can only write
-    /// a file from its beginning to its end, such as a mount of rclone with its default flags. The file
-    /// is empty again afterwards. Without a lock there is no try: another run may be writing. A full
-    /// disk is no error here: it costs only a warning later.
+    /// Tries whether the file system can do what `append` does. Some can only write a file from its
+    /// beginning to its end, such as a mount of rclone with its default flags. An empty file gets the
+    /// beginning of a line, in two parts, and is empty again afterwards; if the program is killed
+    /// before that, it is a torn line for the next run. Without a lock nothing is written: another run
+    /// may be writing. A full disk is no error here: it costs only a warning later.
     fn try_to_append(&mut self) -> io::Result<()> {
-        if self.cannot_lock {
+        if self.last_byte()?.is_some() || self.cannot_lock {
             return Ok(());
         }
-        let appended = self.append_a_beginning();
+        let (first, second) = LINE_START.split_at(1);
+        let appended = self
+            .append_part(first)
+            .and_then(|()| self.append_part(second));
         let emptied = self.file.set_len(0);
         match appended.and(emptied) {
             Err(error) if is_full(&error) => Ok(()),
@@ -356,17 +359,9 @@ impl Records {
         }
     }
 
-    /// Appends the beginning of a line, in two parts, and reads the end of each. If the program is
-    /// killed before the file is empty again, this is a torn line for the next run.
-    fn append_a_beginning(&mut self) -> io::Result<()> {
-        let (first, second) = LINE_START.split_at(1);
-        for part in [first, second] {
-            self.file.seek(SeekFrom::End(0))?;
-            self.file.write_all(part)?;
-            if self.last_byte()? != part.last().copied() {
-                return Err(io::ErrorKind::Unsupported.into());
-            }
-        }
+    fn append_part(&mut self, part: &[u8]) -> io::Result<()> {
+        self.file.write_all(part)?;
+        self.last_byte()?;
         Ok(())
     }
 }
@@ -375,15 +370,6 @@ impl Records {
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}
-
-/// Whether an error may come from a file system that cannot append.
-fn may_be_of_the_file_system(error: &io::Error) -> bool {
-    const EPERM: i32 = 1;
-    const EBADF: i32 = 9;
-    const EINVAL: i32 = 22;
-    let is_refusal = matches!(error.raw_os_error(), Some(EPERM | EBADF | EINVAL));
-    cfg!(unix) && (is_refusal || error.kind() == io::ErrorKind::Unsupported)
 }
 
 fn cannot_append(error: &io::Error) -> String {
@@ -422,16 +408,12 @@ impl Times {
         }
     }
 
-    /// Returns the times for the line of a file. A time that was too young when the file was opened is
-    /// left out, and so is one that lay in the future: nobody knows how young it was.
-    fn to_record(fingerprint: &Fingerprint) -> Times {
-        let times = Times::of(&fingerprint.metadata);
-        let age = nanoseconds(fingerprint.opened).saturating_sub(times.mtime);
-        if age < TIME_STEP.as_nanos() as i64 {
-            return Times {
-                mtime: NO_TIME,
-                ..times
-            };
+    /// Returns the times for a line that is written at the time `now`. An mtime that is too young is
+    /// left out, and so is one in the future: nobody knows how young it is.
+    fn to_record(metadata: &Metadata, now: SystemTime) -> Times {
+        let mut times = Times::of(metadata);
+        if nanoseconds(now).saturating_sub(times.mtime) < TIME_STEP {
+            times.mtime = NO_TIME;
         }
         times
     }
@@ -617,14 +599,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let mtime = UNIX_EPOCH + Duration::from_secs(1_000_000);
         file.set_modified(mtime).unwrap();
-        let recorded = |opened| {
-            let fingerprint = Fingerprint {
-                metadata: file.metadata().unwrap(),
-                opened,
-                crc64: 0,
-            };
-            Times::to_record(&fingerprint).mtime
-        };
+        let recorded = |now| Times::to_record(&file.metadata().unwrap(), now).mtime;
         let true_time = 1_000_000_000_000_000;
         assert_eq!(recorded(mtime + Duration::from_secs(2)), true_time);
         assert_eq!(recorded(mtime + Duration::from_millis(1999)), NO_TIME);

@@ -361,6 +361,10 @@ fn help_for(refusal: &Refusal) -> &'static str {
             "该账号无权调用此 API，或环境是从其他账号共享来的（资源复用，wx-upload 不支持）：请检查账号的\
              权限",
         ),
+        -501007 if refusal.stage == Stage::Link => either(
+            "check `env`, and `max_age` if the config has it",
+            "请检查 `env`，以及配置中的 `max_age`（如果有）",
+        ),
         85107 => not_permitted(),
         85113 => no_token_yet(),
         code => match ADVICE.iter().find(|advice| advice.codes.contains(&code)) {
@@ -527,8 +531,8 @@ const ADVICE: [Advice; 26] = [
     ),
     advice(
         &[-503002],
-        "check the permissions of the storage in the 云托管 console",
-        "请在云托管控制台检查存储的权限",
+        "this account may not use the file: check the permissions of the storage in the 云托管 console",
+        "该账号无权读写此文件：请在云托管控制台检查存储的权限",
     ),
     advice(
         &[-503003],

@@ -71,24 +71,18 @@ fn holds_secret(url: &str, secrets: &[&str]) -> bool {
     })
 }
 
-/// What an `errmsg` can say about one file.
-#[derive(Clone, Copy)]
-enum Told {
-    FileNonexist,
-    ExceedAuthority,
-    SysErr,
-    InvalidParam,
-}
-
-/// The names and the SDK's words in an `errmsg`. They count for more than the number beside them.
-const KNOWN: [(&str, Told); 6] = [
-    ("STORAGE_FILE_NONEXIST", Told::FileNonexist),
-    ("storage file not exists", Told::FileNonexist),
-    ("STORAGE_EXCEED_AUTHORITY", Told::ExceedAuthority),
-    ("SYS_ERR", Told::SysErr),
-    ("resource system error", Told::SysErr),
-    ("INVALID_PARAM", Told::InvalidParam),
+/// The names and the SDK's words in an `errmsg`, and the codes that they stand for. They count for more
+/// than the number beside them.
+const KNOWN: [(&str, i64); 6] = [
+    ("STORAGE_FILE_NONEXIST", FILE_NONEXIST),
+    ("storage file not exists", FILE_NONEXIST),
+    ("STORAGE_EXCEED_AUTHORITY", -503002),
+    ("SYS_ERR", -501001),
+    ("resource system error", -501001),
+    ("INVALID_PARAM", -501007),
 ];
+/// The table of codes has two meanings for it. Here it has this one.
+const FILE_NONEXIST: i64 = -503003;
 
 /// Returns the failure that the API reports for one file, if it does. Only the `status` 0 is
 /// documented. The SDK takes the others from the table of errcodes.
@@ -101,33 +95,13 @@ fn failure_of(
 ) -> Option<Failure> {
     let errmsg = text_in(entry, "errmsg").unwrap_or_default();
     let known = KNOWN.iter().find(|(words, _)| errmsg.contains(words));
-    let (cure, help) = match known.map(|(_, told)| *told) {
-        Some(Told::FileNonexist) => return Some(not_found(origin)),
-        Some(Told::ExceedAuthority) => {
-            let help = either(
-                "this account may not read the file: check the permissions of the storage in the \
-                 云托管 console",
-                "该账号无权读取此文件：请在云托管控制台检查存储的权限",
-            );
-            (Cure::Nothing, help)
-        }
-        Some(Told::SysErr) => {
-            let help = either(
-                "the service is busy: try again later",
-                "服务繁忙：请稍后再试",
-            );
-            (Cure::TRY_AGAIN, help)
-        }
-        Some(Told::InvalidParam) => {
-            let help = either(
-                "check `env`, and `max_age` if the config has it",
-                "请检查 `env`，以及配置中的 `max_age`（如果有）",
-            );
-            (Cure::Nothing, help)
-        }
+    let code = match known {
+        Some((_, FILE_NONEXIST)) => return Some(not_found(origin)),
+        Some((_, code)) => *code,
         None if status == 0 => return None,
-        None => refused_entry(status, errmsg, auth),
+        None => status,
     };
+    let (cure, help) = refused_entry(code, errmsg, auth);
     let mut detail = format!("status {status}");
     for words in [&*quote(errmsg, secrets), help] {
         if !words.is_empty() {
