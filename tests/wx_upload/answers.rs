@@ -142,6 +142,21 @@ fn a_file_id_of_another_file_is_refused_before_anything_is_uploaded() {
     }
 }
 
+#[test]
+fn a_file_id_may_have_its_name_percent_encoded() {
+    let world = World::with_files(&["图 1.png"]);
+    let edit = |reply: &mut Value| {
+        reply["file_id"] = file_id_of("temp3/%E5%9B%BE%201.png").into();
+    };
+    world
+        .stand_in
+        .fault(Step::Info, When::Always, Fault::edit(edit));
+    let ran = world.run(["--retries", "0", "图 1.png"]);
+    // The stand-in stores it under its raw file_id, and so knows no link for this one.
+    ran.assert_failure(1, &["STORAGE_FILE_NONEXIST", "/temp3/%E5%9B%BE%201.png"]);
+    assert_eq!(world.count(Step::Upload), 1);
+}
+
 // ---- The way ------------------------------------------------------------------------------------
 
 #[test]

@@ -441,7 +441,7 @@ fn a_file_with_another_content_and_the_same_size_and_time_is_sent_again() {
 /// A change of its permissions gives a file another ctime.
 #[cfg(unix)]
 #[test]
-fn a_file_that_only_its_ctime_has_changed_is_read_once_and_not_sent() {
+fn a_file_of_which_only_the_ctime_has_changed_is_read_once_and_not_sent() {
     let world = world(2);
     assert_sends(&world, &["temp3/000", "temp3/001"]);
     set_mode(&world.path("files/001"), 0o600);
@@ -474,6 +474,18 @@ fn a_file_is_read_until_its_time_is_old_enough_to_tell() {
         assert_sends(&world, &[]);
         assert_eq!(mtimes(), [0, 0, 7_000_000_000]);
     }
+}
+
+/// Whoever writes to a file right after the run leaves it the same time where clocks tick every 2 s.
+#[test]
+fn the_time_of_a_file_that_was_just_written_is_not_recorded() {
+    let world = world(1);
+    let mtime = SystemTime::now();
+    set_mtime(&world, "files/000", mtime);
+    assert_sends(&world, &["temp3/000"]);
+    let is_young = mtime.elapsed().unwrap() < Duration::from_secs(2); // the machine may be busy
+    let recorded = entries(&world)[0]["mtime"].as_i64().unwrap();
+    assert!(recorded == 0 || !is_young, "{recorded}");
 }
 
 #[test]
