@@ -71,18 +71,25 @@ fn holds_secret(url: &str, secrets: &[&str]) -> bool {
     })
 }
 
-/// The names and the SDK's words in an `errmsg`, and the codes that they stand for. They count for more
-/// than the number beside them.
-const KNOWN: [(&str, i64); 6] = [
-    ("STORAGE_FILE_NONEXIST", FILE_NONEXIST),
-    ("storage file not exists", FILE_NONEXIST),
-    ("STORAGE_EXCEED_AUTHORITY", -503002),
-    ("SYS_ERR", -501001),
-    ("resource system error", -501001),
-    ("INVALID_PARAM", -501007),
-];
 /// The table of codes has two meanings for it. Here it has this one.
 const FILE_NONEXIST: i64 = -503003;
+
+/// Returns the code for which a known name, or the SDK's words for it, stands in an `errmsg`. It counts
+/// for more than the number beside it.
+fn code_told(errmsg: &str) -> Option<i64> {
+    let says = |words: &str| errmsg.contains(words);
+    if says("STORAGE_FILE_NONEXIST") || says("storage file not exists") {
+        Some(FILE_NONEXIST)
+    } else if says("STORAGE_EXCEED_AUTHORITY") {
+        Some(-503002)
+    } else if says("SYS_ERR") || says("resource system error") {
+        Some(-501001)
+    } else if says("INVALID_PARAM") {
+        Some(-501007)
+    } else {
+        None
+    }
+}
 
 /// Returns the failure that the API reports for one file, if it does. Only the `status` 0 is
 /// documented. The SDK takes the others from the table of errcodes.
@@ -94,10 +101,9 @@ fn failure_of(
     secrets: &[&str],
 ) -> Option<Failure> {
     let errmsg = text_in(entry, "errmsg").unwrap_or_default();
-    let known = KNOWN.iter().find(|(words, _)| errmsg.contains(words));
-    let code = match known {
-        Some((_, FILE_NONEXIST)) => return Some(not_found(origin)),
-        Some((_, code)) => *code,
+    let code = match code_told(errmsg) {
+        Some(FILE_NONEXIST) => return Some(not_found(origin)),
+        Some(code) => code,
         None if status == 0 => return None,
         None => status,
     };
