@@ -362,8 +362,8 @@ fn help_for(refusal: &Refusal) -> &'static str {
              权限",
         ),
         -501007 if refusal.stage == Stage::Link => either(
-            "check `env`, and `max_age` if the config has it",
-            "请检查 `env`，以及配置中的 `max_age`（如果有）",
+            "check `env`, the file's cloud path, and `max_age` if the config has it",
+            "请检查 `env` 和云端路径，以及配置中的 `max_age`（如果有）",
         ),
         85107 => not_permitted(),
         85113 => no_token_yet(),

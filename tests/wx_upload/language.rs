@@ -284,7 +284,7 @@ fn links_that_the_api_refuses_are_told_in_chinese() {
         (
             1,
             "INVALID_PARAM",
-            "：请检查 `env`，以及配置中的 `max_age`（如果有）",
+            "：请检查 `env` 和云端路径，以及配置中的 `max_age`（如果有）",
         ),
         (7, "as it is", ""),
     ];

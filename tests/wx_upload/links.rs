@@ -156,7 +156,7 @@ fn a_link_that_is_refused_for_good_is_told_and_neither_asked_for_nor_uploaded_ag
             "STORAGE_EXCEED_AUTHORITY",
             "check the permissions of the storage",
         ),
-        (1, "INVALID_PARAM", "check `env`, and `max_age`"),
+        (1, "INVALID_PARAM", "path, and `max_age` if"),
         (1, "", ""),
         (
             -503003,
