@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use stand_in::{APPID, ENV, SECRET, Step};
 
 use crate::harness::{Ran, World, binary};
+use crate::unix::install;
 
 /// A config that is another program's.
 const FOREIGN: &str = r#"{"port": 3000, "database": {"host": "localhost"}}"#;
@@ -59,7 +60,7 @@ fn behind_the_config_of_another_program_the_one_beside_the_program_is_taken() {
     let world = world(Some(FOREIGN));
     let program = world.path("bin/wx-upload");
     fs::create_dir(world.path("bin")).unwrap();
-    fs::copy(binary(), &program).unwrap();
+    install(&binary(), &program);
     world.stand_in.config_json(&world.path("bin"));
     world
         .finish(world.command_of(&program, ["a.txt"]))
