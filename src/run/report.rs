@@ -276,7 +276,7 @@ pub fn dry_run(
                 say(&format!("error: {}: {}", file.path.display(), why));
                 failed_line(format, file, &why.to_string(), None)
             }
-            Ok(None) if file.file_id.is_some() => {
+            Ok(None) if file.file_id().is_some() => {
                 counts.links += 1;
                 None
             }
