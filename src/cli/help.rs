@@ -21,6 +21,7 @@ A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
   -c, --config FILE      the config file [./config.json, or beside the program]
   -t, --to PREFIX        the cloud folder [config's upload_path, else temp3/]
   -r, --recursive        also files in subdirectories
+  -x, --exclude GLOB     leave out what is found and matches: \"*.psd\" \"raw/**\"
   -j, --jobs N           files uploaded at once, 1 to 64 [8]
   -f, --format FORMAT    text, url, markdown or json [text]
   -u, --unique           put a checksum of the content into each cloud name
@@ -28,11 +29,10 @@ A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
       --retries N        tries after the first, 0 to 10 [3]
       --timeout SECONDS  give up on a silent connection, 1 to 3600 [60]
   -n, --dry-run          list what would be uploaded, touch no network
-      --init             write a config file to fill in
+      --init             write a config file to fill in: do this first
   -q, --quiet            only warnings and errors on standard error
   -h, --help             this text;  -V, --version: the version
 
-  wx-upload --init                                 do this first
   wx-upload -r -t img/ --manifest sent.jsonl pics  again later: only what is new";
 
 const CHINESE: &str = "\
@@ -46,6 +46,7 @@ const CHINESE: &str = "\
   -c, --config FILE      配置文件 [./config.json，没有则用程序旁边的]
   -t, --to PREFIX        云端目录 [配置项 upload_path，没有则为 temp3/]
   -r, --recursive        同时上传子目录中的文件
+  -x, --exclude GLOB     不上传目录中匹配的文件或目录，如 \"*.psd\" \"raw/**\"
   -j, --jobs N           同时上传的文件数，1 到 64 [8]
   -f, --format FORMAT    输出格式：text、url、markdown 或 json [text]
   -u, --unique           在云端文件名中加入内容的校验码
@@ -53,11 +54,10 @@ const CHINESE: &str = "\
       --retries N        临时错误的重试次数，0 到 10 [3]
       --timeout SECONDS  连接多少秒没有收发数据就放弃，1 到 3600 [60]
   -n, --dry-run          只列出将要上传的文件，不访问网络
-      --init             生成待填写的配置文件
+      --init             生成待填写的配置文件：首次使用，先运行这条
   -q, --quiet            不显示进度、汇总和提示，只输出警告和错误
   -h, --help             显示本帮助；-V, --version：显示版本号
 
-  wx-upload --init                                 首次使用，先运行这条
   wx-upload -r -t img/ --manifest sent.jsonl pics  再次运行时，只上传有变化的";
 
 /// Returns the text of `--version`, with the system and the processor that the program was made for.

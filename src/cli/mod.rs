@@ -2,6 +2,7 @@
 
 mod config;
 mod console;
+mod exclude;
 mod help;
 mod options;
 

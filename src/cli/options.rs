@@ -12,6 +12,7 @@ use serde_json::Value;
 use ureq::http::Uri;
 
 use super::config::{CONFIG, has_own_key};
+use super::exclude::Exclude;
 use super::help::{command_to_type, help_text, version_text};
 use crate::url::is_this_machine;
 use crate::words::{either, words};
@@ -46,6 +47,8 @@ pub struct Options {
     pub paths: Vec<PathBuf>,
     to: Option<String>,
     pub recursive: bool,
+    /// What is left out of directories.
+    pub exclude: Exclude,
     pub jobs: usize,
     pub format: Format,
     /// Put the CRC-64 of the content into each cloud name.
@@ -78,6 +81,7 @@ impl Default for Options {
             paths: Vec::new(),
             to: None,
             recursive: false,
+            exclude: Exclude::default(),
             jobs: 8,
             format: Format::Text,
             unique: false,
@@ -207,6 +211,11 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 options.to = Some(to.string()?);
             }
             Short('r') | Long("recursive") => options.recursive = true,
+            Short('x') | Long("exclude") => {
+                let glob = arguments.value()?;
+                check_quotes("--exclude", &glob)?;
+                options.exclude.add(&glob.string()?)?;
+            }
             Short('j') | Long("jobs") => {
                 options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize;
             }

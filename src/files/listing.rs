@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
+use super::hidden::{why_not_for_others, why_private};
 use super::own_files::{OwnFiles, never_uploaded};
 use crate::cli::{Console, DEFAULT_DIR, Reading, Settings, help_for_backslashes};
 use crate::cloud_rules::{self, FileId, is_too_large, too_large, too_long};
@@ -35,7 +36,8 @@ pub struct ListedFile {
     /// The length of the prefix, in bytes.
     prefix_len: usize,
     pub size: u64,
-    /// The directory that the user named with `-r`, its path with all links followed.
+    /// The directory that the user named, its path with all links followed. `None` for a file that the user
+    /// named, and in the fixed directory without `-r`.
     root: Option<Arc<Path>>,
     /// Why it cannot be uploaded.
     pub problem: Option<Box<str>>,
@@ -126,7 +128,7 @@ pub fn list_files(
         })?;
     }
     if settings.options.paths.is_empty() {
-        let path = &settings.upload_dir;
+        let path = &settings.upload_dir; // without `-r` all files in it, as in the script
         lister.add_named(path).map_err(|error| {
             let hint = hint_for_upload_dir(path, &error, settings);
             let full = path::absolute(path).unwrap_or_else(|_| path.clone());
@@ -204,7 +206,6 @@ fn without_doubles(
                 skipped.push(Skipped {
                     why: words!("the same file as {first}", "与 {first} 是同一个文件"),
                     path: file.path.clone(),
-                    is_directory: false,
                 });
                 removed.push(index);
                 continue;
@@ -248,38 +249,28 @@ fn mark_doubles(files: &mut [ListedFile], unique: bool) {
 struct Skipped {
     path: PathBuf,
     why: String,
-    is_directory: bool,
 }
 
-/// If more directories than this are skipped for one reason, they share one note.
-const MAX_DIRECTORY_NOTES: usize = 10;
+/// If more paths than this are skipped for one reason, they share one note.
+const MAX_NOTES: usize = 10;
 
 fn notes_about(skipped: &[Skipped]) -> Vec<String> {
-    let mut directories: HashMap<&str, usize> = HashMap::new();
-    for one in skipped.iter().filter(|one| one.is_directory) {
-        *directories.entry(&one.why).or_default() += 1;
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for one in skipped {
+        *counts.entry(&one.why).or_default() += 1;
     }
     let mut notes = Vec::new();
     let mut noted = HashSet::new();
-    for Skipped {
-        path,
-        why,
-        is_directory,
-    } in skipped
-    {
+    for Skipped { path, why } in skipped {
         let path = path.display();
-        let alike = if *is_directory {
-            directories[&**why]
-        } else {
-            1
-        };
-        if alike <= MAX_DIRECTORY_NOTES {
+        let count = counts[&**why];
+        if count <= MAX_NOTES {
             notes.push(words!("{path}: skipped: {why}", "{path}: 已跳过：{why}"));
         } else if noted.insert(why) {
-            let more = alike - 1;
+            let more = count - 1;
             notes.push(words!(
-                "{path} and {more} more directories: skipped: {why}",
-                "{path} 和另外 {more} 个目录：已跳过：{why}"
+                "{path} and {more} more: skipped: {why}",
+                "{path} 等 {count} 项：已跳过：{why}"
             ));
         }
     }
@@ -315,33 +306,13 @@ fn sorted_names(directory: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
-}
-
-/// With `-r`, all that lies below a directory becomes public. A link may lead to the real path
-/// `real`. Returns why the file there must stay private: it lies elsewhere, or its path has a name
-/// that begins with a dot.
-fn why_private(root: &Path, real: &Path) -> Option<&'static str> {
-    match real.strip_prefix(root) {
-        Err(_) => Some(either(
-            "a link that leads out of the directory (give its path to upload what it leads to)",
-            "指向目录之外的链接（要上传，请写明路径）",
-        )),
-        Ok(below) if below.iter().any(is_hidden) => Some(either(
-            "a link to what is hidden (give its path to upload it)",
-            "指向隐藏文件的链接（要上传，请写明路径）",
-        )),
-        Ok(_) => None,
-    }
-}
-
 /// The state of a walk through what the user named.
 struct Lister<'a> {
     settings: &'a Settings,
     own: &'a OwnFiles,
     reading: Reading<'a>,
-    /// With `-r`: the directory that the user named, its path with all links followed.
+    /// The directory that is walked through, its path with all links followed. `None` in the fixed
+    /// directory without `-r`, where all files are taken, as in the script.
     root: Option<Arc<Path>>,
     files: Vec<ListedFile>,
     skipped: Vec<Skipped>,
@@ -367,16 +338,16 @@ impl Lister<'_> {
         let real = path.canonicalize()?;
         let metadata = fs::metadata(&real)?;
         if metadata.is_dir() {
-            if self.settings.options.recursive {
-                self.root = Some(real.as_path().into());
-            }
+            let options = &self.settings.options;
+            let takes_all = options.paths.is_empty() && !options.recursive;
+            self.root = (!takes_all).then(|| real.as_path().into());
             let path = path.to_owned();
             let below = String::new();
             return self.add_directory(&Directory { path, real, below });
         }
         self.root = None;
         let position = self.files.len();
-        self.add_file(path, &real, &metadata, "");
+        self.add_file(path, &real, &metadata, None);
         if let Some(added) = self.files.get_mut(position) {
             added.is_named = true;
         }
@@ -432,50 +403,73 @@ impl Lister<'_> {
         Ok(())
     }
 
-    /// Adds the entry `name` of a directory, or returns it if it is a directory to go into. As in
-    /// the script, a link to a file is followed.
+    /// Adds the entry `name` of a directory, or returns it if it is a directory to go into.
     fn add_entry(
         &mut self,
         directory: &Directory,
         path: &Path,
         name: &OsStr,
     ) -> io::Result<Option<Directory>> {
-        let recursive = self.settings.options.recursive;
-        let mut real = directory.real.join(name);
+        let real = directory.real.join(name);
         let looked_at = fs::symlink_metadata(path);
         let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
-        if recursive && is_hidden(name) {
-            let why = either(
-                "its name begins with a dot (give its path to upload it)",
-                "名称以点开头（要上传，请写明路径）",
-            );
-            self.skip(path, why, is_directory);
+        let below = Path::new(&directory.below).join(name);
+        if self
+            .settings
+            .options
+            .exclude
+            .leaves_out(&below, is_directory)
+        {
             return Ok(None);
         }
-        if !is_directory && self.own.has_config_name(&real) {
+        if !is_directory && self.own.has_own_path(&real) {
             // `looked_at` is an error if another run has just renamed its new config. So the name is
             // checked before it.
-            self.skip_file(path, never_uploaded());
+            self.skip(path, never_uploaded());
             return Ok(None);
         }
-        let mut metadata = looked_at?;
-        let is_link = metadata.is_symlink();
-        if is_link {
-            real = path.canonicalize()?;
-            metadata = fs::metadata(&real)?;
-        }
-        if metadata.is_dir() {
-            return Ok(self.subdirectory(directory, path, real, is_link));
-        }
-        if is_link
-            && let Some(root) = &self.root
-            && let Some(why) = why_private(root, &real)
+        if (self.root.is_some() || is_directory)
+            && let Some(why) = why_not_for_others(name, looked_at.as_ref().ok())
         {
-            self.skip_file(path, why);
+            self.skip(path, why);
+            return Ok(None);
+        }
+        let metadata = looked_at?;
+        if metadata.is_symlink() {
+            self.add_link(directory, path)?;
+        } else if is_directory {
+            return Ok(self.subdirectory(directory, path, real));
         } else {
-            self.add_file(path, &real, &metadata, &directory.below);
+            self.add_file(path, &real, &metadata, Some(directory));
         }
         Ok(None)
+    }
+
+    /// Adds what a link in a directory leads to. As in the script, a link to a file is followed.
+    fn add_link(&mut self, directory: &Directory, path: &Path) -> io::Result<()> {
+        let real = path.canonicalize()?;
+        let metadata = fs::metadata(&real)?;
+        let root = self.root.as_deref().unwrap_or(&directory.real);
+        let own_name = real.file_name().unwrap_or_default();
+        let below = real.strip_prefix(root).unwrap_or(Path::new(own_name));
+        let exclude = &self.settings.options.exclude;
+        if exclude.leaves_out(below, metadata.is_dir()) {
+            return Ok(());
+        }
+        if metadata.is_dir() {
+            let why = either(
+                "a link to a directory (give its path to upload what is in it)",
+                "指向目录的链接（要上传其中的文件，请写明路径）",
+            );
+            self.skip(path, why);
+        } else if let Some(root) = &self.root
+            && let Some(why) = why_private(root, &real)
+        {
+            self.skip(path, why);
+        } else {
+            self.add_file(path, &real, &metadata, Some(directory));
+        }
+        Ok(())
     }
 
     /// Returns the subdirectory `path` of `directory`, if the user wants the files in it.
@@ -484,22 +478,13 @@ impl Lister<'_> {
         directory: &Directory,
         path: &Path,
         real: PathBuf,
-        is_link: bool,
     ) -> Option<Directory> {
         if !self.settings.options.recursive {
             let why = either(
                 "a directory (use -r to upload what is in it)",
                 "是目录（要上传其中的文件，请加上 -r）",
             );
-            self.skip(path, why, true);
-            return None;
-        }
-        if is_link {
-            let why = either(
-                "a link to a directory (give its path to upload what is in it)",
-                "指向目录的链接（要上传其中的文件，请写明路径）",
-            );
-            self.skip(path, why, true);
+            self.skip(path, why);
             return None;
         }
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
@@ -515,17 +500,36 @@ impl Lister<'_> {
         Some(Directory { path, real, below })
     }
 
-    /// Adds a path that is not a directory. Its name is that of the real file, as in the script.
-    fn add_file(&mut self, path: &Path, real: &Path, metadata: &Metadata, below: &str) {
+    /// Adds a path that is not a directory. Its name is that of the real file, as in the script. `found_in`
+    /// is the directory that it is an entry of; without one, the user named it.
+    fn add_file(
+        &mut self,
+        path: &Path,
+        real: &Path,
+        metadata: &Metadata,
+        found_in: Option<&Directory>,
+    ) {
         if self.own.is_own(real, metadata) {
-            return self.skip_file(path, never_uploaded());
+            return self.skip(path, never_uploaded()); // also if a shell's `*` named it
         }
-        if !metadata.is_file() {
-            return self.skip_file(path, either("not a regular file", "不是普通文件"));
+        let why_not = if self.own.has_own_path(real) {
+            Some(never_uploaded())
+        } else if !metadata.is_file() {
+            Some(either("not a regular file", "不是普通文件"))
+        } else {
+            None
+        };
+        if found_in.is_some()
+            && let Some(why) = why_not
+        {
+            return self.skip(path, why);
         }
+        let below = found_in.map_or("", |directory| &directory.below);
         let own_name = real.file_name().unwrap_or_default();
         let name = format!("{below}{}", own_name.to_string_lossy());
-        let problem = if own_name.to_str().is_none() {
+        let problem = if why_not.is_some() {
+            why_not
+        } else if own_name.to_str().is_none() {
             Some(not_utf8())
         } else if is_too_large(metadata.len()) {
             Some(too_large())
@@ -571,54 +575,10 @@ impl Lister<'_> {
         });
     }
 
-    fn skip_file(&mut self, path: &Path, why: &str) {
-        self.skip(path, why, false);
-    }
-
-    fn skip(&mut self, path: &Path, why: &str, is_directory: bool) {
+    fn skip(&mut self, path: &Path, why: &str) {
         self.skipped.push(Skipped {
             path: path.to_owned(),
             why: why.to_owned(),
-            is_directory,
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_first_dot_hides() {
-        for (name, hidden) in [
-            (".env", true),
-            ("..a", true),
-            ("a.b", false),
-            ("点.", false),
-        ] {
-            assert_eq!(is_hidden(OsStr::new(name)), hidden, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_lies_elsewhere_or_has_a_hidden_name_in_its_path_is_private() {
-        let root = Path::new("/home/me/.site/pictures");
-        let is_private = |real: &str| why_private(root, Path::new(real)).is_some();
-        for real in [
-            "/home/me/.site/pictures/a.png",
-            "/home/me/.site/pictures/b/c.d/e",
-        ] {
-            assert!(!is_private(real), "{real}");
-        }
-        for real in [
-            "/home/me/.site/pictures/.a",
-            "/home/me/.site/pictures/.git/config",
-            "/home/me/.site/pictures/b/.c/d",
-            "/home/me/.site/pictures2/a",
-            "/home/me/.site",
-            "/etc/passwd",
-        ] {
-            assert!(is_private(real), "{real}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which files are uploaded, their bytes and their cloud names, and what earlier runs sent.
 
 mod file_body;
+mod hidden;
 mod listing;
 mod manifest;
 mod own_files;

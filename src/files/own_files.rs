@@ -1,5 +1,5 @@
 //! The program's own files: the config, whatever lies beside it and is named like it, and the manifest.
-//! They are skipped, whichever path leads to them.
+//! They are never uploaded, whichever path leads to them.
 //!
 //! Does not know what a file holds: `secrets.rs` looks into files of any name.
 
@@ -45,20 +45,19 @@ impl OwnFiles {
         }
     }
 
-    /// Whether the file at the real path `real` is beside the config and has its name, or the name
+    /// Whether `real` is the real path of the config or the manifest, or beside the config with the name
     /// of a backup of it: `config.json.bak`, `config.json~`, an editor's `.config.json.swp`.
-    pub fn has_config_name(&self, real: &Path) -> bool {
+    pub fn has_own_path(&self, real: &Path) -> bool {
         let is_beside = |config: &PathBuf| match (real.file_name(), config.file_name()) {
             (Some(name), Some(own)) => is_named_like(name, own) && real.parent() == config.parent(),
             _ => false,
         };
-        self.configs.iter().any(is_beside)
+        self.real_paths.iter().any(|own| own == real) || self.configs.iter().any(is_beside)
     }
 
-    /// Whether the file at the real path `real` is one of the program's own.
+    /// Whether the file at the real path `real` is the config or the manifest.
     pub fn is_own(&self, real: &Path, metadata: &Metadata) -> bool {
-        self.has_config_name(real)
-            || self.real_paths.iter().any(|own| own == real)
+        self.real_paths.iter().any(|own| own == real)
             || self.identities.contains(&identity(real, metadata))
     }
 
@@ -80,15 +79,21 @@ fn as_named(config: &Path) -> PathBuf {
     real_path(directory).join(config.file_name().unwrap_or_default())
 }
 
-/// Whether `name` begins like `own`. Small letters and capitals are the same, as some file systems
-/// do not tell them apart. Editors put a `.` or `#` before the name.
+/// Whether `name` begins with the whole name `own`: a letter or a digit behind it makes another name.
+/// Small letters and capitals are the same, as some file systems do not tell them apart. Editors put a
+/// `.` or `#` before the name.
 fn is_named_like(name: &OsStr, own: &OsStr) -> bool {
-    let [name, own] = [name, own].map(|name| name.as_encoded_bytes());
-    let begins = |name: &[u8]| {
-        name.get(..own.len())
-            .is_some_and(|beginning| beginning.eq_ignore_ascii_case(own))
+    let [name, own] = [name, own].map(OsStr::to_string_lossy);
+    let begins = |name: &str| {
+        let (Some(beginning), Some(rest)) = (name.get(..own.len()), name.get(own.len()..)) else {
+            return false;
+        };
+        beginning.eq_ignore_ascii_case(&own) && !rest.starts_with(char::is_alphanumeric)
     };
-    let marks = name.iter().take_while(|byte| b".#~".contains(byte)).count();
+    let marks = name
+        .bytes()
+        .take_while(|byte| b".#~".contains(byte))
+        .count();
     (0..=marks).any(|at| begins(&name[at..]))
 }
 
@@ -108,6 +113,9 @@ mod tests {
             "#config.json#",
             ".#config.json",
             ".~config.json",
+            "config.json.png",
+            "config.json (1)",
+            "config.json_old",
         ] {
             assert!(is_like(name), "{name}");
         }
@@ -117,10 +125,17 @@ mod tests {
             "my-config.json",
             "_config.json",
             "json",
+            "config.json2",
+            "config.json5",
+            "config.json副本",
             "",
         ] {
             assert!(!is_like(name), "{name}");
         }
         assert!(is_named_like(OsStr::new(".own"), OsStr::new(".own")));
+        assert!(!is_named_like(
+            OsStr::new("conference.jpg"),
+            OsStr::new("conf")
+        ));
     }
 }

@@ -1,0 +1,92 @@
+//! `--exclude`: which of the files and directories that are found the user wants to leave out.
+//!
+//! Does not know how a directory is walked through.
+
+use std::path::Path;
+
+use glob::{MatchOptions, Pattern};
+
+use crate::words::{either, words};
+
+const OPTIONS: MatchOptions = MatchOptions {
+    // As the system's own file names.
+    case_sensitive: !cfg!(any(windows, target_os = "macos")),
+    require_literal_separator: true, // only `**` goes through a `/`
+    require_literal_leading_dot: false,
+};
+
+/// The patterns of `--exclude`.
+#[derive(Default)]
+pub struct Exclude(Vec<Glob>);
+
+struct Glob {
+    pattern: Pattern,
+    /// It is for the path below the named directory, and not for a name at any depth.
+    is_for_path: bool,
+}
+
+impl Exclude {
+    /// Adds a pattern. The error is a sentence about it.
+    pub fn add(&mut self, text: &str) -> Result<(), String> {
+        let text = if cfg!(windows) {
+            text.replace('\\', "/")
+        } else {
+            text.to_owned()
+        };
+        let without_end = text.strip_suffix('/').unwrap_or(&text);
+        let glob = without_end.strip_prefix('.').unwrap_or(without_end);
+        let glob = glob.strip_prefix('/').unwrap_or(without_end);
+        if glob.is_empty() {
+            return Err(either(
+                "--exclude is empty: give a pattern, like \"*.psd\"",
+                "--exclude: 不能为空，请写明模式，如 \"*.psd\"",
+            )
+            .into());
+        }
+        if has_braces(glob) {
+            return Err(words!(
+                "--exclude '{text}': {{a,b}} is not supported: give --exclude for each",
+                "--exclude “{text}”：不支持 {{a,b}}，请分别写成多个 --exclude"
+            ));
+        }
+        let Ok(pattern) = Pattern::new(glob) else {
+            return Err(words!(
+                "--exclude '{text}' is not a pattern: ** must stand alone between two /, and a [ needs \
+                 its ]",
+                "--exclude “{text}”不是有效的模式：** 只能单独占一级目录，[ 要有配对的 ]"
+            ));
+        };
+        self.0.push(Glob {
+            pattern,
+            is_for_path: without_end.contains('/'),
+        });
+        Ok(())
+    }
+
+    /// Whether the user wants to leave out what lies at `below`, a path below the named directory: a
+    /// pattern matches it, or a directory on the way to it.
+    pub fn leaves_out(&self, below: &Path, is_directory: bool) -> bool {
+        let matches = |(levels_up, path): (usize, &Path)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let path = path.to_string_lossy();
+            self.0.iter().any(|glob| {
+                let matches = |text: &str| glob.pattern.matches_with(text, OPTIONS);
+                if !glob.is_for_path {
+                    return !name.is_empty() && matches(&name);
+                }
+                let is_directory = is_directory || levels_up > 0;
+                // `raw/**` leaves nothing of the directory `raw`, so it need not be entered.
+                matches(&path) || is_directory && !path.is_empty() && matches(&format!("{path}/"))
+            })
+        };
+        !self.0.is_empty() && below.ancestors().enumerate().any(matches)
+    }
+}
+
+/// Whether the pattern has a list like `{a,b}`, which `glob` would take literally.
+fn has_braces(glob: &str) -> bool {
+    let list = glob
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once(','));
+    list.is_some_and(|(_, rest)| rest.contains('}'))
+}
