@@ -33,9 +33,9 @@ impl Exclude {
         } else {
             text.to_owned()
         };
-        let without_end = text.strip_suffix('/').unwrap_or(&text);
-        let glob = without_end.strip_prefix('.').unwrap_or(without_end);
-        let glob = glob.strip_prefix('/').unwrap_or(without_end);
+        let from_top = text.strip_prefix("./").or_else(|| text.strip_prefix('/'));
+        let glob = from_top.unwrap_or(&text);
+        let glob = glob.strip_suffix('/').unwrap_or(glob);
         if glob.is_empty() {
             return Err(either(
                 "--exclude is empty: give a pattern, like \"*.psd\"",
@@ -58,7 +58,7 @@ impl Exclude {
         };
         self.0.push(Glob {
             pattern,
-            is_for_path: without_end.contains('/'),
+            is_for_path: from_top.is_some() || glob.contains('/'),
         });
         Ok(())
     }

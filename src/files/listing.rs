@@ -270,7 +270,7 @@ fn notes_about(skipped: &[Skipped]) -> Vec<String> {
             let more = count - 1;
             notes.push(words!(
                 "{path} and {more} more: skipped: {why}",
-                "{path} 等 {count} 项：已跳过：{why}"
+                "{path} 和另外 {more} 项：已跳过：{why}"
             ));
         }
     }
@@ -462,7 +462,8 @@ impl Lister<'_> {
                 "指向目录的链接（要上传其中的文件，请写明路径）",
             );
             self.skip(path, why);
-        } else if let Some(root) = &self.root
+        } else if !self.own.has_own_path(&real)
+            && let Some(root) = &self.root
             && let Some(why) = why_private(root, &real)
         {
             self.skip(path, why);

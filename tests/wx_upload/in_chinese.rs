@@ -62,7 +62,7 @@ fn help_fits_a_screen_of_80_columns_and_24_rows_in_both_languages() {
                 .collect::<Vec<_>>(),
         );
     }
-    assert_eq!(options[0].len(), 13);
+    assert_eq!(options[0].len(), 14);
     assert_eq!(options[0], options[1]);
 }
 
@@ -70,9 +70,21 @@ fn help_fits_a_screen_of_80_columns_and_24_rows_in_both_languages() {
 #[test]
 fn a_bad_command_line_is_refused_in_chinese() {
     let world = World::with_files(&["a.txt"]);
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["--unknown"], "无法识别的选项“--unknown”"),
-        (&["-x"], "无法识别的选项“-x”"),
+        (&["-y"], "无法识别的选项“-y”"),
+        (
+            &["-x", "./"],
+            "--exclude: 不能为空，请写明模式，如 \"*.psd\"",
+        ),
+        (
+            &["-x", "*.{a,b}"],
+            "--exclude “*.{a,b}”：不支持 {a,b}，请分别写成多个 --exclude",
+        ),
+        (
+            &["-x", "[a"],
+            "--exclude “[a”不是有效的模式：** 只能单独占一级目录，[ 要有配对的 ]",
+        ),
         (&["--config"], "--config 后面缺少参数"),
         (&["--dry-run=yes"], "--dry-run 不接受参数，却写了“yes”"),
         (&["-j", "65"], "--jobs 应为 1 到 64 的整数，而不是“65”"),
@@ -320,7 +332,13 @@ fn a_fixed_directory_that_is_not_there_is_told_in_chinese() {
 #[cfg(unix)]
 #[test]
 fn skipped_files_are_noted_in_chinese() {
-    let world = World::with_files(&["files/a", "files/sub/b", "files/.hidden/c", "outside"]);
+    let world = World::with_files(&[
+        "files/a",
+        "files/sub/b",
+        "files/.hidden/c",
+        "files/@eaDir/d",
+        "outside",
+    ]);
     make_fifo(&world.path("files/fifo"));
     symlink("a", world.path("files/link to a")).unwrap();
     symlink("sub", world.path("files/link to sub")).unwrap();
@@ -328,11 +346,15 @@ fn skipped_files_are_noted_in_chinese() {
     symlink("../outside", world.path("files/link out")).unwrap();
     let ran = world.run_in_chinese(["-n", "-r", "files"]);
     for (name, why) in [
-        (".hidden", "名称以点开头（要上传，请写明路径）"),
+        (".hidden", "是隐藏的（要上传，请写明路径）"),
+        ("@eaDir", "是系统生成的（要上传，请写明路径）"),
         ("fifo", "不是普通文件"),
         ("link out", "指向目录之外的链接（要上传，请写明路径）"),
         ("link to a", "与 files/a 是同一个文件"),
-        ("link to c", "指向隐藏文件的链接（要上传，请写明路径）"),
+        (
+            "link to c",
+            "指向隐藏文件或系统文件的链接（要上传，请写明路径）",
+        ),
         (
             "link to sub",
             "指向目录的链接（要上传其中的文件，请写明路径）",
@@ -348,13 +370,13 @@ fn skipped_files_are_noted_in_chinese() {
 }
 
 #[test]
-fn many_skipped_directories_share_a_note_in_chinese() {
+fn many_skipped_paths_share_a_note_in_chinese() {
     let world = World::http();
     for n in 10..22 {
         world.file(format!("files/{n}/a"), "a");
     }
     let ran = world.run_in_chinese(["-n", "files"]);
-    let told = "note: files/10 和另外 11 个目录：已跳过：是目录（要上传其中的文件，请加上 -r）\n\
+    let told = "note: files/10 和另外 11 项：已跳过：是目录（要上传其中的文件，请加上 -r）\n\
                 note: 没有要上传的文件\n\
                 将上传 0 个（0 B），跳过 12 个\n";
     assert_eq!(ran.stderr, told);

@@ -232,10 +232,11 @@ fn a_run_that_fetches_two_tokens_notes_it_once() {
 }
 
 #[test]
-fn more_than_ten_skipped_directories_share_a_note() {
+fn more_than_ten_that_are_skipped_for_one_reason_share_a_note() {
     for (name, options, why) in [
         ("sub", [].as_slice(), "a directory (use -r "),
-        (".sub", &["-r"], "its name begins with a dot "),
+        (".sub", &["-r"], "hidden "),
+        ("~$sub", &[], "put there by the system "),
     ] {
         let world = World::with_files(&["dir/a.txt"]);
         let options = || options.iter().chain(&["dir"]);
@@ -250,10 +251,7 @@ fn more_than_ten_skipped_directories_share_a_note() {
             let first = if count <= 10 {
                 format!("note: dir/{name}01: skipped: {why}")
             } else {
-                format!(
-                    "note: dir/{name}01 and {} more directories: skipped: {why}",
-                    count - 1
-                )
+                format!("note: dir/{name}01 and {} more: skipped: {why}", count - 1)
             };
             assert!(notes[0].starts_with(&first), "{}", ran.stderr);
             assert_eq!(notes.len(), if count <= 10 { count } else { 1 });
@@ -263,16 +261,16 @@ fn more_than_ten_skipped_directories_share_a_note() {
 }
 
 #[test]
-fn files_that_are_skipped_beside_many_directories_have_notes_of_their_own() {
-    let world = World::with_files(&["dir/a.txt", "dir/.hidden", "dir/.other"]);
+fn each_reason_has_its_own_note_if_many_are_skipped() {
+    let world = World::with_files(&["dir/a.txt", "dir/Thumbs.db", "dir/desktop.ini"]);
     for count in 0..20 {
-        fs::create_dir(world.path(format!("dir/.d{count}"))).unwrap();
+        world.file(format!("dir/.f{count}"), "x");
     }
     let ran = world.run(["-r", "dir"]);
     let words = [
-        "dir/.hidden: skipped: ",
-        "dir/.other: skipped: ",
-        "and 19 more directories",
+        "dir/Thumbs.db: skipped: ",
+        "dir/desktop.ini: skipped: ",
+        "note: dir/.f0 and 19 more: skipped: hidden",
     ];
     ran.assert_failure(0, &words);
     assert_eq!(ran.stderr.matches("note: ").count(), 3, "{}", ran.stderr);

@@ -182,7 +182,7 @@ fn recursive_keeps_relative_paths() {
     assert_eq!(world.keys(), names_below.map(|name| format!("x/{name}")));
     // Hidden files may be private: they are uploaded only if they are named.
     for hidden in ["dir/...", "dir/b/.e"] {
-        let note = format!("note: {hidden}: skipped: its name begins with a dot");
+        let note = format!("note: {hidden}: skipped: hidden (give its path");
         assert!(ran.stderr.contains(&note), "{}", ran.stderr);
     }
     assert_eq!(
@@ -195,12 +195,13 @@ fn recursive_keeps_relative_paths() {
 }
 
 #[test]
-fn hidden_files_and_files_with_odd_dots_are_uploaded() {
+fn hidden_files_and_files_with_odd_dots_are_uploaded_from_the_fixed_directory() {
     let odd = ["...", "..a", ".a.", ".hidden", "a.", "a..b"];
     let world = World::http();
     odd.iter()
         .for_each(|name| drop(world.file(format!("dir/{name}"), name)));
-    assert_eq!(names(world.run(["dir"]).assert_success()), odd);
+    world.configure(json!({ "upload_dir": "dir" }));
+    assert_eq!(names(world.run([""; 0]).assert_success()), odd);
     assert_eq!(world.keys(), odd.map(|name| format!("temp3/{name}")));
     world.assert_proper();
 }
@@ -318,13 +319,14 @@ mod unix {
                 "temp3/target.png",
             ),
             (&["chain"], "chain", "target.png", "temp3/target.png"),
-            (&["dir"], "dir/link.txt", "target.png", "temp3/target.png"),
+            (&[], "dir/link.txt", "target.png", "temp3/target.png"),
         ] {
             let world = World::with_files(&["elsewhere/target.png"]);
             fs::create_dir(world.path("dir")).unwrap();
             symlink("elsewhere/target.png", world.path("link.txt")).unwrap();
             symlink("link.txt", world.path("chain")).unwrap();
             symlink("../elsewhere/target.png", world.path("dir/link.txt")).unwrap();
+            world.configure(json!({ "upload_dir": "dir" }));
             let ran = world.run(["-f", "json"].iter().chain(arguments));
             let object = &ran.assert_success().json()[0];
             assert_eq!(
@@ -448,49 +450,39 @@ mod unix {
     }
 
     #[test]
-    fn a_file_that_is_not_regular_is_skipped_with_a_note_and_never_opened() {
+    fn a_file_that_is_not_regular_is_never_opened() {
         let world = World::with_files(&["dir/a.txt"]);
         make_fifo(&world.path("dir/fifo"));
         let _socket = UnixListener::bind(world.path("dir/socket")).unwrap();
         symlink("/dev/null", world.path("dir/device")).unwrap();
         symlink("fifo", world.path("dir/link")).unwrap();
         let odd = ["dir/device", "dir/fifo", "dir/link", "dir/socket"];
-        for arguments in [
-            ["dir"].as_slice(),
-            &[
-                "dir/a.txt",
-                "dir/device",
-                "dir/fifo",
-                "dir/link",
-                "dir/socket",
-            ],
-        ] {
-            for option in ["-j8", "-n"] {
-                let ran = world.run(arguments.iter().chain(&[option]));
-                assert_eq!(
-                    (ran.status, names(&ran)),
-                    (Some(0), vec!["a.txt"]),
-                    "{}",
-                    ran.stderr
+        for option in ["-j8", "-n"] {
+            // Found in a directory, they are skipped with a note.
+            let ran = world.run(["dir", option]);
+            assert_eq!(names(&ran), ["a.txt"]);
+            ran.assert_failure(
+                0,
+                &odd.map(|path| format!("note: {path}: skipped: "))
+                    .each_ref()
+                    .map(|s| s.as_str()),
+            );
+            assert_eq!(ran.stderr.lines().count(), 5, "{}", ran.stderr);
+            assert_eq!(ran.count("skipped"), 4);
+            // Named, they fail, and the others go on.
+            let ran = world.run(odd.iter().chain(&["dir/a.txt", option]));
+            assert_eq!(names(&ran), ["a.txt"]);
+            for path in odd {
+                ran.assert_failure(
+                    1,
+                    &[&format!("error: {path}: 上传文件失败: not a regular file")],
                 );
-                assert_eq!(ran.stderr.lines().count(), 5, "{}", ran.stderr);
-                for path in odd {
-                    assert!(
-                        ran.stderr.contains(&format!("note: {path}: skipped: ")),
-                        "{}",
-                        ran.stderr
-                    );
-                }
-                assert!(ran.summary().contains("4 skipped"), "{}", ran.stderr);
             }
+            assert_eq!(ran.stderr.lines().count(), 5, "{}", ran.stderr);
+            assert_eq!((ran.count("failed"), ran.count("skipped")), (4, 0));
         }
-        let ran = world.run(["/dev/null"]);
-        assert_eq!(ran.status, Some(0), "{}", ran.stderr);
-        assert!(
-            ran.stderr.contains("note: /dev/null: skipped: "),
-            "{}",
-            ran.stderr
-        );
+        let told = "error: /dev/null: 上传文件失败: not a regular file";
+        world.run(["/dev/null"]).assert_failure(1, &[told]);
         assert_eq!(world.keys(), ["temp3/a.txt"]);
         world.assert_proper();
     }
@@ -612,9 +604,10 @@ mod unix {
         let directory = world.path(OsStr::from_bytes(b"caf\xe9"));
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("a.txt"), "a").unwrap();
-        symlink("../real.txt", directory.join(OsStr::from_bytes(b"\xff"))).unwrap();
+        let link = world.path(OsStr::from_bytes(b"\xff"));
+        symlink("real.txt", &link).unwrap();
         assert_eq!(
-            names(world.run([&directory]).assert_success()),
+            names(world.run([&directory, &link]).assert_success()),
             ["a.txt", "real.txt"]
         );
         assert_eq!(world.keys(), ["temp3/a.txt", "temp3/real.txt"]);

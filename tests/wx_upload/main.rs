@@ -18,6 +18,7 @@ mod drops;
 #[cfg(unix)]
 mod editors;
 mod elsewhere;
+mod exclude;
 mod faults;
 #[cfg(target_os = "linux")]
 mod filesystems;
@@ -40,6 +41,7 @@ mod machine;
 mod manifest;
 #[cfg(target_os = "linux")]
 mod moments;
+mod never_leaves;
 mod options;
 mod output;
 mod pace;

@@ -9,10 +9,11 @@ use crate::harness::{PATIENCE, World, assert_takes};
 use stand_in::{APPID, ENV, Fault, SECRET, Step, When};
 
 /// All options, as in the table of the design.
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
     "-c, --config",
     "-t, --to",
     "-r, --recursive",
+    "-x, --exclude",
     "-j, --jobs",
     "-f, --format",
     "--manifest",

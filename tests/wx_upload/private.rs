@@ -84,10 +84,17 @@ fn a_link_that_is_named_is_followed_wherever_it_leads() {
 }
 
 #[test]
-fn without_r_links_of_a_directory_are_followed_as_by_the_script() {
+fn links_of_the_fixed_directory_are_followed_as_by_the_script() {
     let world = World::with_files(&["elsewhere/.hidden"]);
     links(&world, &[("pub/x", "../elsewhere/.hidden")]);
-    world.run(["pub"]).assert_success();
+    // If the user names the directory, or with -r, they are not.
+    world.configure(json!({ "upload_dir": "pub" }));
+    for arguments in [["pub"], ["-r"]] {
+        let ran = world.run(arguments);
+        ran.assert_failure(0, &["note: pub/x: skipped: a link that leads out "]);
+    }
+    assert_eq!(world.keys(), [""; 0]);
+    world.run([""; 0]).assert_success();
     assert_eq!(world.keys(), ["temp3/.hidden"]);
 }
 
@@ -223,7 +230,11 @@ fn private_files(world: &World) -> Vec<(&'static str, Vec<u8>, &'static str)> {
             is_config,
         ),
         ("app.log", log.repeat(100).into(), secret),
-        (".env", format!("export WX_SECRET={SECRET}").into(), secret),
+        (
+            "prod.env",
+            format!("export WX_SECRET={SECRET}").into(),
+            secret,
+        ),
         (
             "图.png",
             [b"\x89PNG\0\xff", SECRET.as_bytes(), b"\0"].concat(),
@@ -421,8 +432,7 @@ fn a_file_that_gets_a_secret_after_it_was_listed_is_not_sent() {
     ];
     for swap in swaps {
         let world = World::with_files(&["pub/b"]);
-        world.file("app.log", SECRET);
-        let log = world.path("app.log");
+        let log = world.file("pub/sub/app.log", SECRET);
         let ran = swap_while_a_is_sent(&world, &[], |dir| swap(&log, &dir.join("pub/b")));
         ran.assert_failure(
             1,

@@ -143,6 +143,8 @@ fn each_common_command_does_what_its_comment_says() {
             "c.png",
             "pictures/1.png",
             "pictures/sub/2.png",
+            "pictures/.hidden.png",
+            "pictures/sub/2.psd",
         ];
         let world = World::with_files(&files);
         let run = |word| run_common(language, &world, word);

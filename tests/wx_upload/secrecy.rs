@@ -227,7 +227,7 @@ fn the_config_is_not_uploaded_under_any_path() {
     fs::copy(world.path("config.json"), world.path("config.json.bak")).unwrap();
     symlink(".", world.path("here")).unwrap();
     symlink("config.json", world.path("good-too")).unwrap();
-    for name in ["config.json", "config.json.bak", "good-too"] {
+    for name in ["config.json", "good-too"] {
         let absolute = world.path(name);
         for path in [
             absolute.to_str().unwrap(),
@@ -254,7 +254,12 @@ fn a_config_with_any_name_and_its_backups_are_not_uploaded() {
     for config in ["配置", "./配置", absolute.to_str().unwrap()] {
         assert_only_good_goes_up(&world, &["-c", config, "."]);
     }
-    assert_only_good_goes_up(&world, &["-c", "配置", "good.txt", "配置~"]);
+    // A copy that is named is a failure.
+    let ran = world.run(["-c", "配置", "good.txt", "配置~"]);
+    ran.assert_failure(
+        1,
+        &["error: 配置~: 上传文件失败: the config, ", "1 uploaded"],
+    );
 }
 
 #[test]
@@ -269,7 +274,15 @@ fn backups_of_the_config_and_of_a_link_to_it_are_not_uploaded() {
     assert_only_good_goes_up(&world, &["."]);
     assert_only_good_goes_up(&world, &["-c", "config.json", "."]);
     assert_only_good_goes_up(&world, &["-r", "."]);
-    assert_only_good_goes_up(&world, &["good.txt", "config.json~", "real/own.json.bak"]);
+    for copy in [
+        "config.json~",
+        "./real/../config.json.bak",
+        "real/own.json.bak",
+    ] {
+        let ran = world.run([copy, "good.txt"]);
+        let told = format!("error: {copy}: 上传文件失败: the config, its backups ");
+        ran.assert_failure(1, &[&told, "1 uploaded"]);
+    }
 }
 
 #[test]
@@ -278,4 +291,13 @@ fn a_file_elsewhere_with_a_name_like_the_configs_is_uploaded() {
     let ran = world.run(["sub", "my-config.json"]);
     ran.assert_success();
     assert_eq!(ran.count("uploaded"), 3);
+}
+
+#[test]
+fn a_longer_word_that_begins_like_the_configs_name_is_another_name() {
+    let world = World::with_files(&["conference.jpg", "conf2", "conf.bak"]);
+    fs::rename(world.path("config.json"), world.path("conf")).unwrap();
+    let ran = world.run(["-c", "conf", "."]);
+    ran.assert_failure(0, &["./conf: skipped", "./conf.bak: skipped", "2 skipped"]);
+    assert_eq!(world.keys(), ["temp3/conf2", "temp3/conference.jpg"]);
 }

@@ -407,3 +407,33 @@ fn a_file_that_changes_after_it_was_named_leaves_its_old_name_to_the_others() {
     }
     assert_eq!(world.keys().len(), 3);
 }
+
+#[cfg(unix)]
+#[test]
+fn two_files_whose_names_and_paths_together_read_the_same_are_two() {
+    // A mirror of full paths, in a directory that is not hidden.
+    let root = tempfile::Builder::new().prefix("wx").tempdir().unwrap();
+    let root = root.path().canonicalize().unwrap();
+    let below = root.strip_prefix("/").unwrap();
+    let one = root.join("p");
+    let other = root
+        .join("u/x")
+        .join(below)
+        .join("p/x")
+        .join(below)
+        .join("u");
+    let files = [one.join("x").join(below).join("u/x"), other.join("x")];
+    for file in &files {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
+    }
+    let world = World::http();
+    let arguments = [
+        "-u".as_ref(),
+        "-r".as_ref(),
+        one.as_os_str(),
+        other.as_os_str(),
+    ];
+    assert_eq!(world.run(arguments).assert_success().lines().len(), 2);
+    assert_eq!(world.keys().len(), 2);
+}
