@@ -3,10 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
 
 use stand_in::Step;
 
-use crate::harness::{World, binary};
+use crate::harness::{World, full_path, judges_windows, program};
 
 #[test]
 fn a_directory_with_chinese_names_goes_up_over_tls_and_only_once() {
@@ -38,18 +41,9 @@ fn a_directory_with_chinese_names_goes_up_over_tls_and_only_once() {
     world.assert_proper();
 }
 
-/// The Windows binary, if it is the one under test. `.ci/run` calls it by a script, through Wine.
-fn windows_binary() -> Option<PathBuf> {
-    let script = fs::read(binary()).unwrap();
-    let script = script.strip_suffix(b".exe\" \"$@\"\n")?;
-    let script = String::from_utf8(script.to_vec()).unwrap();
-    let (_, path) = script.rsplit_once('"').unwrap();
-    Some(format!("{path}.exe").into())
-}
-
 #[test]
 fn a_quote_that_a_backslash_keeps_open_is_explained_on_windows() {
-    let is_windows = cfg!(windows) || windows_binary().is_some();
+    let is_windows = judges_windows();
     let world = World::http();
     world.file("a.txt", "a");
     // This is what becomes of "D:\my pictures\" -r, and its like.
@@ -68,14 +62,10 @@ fn a_quote_that_a_backslash_keeps_open_is_explained_on_windows() {
     }
 }
 
-/// The name that a path has under Wine.
-fn windows_path(path: &Path) -> String {
-    format!("Z:{}", path.to_str().unwrap().replace('/', "\\"))
-}
-
 /// A directory with the binary, its libraries, the config and the scripts for Windows, as in the
 /// archive.
-fn unpack_archive(world: &World, binary: &Path) -> PathBuf {
+fn unpack_archive(world: &World) -> PathBuf {
+    let binary = program();
     let root = world.path("wx-upload");
     fs::create_dir_all(root.join("docs/editors")).unwrap();
     for file in fs::read_dir(binary.parent().unwrap()).unwrap() {
@@ -99,15 +89,60 @@ fn unpack_archive(world: &World, binary: &Path) -> PathBuf {
     root
 }
 
-/// Runs a script under Wine, with the directory `npm` in the PATH, as editors do: in a directory with
-/// another program's config. Returns the exit status and standard output.
+/// cmd, which is to run this.
+fn cmd(world: &World, words: &[&str]) -> Command {
+    let (program, first) = if cfg!(windows) {
+        ("cmd", None)
+    } else {
+        ("wine", Some("cmd"))
+    };
+    world.command_of(Path::new(program), first.iter().chain(words))
+}
+
+/// Runs a script, with the directory `npm` in the PATH, as editors do: in a directory with another
+/// program's config. Returns the exit status and standard output.
 fn run_script(world: &World, script: &Path, arguments: &[&str]) -> (Option<i32>, String) {
-    world.file("editor/config.json", "{}");
-    let script = windows_path(script);
-    let mut words = vec!["cmd", "/c", &script];
+    let script = full_path(script);
+    let mut words = vec!["/c", &script];
     words.extend(arguments);
-    let mut command = world.command_of(Path::new("wine"), words);
-    command.env("WINEPATH", windows_path(&world.path("npm")));
+    let mut command = cmd(world, &words);
+    let npm = full_path(&world.path("npm"));
+    if cfg!(windows) {
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{npm};{path}"));
+    } else {
+        command.env("WINEPATH", npm);
+    }
+    output_of(world, command)
+}
+
+/// Runs `upload.bat` as Explorer does with what is dropped on it.
+fn drop_on_script(world: &World, script: &Path, dropped: &str) -> (Option<i32>, String) {
+    let script = full_path(script);
+    let line = format!(r#"/c ""{script}" {dropped}""#);
+    #[cfg(windows)]
+    let command = {
+        use std::os::windows::process::CommandExt;
+        let mut command = cmd(world, &[]);
+        command.raw_arg(line);
+        command
+    };
+    // Wine's cmd does not know %cmdcmdline%. What it is given here, it takes apart as another one would.
+    #[cfg(not(windows))]
+    let command = {
+        let words = dropped.split(' ').filter(|word| !word.contains('"'));
+        let words: Vec<&str> = ["/c", &script].into_iter().chain(words).collect();
+        let mut command = cmd(world, &words);
+        command.env("CMDCMDLINE", format!(r"C:\Windows\system32\cmd.exe {line}"));
+        command
+    };
+    output_of(world, command)
+}
+
+/// Runs the command in a directory with another program's config. Returns its exit status and standard
+/// output.
+fn output_of(world: &World, mut command: Command) -> (Option<i32>, String) {
+    world.file("editor/config.json", "{}");
     let output = command.current_dir(world.path("editor")).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     (output.status.code(), stdout.replace('\r', ""))
@@ -115,12 +150,12 @@ fn run_script(world: &World, script: &Path, arguments: &[&str]) -> (Option<i32>,
 
 #[test]
 fn the_scripts_for_windows_upload_what_they_are_given() {
-    let Some(binary) = windows_binary() else {
+    if !judges_windows() {
         return;
-    };
+    }
     let world = World::with_files(&["notes/图 1.png", "notes/b & c.png"]);
-    let root = unpack_archive(&world, &binary);
-    let note = |name| windows_path(&world.path("notes").join(name));
+    let root = unpack_archive(&world);
+    let note = |name| full_path(&world.path("notes").join(name));
     let [one, two, gone] = ["图 1.png", "b & c.png", "gone.png"].map(note);
     let editor = root.join("docs/editors/wx-upload-editor.cmd");
 
@@ -138,19 +173,81 @@ fn the_scripts_for_windows_upload_what_they_are_given() {
     assert!(stdout.starts_with("图 1.png\thttp"), "{stdout}");
     assert!(world.keys().contains(&"temp3/图 1.png".to_owned()));
     world.file("notes/inner/c.png", "3");
-    let notes = windows_path(&world.path("notes"));
+    let notes = full_path(&world.path("notes"));
     run_script(&world, &root.join("upload.bat"), &[&notes]);
     assert!(world.keys().contains(&"temp3/inner/c.png".to_owned()));
     world.assert_proper();
 }
 
 #[test]
-fn the_script_for_windows_finds_a_program_that_npm_installed() {
-    let Some(binary) = windows_binary() else {
+fn what_is_dropped_on_the_script_for_windows_is_uploaded_and_nothing_else() {
+    if !judges_windows() {
         return;
-    };
+    }
+    let world = World::with_files(&[
+        "图片&视频/v.png",
+        "图片/private.png",
+        "R&D.png",
+        "x^y.png",
+        "a,b;c=d.png",
+        "wow!.png",
+        "two words & (more).png",
+        "all/1.png",
+    ]);
+    let script = unpack_archive(&world).join("upload.bat");
+    let path = |name| full_path(&world.path(name));
+    let names = [
+        "图片&视频/v.png",
+        "R&D.png",
+        "x^y.png",
+        "a,b;c=d.png",
+        "wow!.png",
+        "all",
+    ];
+    let unquoted = names.map(path).join(" ");
+    let quoted = path("two words & (more).png");
+    let (status, stdout) = drop_on_script(&world, &script, &format!(r#"{unquoted} "{quoted}""#));
+    assert_eq!(status, Some(0), "{stdout}");
+    let expected = [
+        "1.png",
+        "R&D.png",
+        "a,b;c=d.png",
+        "two words & (more).png",
+        "v.png",
+        "wow!.png",
+        "x^y.png",
+    ];
+    assert_eq!(world.keys(), expected.map(|name| format!("temp3/{name}")));
+
+    let (status, stdout) = drop_on_script(&world, &script, &format!(r#""{quoted}" {unquoted}"#));
+    assert_eq!(
+        (status, world.keys().len()),
+        (Some(0), expected.len()),
+        "{stdout}"
+    );
+    world.assert_proper();
+}
+
+#[test]
+fn a_double_click_on_the_script_for_windows_uploads_the_directory_of_the_config() {
+    if !judges_windows() {
+        return;
+    }
+    let world = World::with_files(&["wx-upload/pictures/a.png", "wx-upload/pictures/in/b.png"]);
+    world.configure(json!({"upload_dir": "pictures"}));
+    let script = unpack_archive(&world).join("upload.bat");
+    let (status, stdout) = drop_on_script(&world, &script, "");
+    assert_eq!(status, Some(0), "{stdout}");
+    assert_eq!(world.keys(), ["temp3/a.png"]);
+}
+
+#[test]
+fn the_script_for_windows_finds_a_program_that_npm_installed() {
+    if !judges_windows() {
+        return;
+    }
     let world = World::with_files(&["notes/a b.png"]);
-    let root = unpack_archive(&world, &binary);
+    let root = unpack_archive(&world);
     // npm puts a script on the PATH, and the program elsewhere.
     let modules = world.path("npm/node_modules");
     fs::create_dir_all(&modules).unwrap();
@@ -163,10 +260,10 @@ fn the_script_for_windows_finds_a_program_that_npm_installed() {
             fs::rename(&file, modules.join(file.file_name().unwrap())).unwrap();
         }
     }
-    let program = windows_path(&modules.join(binary.file_name().unwrap()));
+    let program = full_path(&modules.join("wx-upload.exe"));
     world.file("npm/wx-upload.cmd", format!("@\"{program}\" %*\r\n"));
     let editor = root.join("docs/editors/wx-upload-editor.cmd");
-    let picture = windows_path(&world.path("notes/a b.png"));
+    let picture = full_path(&world.path("notes/a b.png"));
     let (status, stdout) = run_script(&world, &editor, &["upload", &picture]);
     assert_eq!((status, stdout.lines().count()), (Some(0), 1), "{stdout}");
     assert!(world.keys()[0].starts_with("temp3/a b-"));

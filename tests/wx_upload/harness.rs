@@ -5,14 +5,14 @@
 //! [`read_line`]) where it can, and repeats what it measures ([`assert_takes`]).
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -46,6 +46,53 @@ const KEPT: [&str; 4] = ["PATH", "SystemRoot", "WINEPREFIX", "WINEDEBUG"];
 pub fn binary() -> PathBuf {
     std::env::var_os("WX_UPLOAD_BIN")
         .map_or_else(|| env!("CARGO_BIN_EXE_wx-upload").into(), PathBuf::from)
+}
+
+/// The program itself. `.ci/run` calls a binary for another system by a script of two lines, which
+/// ends with the binary in quotes and the arguments.
+pub fn program() -> PathBuf {
+    let binary = binary();
+    let beginning = File::open(&binary).map(|file| io::read_to_string(file.take(4096)));
+    match beginning {
+        Ok(Ok(script)) if script.starts_with("#!") => {
+            let quoted = script.split('"').nth(1);
+            quoted.expect("a path in quotes").into()
+        }
+        _ => binary,
+    }
+}
+
+/// Whether the program is one for Windows: on Windows, or under Wine.
+pub fn judges_windows() -> bool {
+    static IS_EXE: LazyLock<bool> =
+        LazyLock::new(|| program().extension() == Some(OsStr::new("exe")));
+    *IS_EXE
+}
+
+/// Returns a relative path as the program shows it.
+pub fn shown(path: &str) -> String {
+    if judges_windows() {
+        return path.replace('/', "\\");
+    }
+    path.to_owned()
+}
+
+/// Returns the path by which the program knows a file of this machine.
+pub fn full_path(path: &Path) -> String {
+    let path = path.to_str().expect("a path in UTF-8");
+    if judges_windows() && !cfg!(windows) {
+        return shown(&format!("Z:{path}")); // Wine's name for the root
+    }
+    path.to_owned()
+}
+
+/// Whether a test is passed over, as Windows does not have what it is about. `.ci/run` counts these.
+pub fn not_on_windows(what: &str) -> bool {
+    if judges_windows() {
+        let line = format!("passed over: {:?}: {what}\n", thread::current().name());
+        io::stderr().write_all(line.as_bytes()).ok(); // the test harness hides what `eprintln!` prints
+    }
+    judges_windows()
 }
 
 /// The time in seconds since 1970.
