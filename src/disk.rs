@@ -58,6 +58,15 @@ pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
+/// Returns a real path as users type it: Windows puts `\\?\` before it.
+pub fn without_verbatim_prefix(real: PathBuf) -> PathBuf {
+    let plain = real.to_str().and_then(|text| text.strip_prefix(r"\\?\"));
+    match plain {
+        Some(plain) if !plain.starts_with("UNC") => plain.into(), // D:\config.json
+        _ => real,
+    }
+}
+
 /// Whether nothing is at `path`, as far as the system tells. A link that leads nowhere is nothing.
 pub fn is_missing(path: &Path) -> bool {
     matches!(path.try_exists(), Ok(false))
@@ -261,9 +270,14 @@ pub fn lock(path: &Path, tell: impl Fn()) -> Option<File> {
     }
 }
 
+/// Returns the path of the file that Windows locks for the file at the real path `real`.
+pub fn lock_beside(real: &Path) -> PathBuf {
+    real.with_added_extension("lock")
+}
+
 fn open_for_locking(path: &Path) -> io::Result<File> {
     if cfg!(windows) {
-        let beside = path.canonicalize()?.with_added_extension("lock");
+        let beside = lock_beside(&path.canonicalize()?);
         let mut options = OpenOptions::new();
         options
             .write(true)

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::console::say;
 use super::help::{command_to_type, shell_word};
 use super::options::{Options, is_misspelled, variable};
-use crate::disk::{create_private, is_missing, read_regular, without_bom};
+use crate::disk::{create_private, is_missing, read_regular, without_bom, without_verbatim_prefix};
 use crate::words::{either, io_words, words};
 
 const EXAMPLE_CONFIG: &str = include_str!("../../config.example.json");
@@ -172,11 +172,7 @@ pub fn config_of_environment() -> Option<Value> {
 fn beside_program(config: &Path) -> Option<PathBuf> {
     let program = env::current_exe().ok()?.canonicalize().ok()?;
     let beside = program.with_file_name(config.file_name()?);
-    // Windows puts `\\?\` before a real path, which users do not type.
-    match beside.to_str()?.strip_prefix(r"\\?\") {
-        Some(plain) if !plain.starts_with("UNC") => Some(plain.into()),
-        _ => Some(beside),
-    }
+    Some(without_verbatim_prefix(beside))
 }
 
 /// Reads a config, which must be a JSON object. The error says what helps.

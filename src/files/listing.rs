@@ -13,7 +13,7 @@ use super::hidden::{why_not_for_others, why_private};
 use super::own_files::{OwnFiles, never_uploaded};
 use crate::cli::{Console, DEFAULT_DIR, Reading, Settings, help_for_backslashes};
 use crate::cloud_rules::{self, FileId, is_too_large, too_large, too_long};
-use crate::disk::{identity_of, real_path};
+use crate::disk::{identity_of, real_path, without_verbatim_prefix};
 use crate::words::{either, io_words, words};
 
 /// A PATH that begins so is a `file_id`.
@@ -288,6 +288,7 @@ fn check_same_file(file: &ListedFile, other: &Path) -> Result<(), String> {
     if one == two {
         return Ok(()); // on a file system whose inode numbers change
     }
+    let [one, two] = [one, two].map(without_verbatim_prefix);
     let (one, two, key) = (one.display(), two.display(), &file.key);
     Err(words!(
         "{one} and {two} would both become {key} in the cloud: rename one of them, upload them one \
@@ -421,6 +422,9 @@ impl Lister<'_> {
             .leaves_out(&below, is_directory)
         {
             return Ok(None);
+        }
+        if cfg!(windows) && self.own.is_lock(&real) {
+            return Ok(None); // it lies beside the config after each run
         }
         if !is_directory && self.own.has_own_path(&real) {
             // `looked_at` is an error if another run has just renamed its new config. So the name is

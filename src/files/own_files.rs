@@ -8,7 +8,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Settings;
-use crate::disk::{Identity, identity, identity_of, real_path};
+use crate::disk::{Identity, identity, identity_of, lock_beside, real_path};
 use crate::words::either;
 
 /// Why such a file is skipped.
@@ -53,6 +53,13 @@ impl OwnFiles {
             _ => false,
         };
         self.real_paths.iter().any(|own| own == real) || self.configs.iter().any(is_beside)
+    }
+
+    /// Whether the path `real` is that of the lock that Windows keeps beside the config.
+    pub fn is_lock(&self, real: &Path) -> bool {
+        self.configs
+            .last()
+            .is_some_and(|config| real == lock_beside(config))
     }
 
     /// Whether the file at the real path `real` is the config or the manifest.
