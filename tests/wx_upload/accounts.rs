@@ -1,11 +1,9 @@
 //! Whose token it is: one that was fetched for another account is not used.
 
-use std::fs::File;
-
 use serde_json::{Value, json};
 use stand_in::{APPID, SECRET, Step};
 
-use crate::harness::{World, read_line};
+use crate::harness::{World, not_under_wine, read_line};
 
 const OTHER: &str = "wxfedcba9876543210";
 
@@ -92,9 +90,11 @@ fn two_accounts_that_share_a_config_each_use_their_own_token() {
 
 #[test]
 fn a_token_that_a_run_for_another_account_saves_meanwhile_is_not_used() {
+    if not_under_wine("locks of other programs") {
+        return;
+    }
     let world = World::with_files(&["a.txt"]);
-    let lock = File::open(world.path("config.json")).unwrap();
-    lock.lock().unwrap();
+    let lock = world.lock_config();
     let mut child = world.start(["a.txt"]);
     let note = read_line(child.stderr.as_mut().unwrap());
     assert!(note.starts_with("note: waiting for another run"), "{note}");
@@ -108,9 +108,11 @@ fn a_token_that_a_run_for_another_account_saves_meanwhile_is_not_used() {
 
 #[test]
 fn a_config_that_names_another_account_meanwhile_gives_no_token_and_gets_none() {
+    if not_under_wine("locks of other programs") {
+        return;
+    }
     let world = World::with_files(&["a.txt"]);
-    let lock = File::open(world.path("config.json")).unwrap();
-    lock.lock().unwrap();
+    let lock = world.lock_config();
     let mut child = world.start(["a.txt"]);
     let note = read_line(child.stderr.as_mut().unwrap());
     assert!(note.starts_with("note: waiting for another run"), "{note}");

@@ -9,7 +9,9 @@ use serde_json::json;
 use stand_in::{Fault, StandIn, Step, When};
 
 use crate::faults::refusing_port;
-use crate::harness::{Gate, PATIENCE, Ran, World, file_id, key, side_by_side, spawn};
+use crate::harness::{
+    Gate, PATIENCE, Ran, World, file_id, key, not_on_windows, side_by_side, spawn,
+};
 use crate::pace::run_for_long;
 use crate::unix::{is_installed, skipped, through};
 
@@ -109,6 +111,9 @@ fn links_wait_for_the_network() {
 #[cfg(target_os = "linux")]
 #[test]
 fn one_at_a_time_tries_whether_the_network_is_back() {
+    if not_on_windows("system calls that strace shows") {
+        return;
+    }
     if !is_installed("strace") {
         return skipped("strace");
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use stand_in::Step;
 
-use crate::harness::{World, full_path, judges_windows, program};
+use crate::harness::{World, full_path, install_program, judges_windows};
 
 #[test]
 fn a_directory_with_chinese_names_goes_up_over_tls_and_only_once() {
@@ -65,15 +65,9 @@ fn a_quote_that_a_backslash_keeps_open_is_explained_on_windows() {
 /// A directory with the binary, its libraries, the config and the scripts for Windows, as in the
 /// archive.
 fn unpack_archive(world: &World) -> PathBuf {
-    let binary = program();
     let root = world.path("wx-upload");
     fs::create_dir_all(root.join("docs/editors")).unwrap();
-    for file in fs::read_dir(binary.parent().unwrap()).unwrap() {
-        let file = file.unwrap().path();
-        if file == binary || file.extension().is_some_and(|extension| extension == "dll") {
-            fs::copy(&file, root.join(file.file_name().unwrap())).unwrap();
-        }
-    }
+    install_program(&root);
     fs::rename(world.path("config.json"), root.join("config.json")).unwrap();
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (from, to) in [

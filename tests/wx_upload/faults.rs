@@ -11,7 +11,9 @@ use std::time::Duration;
 use serde_json::json;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::harness::{Gate, PATIENCE, Ran, World, assert_takes, file_id, key, side_by_side};
+use crate::harness::{
+    Gate, PATIENCE, Ran, World, assert_takes, file_id, judges_windows, key, side_by_side,
+};
 use stand_in::{Certificate, Fault, StandIn, Step, When};
 
 const FILES: [&str; 3] = ["a.txt", "b.txt", "c.txt"];
@@ -231,12 +233,17 @@ fn a_temporary_failure_that_lasts_is_reported_with_a_sentence() {
             "b.txt",
             "c.txt",
         ]);
+        // Windows may tell that a connection has ended, and not that it was reset.
+        let message = match failure.message {
+            "reset" if judges_windows() => "",
+            message => message,
+        };
         ran.assert_failure(
             1,
             &[
                 "error: ",
                 &format!("{}: ", stage(step)),
-                failure.message,
+                message,
                 "(tried 2 times)",
             ],
         );
@@ -1230,7 +1237,10 @@ fn a_proxy_that_cannot_be_used_is_refused_with_a_sentence() {
     ] {
         let world = World::https().and_files(&FILES);
         let ran = run_with(&world, &variables);
-        ran.assert_failure(2, &[variables[0].0, "http://HOST:PORT"]);
+        ran.assert_failure(2, &["http://HOST:PORT"]);
+        // Windows does not tell capitals from small letters.
+        let named = ran.stderr.to_ascii_uppercase();
+        assert!(named.contains(variables[0].0), "{}", ran.stderr);
         assert!(!ran.stderr.contains("pa55w0rd"), "{}", ran.stderr);
         assert_eq!(world.requests(), 0);
     }

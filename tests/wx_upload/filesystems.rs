@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::json;
 
-use crate::harness::World;
+use crate::harness::{World, not_on_windows};
 use crate::unix::{OtherSystem, is_installed, set_mode, through};
 
 #[test]
@@ -38,6 +38,9 @@ fn inode_numbers_that_change_at_each_look_are_no_obstacle() {
 
 #[test]
 fn a_save_that_is_killed_leaves_what_only_its_owner_can_read() {
+    if not_on_windows("permissions") {
+        return;
+    }
     if !is_installed("strace") {
         return;
     }

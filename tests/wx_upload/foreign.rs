@@ -5,8 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use stand_in::{APPID, ENV, SECRET, Step};
 
-use crate::harness::{Ran, World, binary};
-use crate::unix::install;
+use crate::harness::{Ran, World, install_program};
 
 /// A config that is another program's.
 const FOREIGN: &str = r#"{"port": 3000, "database": {"host": "localhost"}}"#;
@@ -58,9 +57,8 @@ fn the_config_of_another_program_is_passed_over_and_stays_as_it_is() {
 #[test]
 fn behind_the_config_of_another_program_the_one_beside_the_program_is_taken() {
     let world = world(Some(FOREIGN));
-    let program = world.path("bin/wx-upload");
     fs::create_dir(world.path("bin")).unwrap();
-    install(&binary(), &program);
+    let program = install_program(&world.path("bin"));
     world.stand_in.config_json(&world.path("bin"));
     world
         .finish(world.command_of(&program, ["a.txt"]))

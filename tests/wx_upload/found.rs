@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Ran, World, binary};
-use crate::unix::install;
+use crate::harness::{Ran, World, install_program, not_under_wine};
 
 /// A world without a config, and another directory with the program itself.
 struct Machine {
@@ -22,7 +21,7 @@ impl Machine {
         let world = World::with_files(&["a.txt"]);
         fs::remove_file(world.path("config.json")).unwrap();
         let programs = TempDir::new().unwrap();
-        install(&binary(), &programs.path().join("wx-upload"));
+        install_program(programs.path());
         Machine { world, programs }
     }
 
@@ -97,6 +96,9 @@ fn the_config_here_comes_before_the_one_beside_the_program() {
 
 #[test]
 fn a_config_that_c_names_is_not_looked_for_elsewhere() {
+    if not_under_wine("the name by which the program was called") {
+        return;
+    }
     let machine = Machine::new();
     let world = &machine.world;
     world.stand_in.config_json(machine.programs.path());
@@ -109,6 +111,9 @@ fn a_config_that_c_names_is_not_looked_for_elsewhere() {
 
 #[test]
 fn without_a_config_both_places_and_the_command_that_helps_are_named() {
+    if not_under_wine("the name by which the program was called") {
+        return;
+    }
     let machine = Machine::new();
     let world = &machine.world;
     let here = world.dir.path().canonicalize().unwrap().join("config.json");
@@ -136,6 +141,9 @@ fn without_a_config_both_places_and_the_command_that_helps_are_named() {
 
 #[test]
 fn a_place_that_is_both_is_named_once() {
+    if not_under_wine("the name by which the program was called") {
+        return;
+    }
     let machine = Machine::new();
     let directory = machine.programs.path();
     let mut command = machine.world.command_of(&machine.program(), ["x.txt"]);
@@ -149,6 +157,9 @@ fn a_place_that_is_both_is_named_once() {
 
 #[test]
 fn the_command_that_helps_names_the_config_as_a_shell_takes_it() {
+    if not_under_wine("the name by which the program was called") {
+        return;
+    }
     let machine = Machine::new();
     for (named, shown) in [
         ("sub/配置.json", "sub/配置.json"),
@@ -164,6 +175,9 @@ fn the_command_that_helps_names_the_config_as_a_shell_takes_it() {
 
 #[test]
 fn a_word_that_is_no_file_leads_to_the_help() {
+    if not_under_wine("the name by which the program was called") {
+        return;
+    }
     let machine = Machine::new();
     let world = &machine.world;
     // Whether there is a config or not.

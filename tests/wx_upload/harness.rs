@@ -62,11 +62,63 @@ pub fn program() -> PathBuf {
     }
 }
 
+/// Copies the program into a directory, and returns the path by which it is called there. A program for
+/// Windows has its libraries and Wine's script beside it.
+pub fn install_program(directory: &Path) -> PathBuf {
+    let (binary, program) = (binary(), program());
+    #[cfg(unix)]
+    if binary == program {
+        let command = directory.join("wx-upload");
+        crate::unix::install(&binary, &command);
+        return command;
+    }
+    let there = directory.join(program.file_name().expect("a name"));
+    let beside = fs::read_dir(program.parent().expect("a directory")).expect("entries");
+    for file in beside.map(|file| file.expect("an entry").path()) {
+        if file == program || file.extension() == Some(OsStr::new("dll")) {
+            fs::copy(&file, directory.join(file.file_name().expect("a name"))).expect("a copy");
+        }
+    }
+    if binary == program {
+        return there;
+    }
+    let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+    let script = fs::read_to_string(&binary).expect("a script");
+    let command = directory.join("wx-upload");
+    fs::copy(&binary, &command).expect("a copy"); // with its permissions
+    let script = script.replace(&text(&program), &text(&there));
+    fs::write(&command, script).expect("a script");
+    command
+}
+
 /// Whether the program is one for Windows: on Windows, or under Wine.
 pub fn judges_windows() -> bool {
     static IS_EXE: LazyLock<bool> =
         LazyLock::new(|| program().extension() == Some(OsStr::new("exe")));
     *IS_EXE
+}
+
+/// Returns messages with the same paths on all systems: what Windows shows as `Z:\tmp\a`, where `Z:` is
+/// Wine's name for the root, is `/tmp/a`. An escape (`\u001b`) stays, and a `\` in words: `for each \`.
+fn with_slashes(messages: String) -> String {
+    if !judges_windows() {
+        return messages;
+    }
+    let is_escape = |rest: &str| {
+        let digits = rest.strip_prefix('u').and_then(|rest| rest.get(..4));
+        digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let mut slashed = String::new();
+    for part in messages.replace(r"Z:\", "/").split_inclusive('\\') {
+        let in_words = [r" \", r"\\", r"`\", "\"\\"];
+        let is_path = slashed.ends_with('\\') && !in_words.iter().any(|end| slashed.ends_with(end));
+        if is_path && !is_escape(part) {
+            slashed.pop();
+            slashed.push('/');
+        }
+        slashed += part;
+    }
+    slashed
 }
 
 /// Returns a relative path as the program shows it.
@@ -86,13 +138,30 @@ pub fn full_path(path: &Path) -> String {
     path.to_owned()
 }
 
-/// Whether a test is passed over, as Windows does not have what it is about. `.ci/run` counts these.
+/// Whether a file of the judged system can have this name, or this relative path.
+pub fn can_be_named(path: &str) -> bool {
+    let is_free = |name: &str| !name.contains(['<', '>', ':', '"', '\\', '|', '?', '*']);
+    let is_kept = |name: &str| !name.ends_with(['.', ' ']);
+    !judges_windows() || path.split('/').all(|name| is_free(name) && is_kept(name))
+}
+
+/// Whether a test is passed over, as `what` it is about is not in Windows. `.ci/run` counts these tests.
 pub fn not_on_windows(what: &str) -> bool {
     if judges_windows() {
-        let line = format!("passed over: {:?}: {what}\n", thread::current().name());
-        io::stderr().write_all(line.as_bytes()).ok(); // the test harness hides what `eprintln!` prints
+        tell_passed_over(what);
     }
     judges_windows()
+}
+
+/// The same for what Windows has, but not a Windows program that Wine runs.
+pub fn not_under_wine(what: &str) -> bool {
+    !cfg!(windows) && not_on_windows(what)
+}
+
+/// Writes to standard error itself, as the test harness hides what a test prints if it passes.
+fn tell_passed_over(what: &str) {
+    let line = format!("passed over: {:?}: {what}\n", thread::current().name());
+    io::stderr().write_all(line.as_bytes()).ok();
 }
 
 /// The time in seconds since 1970.
@@ -280,6 +349,7 @@ pub struct Ran {
     /// `None` if a signal ended it.
     pub status: Option<i32>,
     pub stdout: String,
+    /// With the same paths on all systems.
     pub stderr: String,
     pub elapsed: Duration,
     /// The most memory that it used, in KiB; 0 where the system does not tell.
@@ -363,6 +433,20 @@ impl World {
         other_keys["expires_in"] = json!(7200);
         self.configure(other_keys);
         self.stand_in.accept_token(token);
+    }
+
+    /// Locks the config as another run does: in Windows, the file beside it.
+    pub fn lock_config(&self) -> File {
+        let name = if judges_windows() {
+            "config.json.lock"
+        } else {
+            "config.json"
+        };
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(false);
+        let file = options.open(self.path(name)).expect("a file to lock");
+        file.lock().expect("a file that nobody has locked");
+        file
     }
 
     pub fn config(&self) -> Value {
@@ -469,10 +553,12 @@ impl World {
             }
         };
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output in UTF-8");
+        let stderr = text(stderr.join().unwrap());
+        assert!(!stderr.contains(r"\\?\"), "nobody types that: {stderr}");
         let ran = Ran {
             status: status.code(),
             stdout: text(stdout.join().unwrap()),
-            stderr: text(stderr.join().unwrap()),
+            stderr: with_slashes(stderr),
             elapsed: started.elapsed(),
             peak_kib,
         };
@@ -577,11 +663,17 @@ impl Ran {
         self.stdout.lines().collect()
     }
 
-    /// Standard output as JSON Lines.
+    /// Standard output as JSON Lines, with the same paths on all systems.
     pub fn json(&self) -> Vec<Value> {
         self.lines()
             .iter()
-            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .map(|line| {
+                let mut object: Value = serde_json::from_str(line).expect("a line of JSON");
+                if let Some(path) = object["path"].as_str() {
+                    object["path"] = with_slashes(path.to_owned()).into();
+                }
+                object
+            })
             .collect()
     }
 

@@ -11,7 +11,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::faults::stage;
-use crate::harness::{MOST_KIB, Ran, World, assert_takes, many_files, side_by_side};
+use crate::harness::{
+    MOST_KIB, Ran, World, assert_takes, judges_windows, many_files, side_by_side,
+};
 use stand_in::{Fault, Request, Step, When};
 
 const API: [Step; 3] = [Step::Token, Step::Info, Step::Link];
@@ -664,7 +666,8 @@ fn mutate_thousands(times: usize) -> usize {
 
 #[test]
 fn thousands_of_mutated_replies_cause_no_panic_no_hang_and_no_leak() {
-    assert!(mutate_thousands(1) > 3000);
+    let expected = if judges_windows() { 2000 } else { 3000 }; // a broken reply ends a connection earlier
+    assert!(mutate_thousands(1) > expected);
 }
 
 /// Takes a minute: `.ci/run` runs it.

@@ -127,7 +127,7 @@ fn a_backslash_in_the_config_leads_to_a_slash() {
             "is not valid JSON: invalid escape at line 1 ",
         ),
         (r"D:\", "is not valid JSON: control character"),
-        (r"D:\temp", r"D:\u0009emp: "),
+        (r"D:\temp", r"\u0009emp: "),
     ] {
         world.file(
             "config.json",

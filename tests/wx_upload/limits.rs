@@ -2,13 +2,16 @@
 
 use stand_in::{Certificate, Fault, StandIn, Step, When, file_id_of};
 
-use crate::harness::{PATIENCE, World, side_by_side};
+use crate::harness::{PATIENCE, World, not_on_windows, side_by_side};
 use crate::unix::after;
 
 // ---- Limits of the system -------------------------------------------------------------------------------
 
 #[test]
 fn with_few_open_files_a_run_works_or_ends_with_a_sentence() {
+    if not_on_windows("ulimit") {
+        return;
+    }
     let limits = (3..=20).map(|limit| (format!("{limit} open files"), limit));
     side_by_side(limits, |limit| {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
@@ -25,6 +28,9 @@ fn with_few_open_files_a_run_works_or_ends_with_a_sentence() {
 
 #[test]
 fn with_a_small_stack_a_deep_tree_is_listed() {
+    if not_on_windows("ulimit") {
+        return;
+    }
     let world = World::http();
     let (deep, deeper) = ("d/".repeat(400), "e/".repeat(450));
     world.file(format!("dir/{deep}good.txt"), "good");

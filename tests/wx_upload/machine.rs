@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use stand_in::{Fault, SECRET, Step, When};
 
 use crate::harness::{
-    Gate, MOST_KIB, PATIENCE, Ran, World, assert_takes, key, read_line, side_by_side, spawn,
-    wait_until,
+    Gate, MOST_KIB, PATIENCE, Ran, World, assert_takes, key, not_on_windows, not_under_wine,
+    read_line, side_by_side, spawn, wait_until,
 };
 use crate::unix::{
     ProgramForAll, after, is_installed, is_root, make_fifo, set_mode, through, world_for_all,
@@ -35,6 +35,9 @@ pub fn start_and_hold_the_token(world: &World, arguments: &[&str]) -> Child {
 
 #[test]
 fn a_config_whose_owner_cannot_be_kept_is_left_alone() {
+    if not_on_windows("owners") {
+        return;
+    }
     if !is_root() {
         return;
     }
@@ -74,6 +77,9 @@ fn an_edit_that_is_made_while_a_token_is_fetched_stays() {
 
 #[test]
 fn an_edit_that_is_made_while_the_config_is_saved_stays() {
+    if not_on_windows("permissions") {
+        return;
+    }
     if !is_installed("strace") {
         return;
     }
@@ -125,6 +131,9 @@ fn a_config_that_becomes_a_link_while_a_token_is_fetched_stays_a_link() {
 
 #[test]
 fn a_config_that_gets_another_owner_while_a_token_is_fetched_keeps_that_owner() {
+    if not_on_windows("owners") {
+        return;
+    }
     if !is_root() {
         return;
     }
@@ -167,6 +176,9 @@ fn all_missing_keys_are_named_at_once() {
 
 #[test]
 fn a_config_that_is_not_a_regular_file_is_refused_at_once() {
+    if not_on_windows("FIFOs and devices") {
+        return;
+    }
     let world = World::with_files(&["a.txt"]);
     make_fifo(&world.path("fifo"));
     for config in ["fifo", "/dev/zero", "."] {
@@ -177,6 +189,9 @@ fn a_config_that_is_not_a_regular_file_is_refused_at_once() {
 
 #[test]
 fn a_secret_that_everybody_can_read_is_noted_with_a_command_that_helps() {
+    if not_on_windows("permissions") {
+        return;
+    }
     let world = World::with_files(&["a.txt"]);
     let config = world.path("config.json");
     set_mode(&config, 0o644);
@@ -193,6 +208,9 @@ fn a_secret_that_everybody_can_read_is_noted_with_a_command_that_helps() {
 
 #[test]
 fn a_command_to_paste_is_shown_only_if_it_is_safe() {
+    if not_on_windows("permissions") {
+        return;
+    }
     for directory in ["it's", "x'; touch pwned; '", "$HOME", "a\nb"] {
         let world = World::with_files(&["a.txt"]);
         fs::create_dir(world.path(directory)).unwrap();
@@ -207,6 +225,9 @@ fn a_command_to_paste_is_shown_only_if_it_is_safe() {
 
 #[test]
 fn certificates_are_read_only_from_a_regular_file() {
+    if not_on_windows("FIFOs and devices") {
+        return;
+    }
     let world = World::with_files(&["a.txt"]);
     make_fifo(&world.path("fifo"));
     for path in ["fifo", "/dev/zero", "."] {
@@ -237,6 +258,9 @@ fn world_with_locked(name: &str) -> (World, File) {
 
 #[test]
 fn a_wait_for_another_run_is_noted_and_ends_with_that_run() {
+    if not_under_wine("locks of other programs") {
+        return;
+    }
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments);
@@ -250,6 +274,9 @@ fn a_wait_for_another_run_is_noted_and_ends_with_that_run() {
 
 #[test]
 fn a_wait_for_one_run_after_the_other_is_noted_once() {
+    if not_under_wine("locks of other programs") {
+        return;
+    }
     let (world, first) = world_with_locked("config.json");
     let mut child = world.start(["a.txt"]);
     let told = read_line(child.stderr.as_mut().unwrap());
@@ -267,6 +294,9 @@ fn a_wait_for_one_run_after_the_other_is_noted_once() {
 
 #[test]
 fn a_wait_for_another_run_is_not_noted_with_quiet() {
+    if not_under_wine("locks of other programs") {
+        return;
+    }
     for (locked, arguments) in LOCKED {
         let (world, lock) = world_with_locked(locked);
         let mut child = world.start(arguments.iter().chain(&["-q"]));
@@ -401,6 +431,9 @@ fn the_environment_may_name_the_api() {
 
 #[test]
 fn the_config_is_not_uploaded_under_any_name() {
+    if not_on_windows("identities of files: two hard links are two files") {
+        return;
+    }
     let world = World::with_files(&["good.txt", "sub/good.txt"]);
     for backup in [
         "config.json.bak",
@@ -461,6 +494,9 @@ fn swap_while_a_is_sent(world: &World, arguments: &[&str], swap: impl Fn(&Path))
 
 #[test]
 fn a_file_that_becomes_the_config_after_it_was_listed_is_not_uploaded() {
+    if not_under_wine("links of Unix") {
+        return;
+    }
     let swaps: [fn(&Path); 2] = [
         |dir| symlink("config.json", dir.join("b")).unwrap(),
         |dir| fs::hard_link(dir.join("config.json"), dir.join("b")).unwrap(),
@@ -499,6 +535,9 @@ fn a_file_that_replaces_the_manifest_during_a_run_is_not_written_to() {
 
 #[test]
 fn a_temporary_file_beside_the_config_may_vanish() {
+    if not_under_wine("links of Unix") {
+        return;
+    }
     let world = World::with_files(&["a.txt"]);
     // As a link to nothing it looks like a file that has just vanished.
     symlink("gone", world.path("config.json.0123456789abcdef")).unwrap();
@@ -508,6 +547,9 @@ fn a_temporary_file_beside_the_config_may_vanish() {
 
 #[test]
 fn a_link_to_a_hidden_file_is_skipped_too_with_r() {
+    if not_under_wine("links of Unix") {
+        return;
+    }
     let world = World::with_files(&["dir/.env", "dir/good.txt"]);
     symlink(".env", world.path("dir/visible")).unwrap();
     let ran = world.run(["-r", "dir"]);
@@ -517,6 +559,9 @@ fn a_link_to_a_hidden_file_is_skipped_too_with_r() {
 
 #[test]
 fn a_file_with_two_hard_links_is_the_same_file() {
+    if not_on_windows("identities of files: two hard links are two files") {
+        return;
+    }
     let world = World::with_files(&["one/a.txt"]);
     fs::create_dir(world.path("two")).unwrap();
     fs::hard_link(world.path("one/a.txt"), world.path("two/a.txt")).unwrap();
@@ -532,6 +577,9 @@ fn a_file_with_two_hard_links_is_the_same_file() {
 
 #[test]
 fn a_tree_that_is_too_deep_is_not_searched() {
+    if not_under_wine("quick listings") {
+        return;
+    }
     let world = World::with_files(&["dir/good.txt"]);
     let deep = "d/".repeat(1900);
     // The system does not accept the whole path at once.
@@ -565,6 +613,9 @@ fn a_tree_that_is_too_deep_is_not_searched() {
 
 #[test]
 fn with_few_threads_a_run_works_or_ends_with_a_sentence() {
+    if not_on_windows("ulimit") {
+        return;
+    }
     if !is_root() {
         return;
     }
@@ -682,6 +733,9 @@ fn characters_that_hide_or_break_lines_are_shown_escaped() {
 
 #[test]
 fn html_and_markup_in_a_name_are_escaped_in_markdown() {
+    if not_on_windows("< and > in names") {
+        return;
+    }
     let name = "<img src=x onerror=alert(1)> *b* _i_ `c` [d].txt";
     let world = World::with_files(&[name]);
     let ran = world.run(["-f", "markdown", name]);

@@ -22,8 +22,8 @@ mod exclude;
 mod faults;
 #[cfg(target_os = "linux")]
 mod filesystems;
-#[cfg(unix)]
 mod foreign;
+#[cfg(unix)]
 mod found;
 mod harness;
 mod hostile;

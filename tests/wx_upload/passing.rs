@@ -10,7 +10,9 @@ use serde_json::json;
 use socket2::SockRef;
 use stand_in::Step;
 
-use crate::harness::{PATIENCE, Streams, World, read_line, side_by_side, spawn_with};
+use crate::harness::{
+    PATIENCE, Streams, World, not_on_windows, read_line, side_by_side, spawn_with,
+};
 use crate::unix::{after, is_installed, skipped};
 
 /// Takes a write lease on a file, says so, and gives it back when somebody opens the file.
@@ -25,6 +27,9 @@ const LEASE: &str = r#"
 
 #[test]
 fn a_file_under_a_write_lease_is_tried_again() {
+    if not_on_windows("leases") {
+        return;
+    }
     let world = World::with_files(&["a.txt"]);
     if !is_installed("perl") {
         return skipped("perl");
@@ -80,6 +85,9 @@ fn a_non_blocking_standard_output_is_waited_for() {
 
 #[test]
 fn with_few_open_files_and_many_jobs_a_new_token_is_saved() {
+    if not_on_windows("ulimit") {
+        return;
+    }
     let mut cases = Vec::new();
     for limit in (12..=80).step_by(4) {
         for has_old in [false, true] {

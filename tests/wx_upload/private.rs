@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use stand_in::{APPID, Fault, SECRET, Step};
 
-use crate::harness::{Gate, MOST_KIB, PATIENCE, Ran, World, key};
+use crate::harness::{Gate, MOST_KIB, PATIENCE, Ran, World, key, not_on_windows, not_under_wine};
 
 /// Makes links, and the directories that they are in.
 fn links(world: &World, links: &[(&str, &str)]) {
@@ -22,6 +22,9 @@ fn links(world: &World, links: &[(&str, &str)]) {
 
 #[test]
 fn with_r_a_link_out_of_the_directory_or_to_what_is_hidden_is_skipped() {
+    if not_under_wine("links of Unix") {
+        return;
+    }
     let world = World::with_files(&[
         "pub/good.txt",
         "pub/sub/real.txt",
@@ -85,6 +88,9 @@ fn a_link_that_is_named_is_followed_wherever_it_leads() {
 
 #[test]
 fn links_of_the_fixed_directory_are_followed_as_by_the_script() {
+    if not_under_wine("links of Unix") {
+        return;
+    }
     let world = World::with_files(&["elsewhere/.hidden"]);
     links(&world, &[("pub/x", "../elsewhere/.hidden")]);
     // If the user names the directory, or with -r, they are not.
@@ -100,6 +106,9 @@ fn links_of_the_fixed_directory_are_followed_as_by_the_script() {
 
 #[test]
 fn what_is_below_a_hidden_directory_that_is_named_is_not_hidden() {
+    if not_under_wine("links of Unix") {
+        return;
+    }
     let world = World::with_files(&[".site/sub/a.txt"]);
     links(&world, &[(".site/b.txt", "sub/a.txt")]);
     world.run(["-r", ".site"]).assert_success();
@@ -477,6 +486,9 @@ fn a_dry_run_lists_what_a_run_would_not_send() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_look_into_many_files_at_once_takes_little_memory() {
+    if not_on_windows("VmHWM, the most memory of a process") {
+        return;
+    }
     let world = World::http();
     for n in 0..64 {
         world.file(format!("dir/{n}"), large_json());

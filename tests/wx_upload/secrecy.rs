@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 use stand_in::{SECRET, Step};
 
-use crate::harness::{Ran, World};
+use crate::harness::{Ran, World, not_on_windows};
 use crate::unix::{set_mode, with_own_hosts};
 
 // ---- Where the secret is sent ---------------------------------------------------------------------------------
@@ -146,6 +146,9 @@ fn a_localhost_that_is_another_machine_is_sent_nothing_over_http() {
 
 #[test]
 fn only_a_secret_or_a_token_that_everybody_may_read_is_noted() {
+    if not_on_windows("permissions") {
+        return;
+    }
     let noted = |mode: u32, changes: Value, arguments: &[&str]| {
         let world = World::with_files(&["a.txt"]);
         world.configure(changes);
@@ -189,6 +192,9 @@ fn where_no_token_is_used_a_config_may_be_read_by_everybody() {
 
 #[test]
 fn a_command_is_not_shown_where_the_file_system_has_no_permissions() {
+    if not_on_windows("permissions") {
+        return;
+    }
     // There every file looks like this, and chmod does nothing.
     for mode in [0o777, 0o755, 0o555] {
         for secret in [json!(SECRET), Value::Null] {

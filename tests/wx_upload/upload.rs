@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::World;
+use crate::harness::{World, can_be_named};
 use stand_in::Step;
 
 /// Files with awkward names or sizes: (name, bytes).
@@ -31,6 +31,7 @@ fn awkward_files() -> Vec<(&'static str, Vec<u8>)> {
     ];
     let small = names
         .iter()
+        .filter(|name| can_be_named(name))
         .map(|&name| (name, format!("the bytes of {name}").into_bytes()));
     let sizes = [
         ("empty", Vec::new()),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stand_in::{Fault, Request, StandIn, Step, When};
 use url::Url;
 
-use crate::harness::{PATIENCE, Ran, World, file_id, side_by_side};
+use crate::harness::{PATIENCE, Ran, World, can_be_named, file_id, not_on_windows, side_by_side};
 
 const COS_PATH: &str = "/cos/7072-prod-1g2h3j4k5l-1300000000/";
 
@@ -119,7 +119,11 @@ fn every_url_leads_to_its_file_whether_it_came_raw_or_encoded() {
         cases.map(|case| (format!("{case:?}"), case)),
         |(is_raw, query)| {
             let world = World::https();
-            for name in NAMES {
+            let names: Vec<_> = NAMES
+                .into_iter()
+                .filter(|name| can_be_named(name))
+                .collect();
+            for name in &names {
                 world.file(format!("files/{name}"), name);
             }
             world.stand_in.raw_urls(is_raw);
@@ -127,14 +131,14 @@ fn every_url_leads_to_its_file_whether_it_came_raw_or_encoded() {
             let ran = world.run(["-r", "-f", "json", "files"]);
             ran.assert_success();
             let results = ran.json();
-            assert_eq!(results.len(), NAMES.len());
+            assert_eq!(results.len(), names.len());
             for result in results {
                 let name = result["name"].as_str().unwrap();
                 let link = result["url"].as_str().unwrap();
                 assert_link_leads_to_file(&world.stand_in, link, name, query);
             }
             let uploads = world.stand_in.requests(Step::Upload);
-            assert_eq!(uploads.len(), NAMES.len());
+            assert_eq!(uploads.len(), names.len());
             for upload in uploads {
                 assert_upload_arrived(&upload, &world.stand_in.base(), query);
             }
@@ -249,6 +253,9 @@ fn long_names(count: usize) -> Vec<String> {
 
 #[test]
 fn fifty_links_with_names_full_of_commas_are_read() {
+    if not_on_windows("paths of 850 characters") {
+        return;
+    }
     let kinds = [(true, false), (false, false), (true, true), (false, true)];
     let names = long_names(120);
     side_by_side(
@@ -294,6 +301,9 @@ fn a_reply_with_too_many_values_is_still_refused() {
 
 #[test]
 fn quotes_and_backslashes_in_a_reply_do_not_mislead_the_guard() {
+    if not_on_windows("quotes in names") {
+        return;
+    }
     let world = World::http();
     let names = ["\",\",\"", "\\", "\\\",,,\\\\\",,", "[[[{{{,,,"];
     for name in names {
