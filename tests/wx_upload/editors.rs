@@ -1,12 +1,22 @@
-//! Editors that upload pictures, each as it calls an uploader and reads its output.
+//! Editors that upload pictures, each as its source calls an uploader and reads its output.
 //!
 //! - Typora runs a command line in a shell, with a quoted path for each picture behind it. It takes the
 //!   last lines of the output, one for each path.
-//! - MarkText starts a program with one path, without a shell. It takes all of standard output. With
-//!   its uploader PicGo it runs `picgo u "PATH"` in a shell, and takes what follows `[PicGo SUCCESS]:`.
+//! - MarkText starts a program with one path, without a shell. It takes all of standard output, and
+//!   some versions standard error, too. With its uploader PicGo it runs `picgo u "PATH"` in a shell,
+//!   and takes what follows `[PicGo SUCCESS]:`.
 //! - Obsidian's plugin Image auto upload runs a command line in a shell, with the word `upload` and
-//!   quoted paths. It takes the lines before the end of standard output, one for each path, unless
-//!   `PicGo ERROR` is in it. It does not look at the exit status.
+//!   quoted paths, some without their first slash. It takes the lines before the end of standard
+//!   output, one for each path, unless `PicGo ERROR` is in it. For a pasted picture it passes the word
+//!   alone, and takes a line that begins with `http`. It does not look at the exit status.
+//! - PicGo Paste starts a program with `upload` and one path. If the exit status is 0, it takes the
+//!   first address in both outputs.
+//! - image-migrate-picgo starts a program with `--config CONFIG upload` and the paths. It wants as many
+//!   lines that are addresses, in both outputs, as there are paths.
+//! - nvim-picgo starts `picgo u PATH`. It looks for its words in the first line of what it reads from
+//!   standard output at once, and takes the second line for the link.
+//! - ksnip starts a program with one path. It drops the link if there is anything on standard error, and
+//!   does not look at the exit status.
 
 use std::env;
 use std::fs;
@@ -27,7 +37,7 @@ const SCRIPT: &str = "wx-upload-editor.sh";
 /// Where the script looks for a program that is installed, besides the PATH and the user's home.
 const PLACES: &str = "/usr/local/bin:/opt/homebrew/bin";
 /// The system's own programs that the script calls.
-const CALLED: [&str; 2] = ["dirname", "readlink"];
+const CALLED: [&str; 4] = ["dirname", "readlink", "mktemp", "rm"];
 
 /// A machine with the program, the script and the config in one directory, and an editor that runs in
 /// another one, where another program has a `config.json`.
@@ -87,9 +97,35 @@ impl Desk {
 
     /// The script with one path, without a shell.
     fn run_script(&self, path: String) -> Ran {
+        self.run_with(&[&path])
+    }
+
+    /// The script with these arguments, without a shell.
+    fn run_with(&self, arguments: &[&str]) -> Ran {
+        self.finish(self.command(arguments))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.script());
-        command.arg(path).current_dir(self.world.path("editor"));
-        self.finish(command)
+        command
+            .args(arguments)
+            .current_dir(self.world.path("editor"));
+        command
+    }
+
+    /// Puts a program of the system into the PATH: a shell script with these lines.
+    fn tool(&self, name: &str, lines: &str) {
+        let lines = format!("#!/bin/sh\n{lines}\n");
+        let file = self.world.file("tool", lines);
+        install(&file, &self.world.path("bin").join(name));
+    }
+
+    /// Puts a program in place of wx-upload: a shell script with these lines.
+    fn replace_program(&self, lines: &str) {
+        let program = self.tools.join("wx-upload");
+        fs::remove_file(&program).unwrap();
+        let file = self.world.file("program", format!("#!/bin/sh\n{lines}\n"));
+        install(&file, &program);
     }
 
     fn finish(&self, mut command: Command) -> Ran {
@@ -220,6 +256,13 @@ fn marktext_with_picgo_gets_the_link_behind_its_mark() {
     desk.assert_uploaded(&["图 1.png"], &[link.trim()]);
 }
 
+#[test]
+fn marktext_with_picgo_shows_the_reason_on_standard_error() {
+    let desk = Desk::new("tools");
+    let ran = desk.run_with(&["u", &desk.note("gone.png")]);
+    ran.assert_failure(2, &["gone.png"]);
+}
+
 /// What the plugin does with standard output: `None` is a failure.
 fn obsidian_links(stdout: &str, count: usize) -> Option<Vec<&str>> {
     let lines: Vec<&str> = stdout.split('\n').collect();
@@ -274,17 +317,6 @@ fn obsidian_learns_of_a_failure_by_a_word() {
 }
 
 #[test]
-fn a_picture_in_the_clipboard_of_obsidian_is_a_failure() {
-    let desk = Desk::new("tools");
-    let ran = desk.run(&format!("'{}' upload", desk.script().display()));
-    ran.assert_failure(2, &["nothing was uploaded"]);
-    assert_eq!(
-        (obsidian_links(&ran.stdout, 1), desk.world.requests()),
-        (None, 0)
-    );
-}
-
-#[test]
 fn two_articles_can_each_have_a_picture_of_the_same_name() {
     let desk = Desk::new("tools");
     let world = &desk.world;
@@ -301,6 +333,339 @@ fn two_articles_can_each_have_a_picture_of_the_same_name() {
     }
     let links: Vec<&str> = links.iter().map(String::as_str).collect();
     desk.assert_uploaded(&["one/1.png", "two/1.png"], &links);
+}
+
+#[test]
+fn obsidian_drops_the_first_slash() {
+    let desk = Desk::new("tools");
+    let names = ["图 1.png", "b (copy).png"];
+    let paths = names.map(|name| desk.note(name)[1..].to_owned());
+    let script = desk.script();
+    let ran = desk.run(&format!("'{}' upload {}", script.display(), quoted(&paths)));
+    let links = obsidian_links(&ran.stdout, 2).expect("links");
+    desk.assert_uploaded(&names, &links);
+    // A path that is percent-encoded is found there, too.
+    let encoded = desk.note("b%20(copy).png")[1..].to_owned();
+    let ran = desk.run_with(&["upload", &encoded]);
+    assert_eq!(ran.lines(), [links[1]], "{}", ran.stderr);
+    // The message has the whole path.
+    let gone = desk.note("gone.png");
+    let ran = desk.run_with(&["upload", &gone[1..]]);
+    assert!(ran.stdout.contains(&gone), "{}", ran.stdout);
+}
+
+#[test]
+fn a_path_in_the_directory_of_the_editor_is_found() {
+    let desk = Desk::new("tools");
+    let arguments = ["upload", "../notes/图 1.png", "inner/b.png"];
+    fs::write(desk.world.file("editor/inner/b.png", ""), "b").unwrap();
+    let ran = desk.run_with(&arguments);
+    assert_eq!(
+        (ran.status, ran.lines().len()),
+        (Some(0), 2),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_directory_below_the_root_is_not_taken_for_a_picture() {
+    let desk = Desk::new("tools");
+    let directory = desk.world.path("notes").display().to_string();
+    let ran = desk.run_with(&["upload", &directory[1..]]);
+    ran.assert_failure(2, &[]);
+    assert_eq!(desk.world.requests(), 0);
+}
+
+#[test]
+fn picgo_paste_gets_an_address_and_shows_why_there_is_none() {
+    let desk = Desk::new("tools");
+    let name = "b (copy).png";
+    let ran = desk.run_with(&["upload", &desk.note(name)]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+    desk.assert_uploaded(&[name], &[ran.stdout.trim()]);
+    let ran = desk.run_with(&["upload", &desk.note("gone.png")]);
+    ran.assert_failure(2, &["gone.png"]);
+}
+
+/// The addresses that image-migrate-picgo finds.
+fn addresses(ran: &Ran) -> Vec<&str> {
+    let lines = ran.stdout.lines().chain(ran.stderr.lines());
+    lines.filter(|line| line.starts_with("http")).collect()
+}
+
+#[test]
+fn image_migrate_picgo_names_the_config_before_the_word() {
+    let desk = Desk::new("tools");
+    let config = desk.world.path("config of the tool.json");
+    fs::rename(desk.tools.join("config.json"), &config).unwrap();
+    let config = config.display().to_string();
+    let names = ["图 1.png", "b (copy).png"];
+    let paths = names.map(|name| desk.note(name));
+    let ran = desk.run_with(&["--config", &config, "upload", &paths[0], &paths[1]]);
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    desk.assert_uploaded(&names, &addresses(&ran));
+    let ran = desk.run_with(&["--config", &config, "upload", &paths[0], "/gone.png"]);
+    ran.assert_failure(2, &["/gone.png"]);
+    assert_eq!(addresses(&ran), [""; 0]);
+    assert!(ran.stdout.starts_with("[PicGo ERROR]: "), "{}", ran.stdout);
+}
+
+#[test]
+fn nvim_picgo_reads_the_word_and_the_link_at_once() {
+    let desk = Desk::new("tools");
+    let ran = desk.run_with(&["u", &desk.note("图 1.png")]);
+    let lines = ran.lines();
+    assert_eq!((lines.len(), lines[0]), (2, "[PicGo SUCCESS]:"));
+    desk.assert_uploaded(&["图 1.png"], &lines[1..]);
+    let ran = desk.run_with(&["u", &desk.note("gone.png")]);
+    assert!(ran.stdout.starts_with("[PicGo ERROR]: "), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("SUCCESS"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_warning_is_not_shown_beside_a_link() {
+    let desk = Desk::new("tools");
+    let config = desk.tools.join("config.json");
+    fs::hard_link(&config, desk.world.path("second")).unwrap(); // so the token can't be saved
+    for words in [&[][..], &["u"], &["upload"]] {
+        let note = desk.note("图 1.png");
+        let ran = desk.run_with(&[words, &[&note]].concat());
+        assert_eq!(
+            (ran.status, ran.stderr.as_str()),
+            (Some(0), ""),
+            "{words:?}"
+        );
+    }
+    // It stands before the reason of a failure, and is not the reason.
+    desk.world.stand_in.fault(
+        Step::Upload,
+        When::Always,
+        Fault::cos_error(400, "EntityTooLarge"),
+    );
+    let ran = desk.run_with(&["upload", &desk.note("图 1.png")]);
+    assert!(ran.stdout.starts_with("[PicGo ERROR]: /"), "{}", ran.stdout);
+    assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+}
+
+#[test]
+fn no_link_is_shown_where_a_picture_has_failed() {
+    for word in ["u", "upload", "--"] {
+        let desk = Desk::new("tools");
+        let refusal = Fault::cos_error(400, "EntityTooLarge");
+        desk.world.stand_in.fault(Step::Upload, When::Once, refusal);
+        let paths = ["图 1.png", "b (copy).png"].map(|name| desk.note(name));
+        let ran = desk.run_with(&[word, &paths[0], &paths[1]]);
+        ran.assert_failure(1, &["HTTP 400"]);
+        assert!(!ran.stdout.contains("http"), "{}", ran.stdout);
+        assert_eq!(ran.stdout.is_empty(), word == "--", "{}", ran.stdout);
+    }
+}
+
+// ---- Every way out ------------------------------------------------------------------------------
+
+/// Checks what editors of each kind see of a failure: a word that they know on standard output after a
+/// word, and nothing there without one.
+fn assert_each_sees(desk: &Desk, status: i32, words: &[&str]) {
+    let note = desk.note("图 1.png");
+    for word in [None, Some("u"), Some("upload")] {
+        let arguments: Vec<&str> = word.into_iter().chain([note.as_str()]).collect();
+        let ran = desk.run_with(&arguments);
+        ran.assert_failure(status, words);
+        assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+        match word {
+            None => assert_eq!(ran.stdout, ""),
+            Some(_) => {
+                let reason = ran.stdout.strip_prefix("[PicGo ERROR]: ");
+                assert_eq!(reason, ran.stderr.strip_prefix("error: "));
+            }
+        }
+    }
+    assert_eq!(desk.world.requests(), 0);
+}
+
+#[test]
+fn a_program_that_is_not_there_is_told() {
+    let desk = Desk::new("tools");
+    let program = desk.tools.join("wx-upload");
+    fs::remove_file(&program).unwrap();
+    assert_each_sees(&desk, 2, &[program.to_str().unwrap(), "no such program"]);
+}
+
+#[test]
+fn a_program_that_may_not_be_started_is_told() {
+    let desk = Desk::new("tools");
+    let program = desk.tools.join("wx-upload");
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, "").unwrap();
+    assert_each_sees(&desk, 2, &[&format!("chmod +x '{}'", program.display())]);
+}
+
+#[test]
+fn a_program_that_was_killed_is_told() {
+    let desk = Desk::new("tools");
+    desk.replace_program("echo https://x/half; kill -9 $$");
+    assert_each_sees(&desk, 137, &["killed by signal 9"]);
+}
+
+#[test]
+fn a_program_that_ends_without_a_word_is_told() {
+    let desk = Desk::new("tools");
+    desk.replace_program("exit 3");
+    assert_each_sees(&desk, 3, &["it ended with status 3"]);
+}
+
+#[test]
+fn a_config_that_is_not_there_is_told() {
+    let desk = Desk::new("tools");
+    fs::remove_file(desk.tools.join("config.json")).unwrap();
+    assert_each_sees(&desk, 2, &["config.json", "--init"]);
+}
+
+#[test]
+fn the_reasons_of_the_script_are_in_chinese_where_the_locale_is() {
+    let desk = Desk::new("tools");
+    fs::remove_file(desk.tools.join("wx-upload")).unwrap();
+    let chinese = |name: &str, value: &str| {
+        let mut command = desk.command(&["upload", "/a.png"]);
+        command.env_clear().envs(desk.variables());
+        command.env_remove("WX_LANG").env(name, value);
+        let ran = desk.world.finish(command);
+        assert_eq!(ran.status, Some(2));
+        ran.stdout.contains("没有这个程序")
+    };
+    assert!(chinese("LANG", "zh_CN.UTF-8") && chinese("WX_LANG", "zh"));
+    assert!(!chinese("LANG", "en_US.UTF-8") && !chinese("WX_LANG", "en"));
+}
+
+#[test]
+fn the_script_knows_each_option_that_has_a_value() {
+    let script = read(&format!("docs/editors/{SCRIPT}"));
+    let (_, cases) = script.split_once("case $argument in\n").unwrap();
+    let (cases, _) = cases.split_once("    -*)").unwrap();
+    let known: Vec<&str> = cases.split([' ', ')', '\n', '|']).collect();
+    let help = World::http().run(["--help"]).stdout;
+    let options = help.lines().filter(|line| line.trim().starts_with('-'));
+    let named = options.map(|line| line.trim().split("  ").next().unwrap());
+    let mut with_value = 0;
+    for option in named.filter(|option| option.ends_with(|c: char| c.is_ascii_uppercase())) {
+        with_value += 1;
+        let names = option
+            .split([' ', ','])
+            .filter(|name| name.starts_with('-'));
+        for name in names.filter(|name| *name != "-V") {
+            assert!(known.contains(&name), "{name}");
+        }
+    }
+    assert!(with_value >= 7, "{help}");
+}
+
+#[test]
+fn the_word_may_stand_behind_options() {
+    let desk = Desk::new("tools");
+    let note = desk.note("图 1.png");
+    let ran = desk.run_with(&["-t", "upload", "--retries", "0", "u", &note]);
+    let is_word = ran.stdout.starts_with("[PicGo SUCCESS]:\n");
+    assert!(is_word, "{}{}", ran.stdout, ran.stderr);
+    assert!(desk.world.keys()[0].starts_with("upload/图 1-"));
+}
+
+// ---- The clipboard ------------------------------------------------------------------------------
+
+/// Calls the script with a word alone. Checks that it leaves no temporary files.
+fn paste(desk: &Desk, word: &str) -> Ran {
+    let temporary = desk.world.path("temporary");
+    fs::create_dir_all(&temporary).unwrap();
+    let mut command = desk.command(&[word]);
+    command
+        .env_clear()
+        .envs(desk.variables())
+        .env("TMPDIR", &temporary);
+    let ran = desk.world.finish(command);
+    assert_eq!(fs::read_dir(temporary).unwrap().count(), 0);
+    ran
+}
+
+#[test]
+fn a_word_alone_means_the_picture_in_the_clipboard() {
+    let desk = Desk::new("tools");
+    desk.tool("wl-paste", "echo no clipboard >&2; exit 1");
+    desk.tool(
+        "xclip",
+        "[ \"$*\" = '-selection clipboard -t image/png -o' ] && printf picture",
+    );
+    let ran = paste(&desk, "upload");
+    assert_eq!(
+        (ran.status, ran.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(
+        obsidian_links(&ran.stdout, 1),
+        Some(vec![ran.stdout.trim()])
+    );
+    let objects = desk.world.stand_in.objects();
+    let (key, object) = objects.iter().next().unwrap();
+    assert!(
+        key.starts_with("temp3/clipboard-") && key.ends_with(".png"),
+        "{key}"
+    );
+    assert_eq!(object.bytes.as_deref(), Some(&b"picture"[..]));
+    let ran = paste(&desk, "u");
+    assert!(
+        ran.stdout.starts_with("[PicGo SUCCESS]:\nhttp"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn only_the_user_can_read_the_picture_of_the_clipboard() {
+    let desk = Desk::new("tools");
+    desk.tool("wl-paste", "[ \"$3\" = image/png ] && printf picture");
+    desk.replace_program(
+        "for file; do :; done; directory=${file%/*}; /bin/ls -ld \"$directory\" \"$file\"",
+    );
+    let ran = paste(&desk, "upload");
+    let modes: Vec<&str> = ran.lines().iter().map(|line| &line[..10]).collect();
+    assert_eq!(modes, ["drwx------", "-rw-------"]);
+}
+
+#[test]
+fn a_picture_of_the_clipboard_is_removed_where_the_run_fails() {
+    let desk = Desk::new("tools");
+    desk.tool("pngpaste", "printf picture >\"$1\"");
+    desk.world.stand_in.fault(
+        Step::Upload,
+        When::Always,
+        Fault::cos_error(400, "EntityTooLarge"),
+    );
+    let ran = paste(&desk, "upload");
+    ran.assert_failure(1, &["HTTP 400"]);
+    assert_eq!(obsidian_links(&ran.stdout, 1), None);
+}
+
+#[test]
+fn a_picture_of_the_clipboard_is_removed_where_the_editor_ends_the_script() {
+    let desk = Desk::new("tools");
+    desk.tool("wl-paste", "printf picture; kill -TERM $PPID");
+    let ran = paste(&desk, "upload");
+    assert_eq!(ran.status, Some(128 + 15), "{}", ran.stderr);
+    assert_eq!(desk.world.requests(), 0);
+}
+
+#[test]
+fn a_clipboard_without_a_picture_or_a_tool_is_told() {
+    let desk = Desk::new("tools");
+    let ran = paste(&desk, "upload");
+    ran.assert_failure(2, &["install wl-clipboard (Wayland), xclip (X11)"]);
+    assert!(ran.stdout.starts_with("[PicGo ERROR]: "), "{}", ran.stdout);
+    desk.tool("wl-paste", "echo Nothing is copied; exit 1");
+    let ran = paste(&desk, "u");
+    ran.assert_failure(2, &["no picture in the clipboard"]);
+    assert!(ran.stdout.starts_with("[PicGo ERROR]: "), "{}", ran.stdout);
+    assert_eq!(desk.world.requests(), 0);
 }
 
 // ---- Where the script finds the program and the config ------------------------------------------
