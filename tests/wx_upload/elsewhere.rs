@@ -137,7 +137,13 @@ fn drop_on_script(world: &World, script: &Path, dropped: &str) -> (Option<i32>, 
 /// output.
 fn output_of(world: &World, mut command: Command) -> (Option<i32>, String) {
     world.file("editor/config.json", "{}");
+    let temporary = world.path("temporary");
+    fs::create_dir_all(&temporary).unwrap();
+    let variable = if cfg!(windows) { "TEMP" } else { "WINETEMP" };
+    command.env(variable, full_path(&temporary));
     let output = command.current_dir(world.path("editor")).output().unwrap();
+    let left = fs::read_dir(temporary).unwrap();
+    assert_eq!(left.count(), 0, "the script leaves no temporary files");
     let stdout = String::from_utf8(output.stdout).unwrap();
     (output.status.code(), stdout.replace('\r', ""))
 }
@@ -160,8 +166,16 @@ fn the_scripts_for_windows_upload_what_they_are_given() {
     let (status, stdout) = run_script(&world, &editor, &["u", &one]);
     let (_, link) = stdout.split_once("[PicGo SUCCESS]:\n").unwrap();
     assert_eq!((status, link.lines().count()), (Some(0), 1), "{stdout}");
-    let failed = run_script(&world, &editor, &["upload", &gone]);
-    assert_eq!(failed, (Some(2), "PicGo ERROR\n".to_owned()));
+    for word in ["u", "upload"] {
+        let (status, stdout) = run_script(&world, &editor, &[word, &gone]);
+        let is_told = stdout.starts_with("[PicGo ERROR]: error: ") && stdout.contains("gone.png");
+        assert!(status == Some(2) && is_told, "{stdout}");
+    }
+    let failed = run_script(&world, &editor, &[&gone]);
+    assert_eq!(failed, (Some(2), String::new()));
+    let (status, stdout) = run_script(&world, &editor, &["upload"]);
+    let is_told = stdout.starts_with("[PicGo ERROR]: ") && stdout.contains("clipboard");
+    assert!(status == Some(2) && is_told, "{stdout}");
 
     let (_, stdout) = run_script(&world, &root.join("upload.bat"), &[&one]);
     assert!(stdout.starts_with("图 1.png\thttp"), "{stdout}");
