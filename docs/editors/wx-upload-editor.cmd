@@ -39,7 +39,12 @@ mkdir "%private%" 2>nul
 if errorlevel 1 if not "%tries%"=="++++++++" goto again
 set "reason=%private%\reason"
 set "status=2"
+if exist "%private%\" goto find
+echo error: "%TEMP%" can't be written>&2
+if defined word echo [PicGo ERROR]: "%TEMP%" can't be written
+exit /b 2
 
+:find
 set "program=%here%wx-upload.exe"
 set "call="
 if not exist "%program%" for %%P in (wx-upload.exe) do set "program=%%~$PATH:P"
