@@ -153,7 +153,7 @@ fn source() -> String {
 fn a_readme_is_short_and_begins_with_a_link_to_the_other_language() {
     for language in written() {
         let readme = read(language.readme);
-        assert!(readme.lines().count() <= 200, "{}", language.readme);
+        assert!(readme.lines().count() <= 220, "{}", language.readme);
         let first_lines: Vec<&str> = readme.lines().take(5).collect();
         let links = links(&first_lines.join("\n"));
         for other in LANGUAGES.iter().filter(|other| other.tag != language.tag) {
@@ -404,7 +404,7 @@ fn the_messages_are_those_of_the_program() {
     for language in spoken() {
         let (readme, manual) = (read(language.readme), read(language.manual));
         let common = first_cells(section(&readme, 8));
-        assert_eq!(common.len(), 10, "the ten most common errors");
+        assert!(common.len() >= 10, "the most common errors");
         let all = first_cells(section(&manual, 7));
         for message in common.iter().chain(&all).flat_map(|cell| code_spans(cell)) {
             for piece in pieces(message) {
@@ -577,11 +577,14 @@ fn the_install_section_has_the_files_and_the_compiler_of_a_release() {
                 install.contains(&format!("`wx-upload-VERSION-{target}.{ending}`")),
                 "{target}"
             );
+            // The rows of the manual have the names of the packages for pip and npm.
+            let row = format!("| `{target}` | ");
+            let row = manual.lines().find(|line| line.starts_with(&row));
+            let row = row.unwrap_or_else(|| panic!("{target}"));
             assert!(
-                install.contains(&format!("`wx-upload-{system}-VERSION.tgz`")),
-                "{system}"
+                row.contains(&format!("`wx-upload-{system}-VERSION.tgz`")),
+                "{row}"
             );
-            assert!(manual.contains(&format!("`{target}`")), "{target}");
         }
     }
 }

@@ -91,7 +91,13 @@ fn a_pattern_without_a_slash_is_for_names_and_one_with_a_slash_for_paths() {
             let world = world();
             if patterns == ["**"] {
                 let ran = world.run(["-r", "-x", "**", directory]);
-                ran.assert_failure(0, &["note: there are no files to upload", "0 skipped"]);
+                ran.assert_failure(
+                    0,
+                    &[
+                        "note: there are no files to upload",
+                        "\n0 uploaded (0 B) in ",
+                    ],
+                );
             } else {
                 assert_eq!(left_out(&world, patterns, &["-r", directory]), expected);
                 assert_eq!(world.keys().len(), TREE.len() - expected.len());
@@ -118,10 +124,7 @@ fn what_is_left_out_has_no_note_also_without_r() {
         "dir",
     ]);
     ran.assert_success();
-    assert_eq!(
-        ran.counts(),
-        "1 uploaded (5 B), 0 failed, 0 skipped, 0 not attempted"
-    );
+    assert_eq!(ran.counts(), "1 uploaded (5 B)");
 }
 
 #[test]

@@ -784,7 +784,8 @@ fn known_extensions_have_a_type_and_unknown_ones_none() {
     types
         .iter()
         .for_each(|(name, _)| drop(world.file(format!("dir.jpg/{name}"), "x")));
-    world.run(["dir.jpg", "-t", "x.png"]).assert_success();
+    world.configure(json!({ "upload_dir": "dir.jpg" })); // also hidden files
+    world.run(["-t", "x.png"]).assert_success();
     let objects = world.stand_in.objects();
     for (name, content_type) in types {
         assert_eq!(

@@ -343,7 +343,11 @@ fn node_gets_the_links_and_learns_of_failures() {
         let refusal = Fault::cos_error(400, "EntityTooLarge");
         let key = When::Key("temp3/b.png".into());
         world.stand_in.fault(Step::Upload, key, refusal);
-        let block = recipe(language, "spawnSync");
+        let blocks = code_blocks(&read(language.manual)).into_iter();
+        let block = blocks
+            .into_iter()
+            .find(|block| block.text.contains("spawnSync"))
+            .unwrap();
         assert_eq!(block.kind, "js");
         world.file("links.js", block.text);
         let ran = world.finish(with_program(&world, "node", &["links.js"], &[]));
@@ -362,8 +366,9 @@ fn node_gets_the_links_and_learns_of_failures() {
 fn the_command_for_cmd_works_in_a_shell_too() {
     for language in written() {
         let world = World::with_files(&["pictures/a.png"]);
-        let block = recipe(language, "cmd /c");
-        let command = block.text.split('"').nth(1).unwrap();
+        let readme = read(language.readme);
+        let (_, after) = readme.split_once("cmd /c").unwrap();
+        let command = after.split('"').nth(1).unwrap();
         assert_eq!(run_lines(&world, command, &[]).status, Some(0));
         let links = fs::read_to_string(world.path("links.txt")).unwrap();
         assert_eq!(
