@@ -296,7 +296,15 @@ fn the_picture_shows_links_as_they_are_in_a_window_that_fits_the_page() {
 
 fn options(text: &str) -> BTreeSet<&str> {
     let options = words(text, "--", |c| c.is_ascii_lowercase() || c == '-');
-    let of_others = ["--example", "--release", "--path", "--strip-components"];
+    let of_others = [
+        "--example",
+        "--release",
+        "--path",
+        "--strip-components",
+        "--method",
+        "--picgo-command",
+        "--picgo-config",
+    ];
     let is_own = |option: &&str| option.len() > 3 && !of_others.contains(option);
     options.into_iter().filter(is_own).collect()
 }

@@ -28,10 +28,10 @@ use serde_json::Value;
 use stand_in::{Fault, Step, When};
 use tempfile::TempDir;
 
-use crate::documents::read;
+use crate::documents::{code_blocks, read, written};
 use crate::harness::{Ran, World, binary};
 use crate::shell::{link_program, shell};
-use crate::unix::install;
+use crate::unix::{install, is_installed};
 
 const SCRIPT: &str = "wx-upload-editor.sh";
 /// Where the script looks for a program that is installed, besides the PATH and the user's home.
@@ -730,6 +730,35 @@ fn assert_token_saved(directory: &Path) {
     let config = fs::read(directory.join("config.json")).unwrap();
     let config: Value = serde_json::from_slice(&config).unwrap();
     assert!(config["access_token"].is_string(), "{config}");
+}
+
+// ---- The code in the manual ---------------------------------------------------------------------
+
+#[test]
+fn the_code_for_markdown_image_returns_the_link_or_the_reason() {
+    if !is_installed("node") {
+        return;
+    }
+    for language in written() {
+        let desk = Desk::new("tools");
+        let mut blocks = code_blocks(&read(language.manual)).into_iter();
+        let block = blocks.find(|block| block.kind == "js").unwrap();
+        let directory = format!("{}/", desk.tools.display());
+        let code = block.text.replace("/home/me/wx-upload/", &directory);
+        assert!(code.contains(&directory), "{code}");
+        let file = desk.world.file("editor/markdown-image.js", code);
+        // The extension calls it so, and shows the message of an error.
+        let lines = "require(process.argv[1])(process.argv[2], 'name', 'article.md')\
+            .then((link) => console.log(link), (error) => console.log(error.message))";
+        let call = |name| {
+            let mut command = Command::new(find_program("node"));
+            command.args(["-e", lines]).arg(&file).arg(desk.note(name));
+            desk.finish(command)
+        };
+        let ran = call("b (copy).png");
+        desk.assert_uploaded(&["b (copy).png"], &[ran.stdout.trim()]);
+        assert!(call("gone.png").stdout.contains("gone.png: "));
+    }
 }
 
 // ---- Without the script -------------------------------------------------------------------------
