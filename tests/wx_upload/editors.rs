@@ -742,7 +742,9 @@ fn the_code_for_markdown_image_returns_the_link_or_the_reason() {
     for language in written() {
         let desk = Desk::new("tools");
         let mut blocks = code_blocks(&read(language.manual)).into_iter();
-        let block = blocks.find(|block| block.kind == "js").unwrap();
+        let block = blocks
+            .find(|block| block.text.contains("module.exports"))
+            .unwrap();
         let directory = format!("{}/", desk.tools.display());
         let code = block.text.replace("/home/me/wx-upload/", &directory);
         assert!(code.contains(&directory), "{code}");
