@@ -802,10 +802,9 @@ fn files_that_change_before_they_are_sent_do_not_harm_others() {
 #[test]
 fn a_file_that_grows_over_5_gib_after_it_was_listed_is_not_uploaded() {
     let world = World::with_files(&["a.txt", "b.txt"]);
-    let wait = Fault::Hold;
-    world.stand_in.fault(Step::Upload, When::Nth(1), wait);
+    world.stand_in.fault(Step::Info, key("b.txt"), Fault::Hold);
     let child = world.start(["-j", "1", "a.txt", "b.txt"]);
-    assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
+    assert!(world.stand_in.wait_for(Step::Info, 2, PATIENCE));
     let grown = File::options().write(true).open(world.path("b.txt"));
     grown.unwrap().set_len((5 << 30) + 1).unwrap();
     world.stand_in.open_gate();
