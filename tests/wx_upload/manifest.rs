@@ -1053,12 +1053,21 @@ fn four_runs_at_once_do_not_spoil_the_manifest() {
     }
 }
 
+/// Starts a run that is stuck at the upload of `files/001`, and waits until it has recorded the others.
+fn start_stuck(world: &World, others: usize) -> Child {
+    world.stand_in.fault(Step::Upload, key("001"), Fault::Hold);
+    let child = start(world, &["-j", "2", "files"]);
+    wait_until("the others are recorded", || {
+        let text = fs::read_to_string(world.path(MANIFEST)).unwrap_or_default();
+        text.matches('\n').count() == others
+    });
+    child
+}
+
 #[test]
 fn a_run_locks_the_manifest_only_while_it_reads_or_writes() {
     let world = world(2);
-    world.stand_in.fault(Step::Upload, key("001"), Fault::Hold);
-    let first = start(&world, &["-j", "1", "files"]);
-    assert!(world.stand_in.wait_for(Step::Upload, 2, PATIENCE));
+    let first = start_stuck(&world, 1);
     // The first run has recorded one file and is not at its end. Another run does not wait for it.
     let ran = world.run(["--manifest", MANIFEST, "-t", "other", "files"]);
     ran.assert_success();
@@ -1072,11 +1081,7 @@ fn a_run_locks_the_manifest_only_while_it_reads_or_writes() {
 #[test]
 fn a_line_that_is_torn_during_a_run_does_not_spoil_the_next_one() {
     let world = world(3);
-    world
-        .stand_in
-        .fault(Step::Upload, When::Key("temp3/001".into()), Fault::Hold);
-    let child = start(&world, &["-j", "1", "files"]);
-    assert!(world.stand_in.wait_for(Step::Upload, 2, PATIENCE));
+    let child = start_stuck(&world, 2);
     let text = manifest(&world);
     world.file(MANIFEST, format!("{text}{}", &text[..50]));
     world.stand_in.open_gate();
