@@ -152,6 +152,6 @@ fn a_reset_in_the_middle_of_a_large_body_is_a_try() {
     let reset = Fault::ResetAt(300_000);
     world.stand_in.fault(Step::Upload, When::Nth(2), reset);
     let ran = world.run(["-j", "1", "--retries", "0", "a", "b"]);
-    ran.assert_failure(1, &["error: b: 上传文件失败: ", "1 uploaded", "1 failed"]);
+    ran.assert_failure(1, &[": 上传文件失败: ", "1 uploaded", "1 failed"]);
     assert_eq!(world.count(Step::Upload), 2);
 }
