@@ -362,7 +362,7 @@ fn format_named(name: OsString) -> Result<Format, lexopt::Error> {
         "json" => Format::Json,
         other => {
             let formats = ["text", "url", "markdown", "json"];
-            let typed = other.to_lowercase();
+            let typed = other.to_ascii_lowercase();
             let is_meant = |format: &&str| typed.starts_with(&format[..1]);
             let meant = did_you_mean(formats.into_iter().find(is_meant));
             let why = words!(

@@ -56,12 +56,10 @@ impl AccessToken {
     }
 }
 
-/// Returns a number of seconds without its fraction, which Python's `time.time()` has.
+/// Returns a number of seconds without its fraction. Python's `time.time()` has one.
 fn whole_seconds(value: &Value) -> Option<i64> {
-    let with_fraction = || value.as_f64().filter(|seconds| seconds.abs() < 1e15);
-    value
-        .as_i64()
-        .or_else(|| with_fraction().map(|seconds| seconds as i64))
+    let number = value.as_number()?.to_string();
+    number.split('.').next()?.parse().ok()
 }
 
 /// The token of the run, if it has one.
