@@ -734,6 +734,9 @@ fn html_and_markup_in_a_name_are_escaped_in_markdown() {
 
 #[test]
 fn a_manifest_that_cannot_be_written_is_reported_once_even_with_quiet() {
+    if not_on_windows("ulimit") {
+        return;
+    }
     let names = ["a.txt", "b.txt", "c.txt"];
     let world = World::with_files(&names);
     world.run(["a.txt"]).assert_success(); // saves a token

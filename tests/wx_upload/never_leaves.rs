@@ -7,7 +7,7 @@ use serde_json::json;
 use stand_in::{SECRET, Step};
 use tempfile::TempDir;
 
-use crate::harness::{World, side_by_side};
+use crate::harness::{World, judges_windows, side_by_side};
 
 use Outcome::{Error, Note, Uploaded};
 
@@ -258,9 +258,17 @@ fn check(path: &str, kind: &Kind, way: Way, outcome: Outcome) {
 #[test]
 fn what_must_not_leave_this_machine_does_not() {
     let mut cases = Vec::new();
-    let rows: Vec<Row> = table().into_iter().chain(table_of_system()).collect();
+    let mut rows: Vec<Row> = table().into_iter().collect();
+    // Wine shows no links as such, and no FIFOs.
+    let is_wine = judges_windows() && !cfg!(windows);
+    if !is_wine {
+        rows.extend(table_of_system());
+    }
     for (path, kind, outcomes) in &rows {
         for (way, outcome) in WAYS.into_iter().zip(*outcomes) {
+            if is_wine && matches!(way, Way::LinkFound | Way::LinkNamed) {
+                continue;
+            }
             let case = (*path, kind, way, outcome);
             cases.push((format!("{path}, {way:?}"), case));
         }
