@@ -5,8 +5,12 @@
 use std::env;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::{CryptoProvider, KeyProvider, ring};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
 use ureq::http::{Response, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{
@@ -40,7 +44,7 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .https_only(settings.https_only())
         .max_redirects(0)
         .proxy(proxy_from_env(settings)?)
-        .tls_config(TlsConfig::builder().root_certs(root_certs()?).build())
+        .tls_config(tls_config()?)
         .timeout_connect(Some(LOOK_UP_TIMEOUT + CONNECT_TIMEOUT))
         .timeout_recv_response(Some(timeout * REPLY_TIMEOUT_FACTOR))
         .timeout_recv_body(Some(timeout * REPLY_TIMEOUT_FACTOR))
@@ -174,6 +178,29 @@ impl<In: Transport> Connector<In> for ProxyCheck {
             }
             _ => Ok(chained),
         }
+    }
+}
+
+fn tls_config() -> Result<TlsConfig, String> {
+    let provider = CryptoProvider {
+        key_provider: &NoKeys,
+        ..ring::default_provider()
+    };
+    let config = TlsConfig::builder().root_certs(root_certs()?);
+    let config = config.unversioned_rustls_crypto_provider(Arc::new(provider));
+    Ok(config.build())
+}
+
+/// The keys of this program: none, as it shows no certificate. So what signs with keys is not linked.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("no keys".to_owned()))
     }
 }
 

@@ -73,7 +73,9 @@ struct HostState {
 impl Host {
     /// Returns what is known about the host of a URL.
     fn of(uri: &Uri) -> Arc<Host> {
-        let name = uri.authority().map(|host| host.to_string().to_ascii_lowercase());
+        let name = uri
+            .authority()
+            .map(|host| host.to_string().to_ascii_lowercase());
         let mut hosts = HOSTS.lock().unwrap();
         Arc::clone(hosts.entry(name.unwrap_or_default()).or_default())
     }
