@@ -98,6 +98,9 @@ impl Default for Options {
 pub fn parse_options() -> Result<Command, String> {
     parse(lexopt::Parser::from_env()).map_err(|error| {
         let (error, help) = (words_of(&error), command_to_type("--help"));
+        if error.ends_with(['?', '？']) {
+            return words!("{error} See `{help}`", "{error}详见 `{help}`");
+        }
         words!("{error}; see `{help}`", "{error}；详见 `{help}`")
     })
 }

@@ -207,8 +207,11 @@ fn under_cron_a_dead_network_leaves_the_old_links_alone() {
     for language in written() {
         let world = World::with_files(&["public/a.txt", "public/sub/b.txt"]);
         let line = recipe_line(language, "links.new");
-        let ran = run_lines(&world, &line, &[]);
-        assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+        for _ in 0..2 {
+            let ran = run_lines(&world, &line, &[]);
+            assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+        }
+        assert_eq!(world.count(Step::Upload), 2);
         let links = fs::read_to_string(world.path("links.txt")).unwrap();
         assert_eq!(links.lines().count(), 2);
         world.configure(json!({ "api_base": "http://127.0.0.1:1" }));
@@ -295,6 +298,24 @@ fn in_ci_the_program_comes_from_an_archive_and_the_secrets_from_the_environment(
         for (file, content) in [("config.json", own), ("README.md", "README.md")] {
             assert_eq!(fs::read_to_string(world.path(file)).unwrap(), content);
         }
+    }
+}
+
+#[test]
+fn the_pages_of_a_web_site_come_last_and_nothing_is_sent_twice() {
+    for language in written() {
+        let world = World::with_files(&["public/index.html", "public/js/app.js", "public/a.css"]);
+        let line = recipe_line(language, "-x '*.html'");
+        for _ in 0..2 {
+            let ran = run_lines(&world, &line, &[]);
+            assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+        }
+        let uploads = world.stand_in.requests(Step::Upload);
+        let sent: Vec<_> = uploads
+            .iter()
+            .filter_map(|upload| upload.key.as_deref())
+            .collect();
+        assert_eq!((sent.len(), sent[2]), (3, "site/index.html"), "{sent:?}");
     }
 }
 
