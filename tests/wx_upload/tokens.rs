@@ -805,16 +805,19 @@ fn a_run_that_is_stopped_sends_no_refused_file_again() {
     ];
     for (refusal, counts) in cases {
         let world = World::with_many(2);
-        world
-            .stand_in
-            .fault(Step::Link, When::Always, Fault::Errcode(45009));
-        let is_stopped = Gate::default();
-        let stopped = is_stopped.clone();
+        let (has_begun, is_stopped) = (Gate::default(), Gate::default());
+        let (begun, stopped) = (has_begun.clone(), is_stopped.clone());
         let refuse = Fault::after_body(move |_| {
+            begun.open();
             stopped.wait();
             Some(refusal.clone())
         });
         world.stand_in.fault(Step::Upload, key("001"), refuse);
+        let stop = Fault::custom(move |_| {
+            has_begun.wait();
+            Some(Fault::Errcode(45009))
+        });
+        world.stand_in.fault(Step::Link, When::Always, stop);
         let mut child = world.start(["-j", "2", "files"]);
         let stopped = read_line(child.stderr.as_mut().unwrap());
         assert!(
