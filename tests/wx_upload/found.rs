@@ -184,7 +184,7 @@ fn a_word_that_is_no_file_leads_to_the_help() {
     for _ in 0..2 {
         for word in ["help", "init", "version", "login", "帮助"] {
             let ran = machine.run_typed("./wx-upload", &[word]);
-            world.assert_refused(&ran, &[word, "see `./wx-upload --help`"]);
+            world.assert_refused(&ran, &[word, " `./wx-upload --help`"]);
         }
         world.stand_in.config_json(world.dir.path());
     }

@@ -106,7 +106,7 @@ fn a_bad_command_line_is_refused_in_chinese() {
     ];
     for (arguments, told) in cases {
         let ran = run_typed(&world, arguments);
-        let help = "；详见 `./wx-upload --help`\n";
+        let help = "详见 `./wx-upload --help`\n";
         world.assert_refused(&ran, &[&format!("error: {told}"), help]);
     }
     let mut command = world.command_in_chinese(["-t"]);

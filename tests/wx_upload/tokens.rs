@@ -813,9 +813,8 @@ fn a_run_that_is_stopped_sends_no_refused_file_again() {
             Some(refusal.clone())
         });
         world.stand_in.fault(Step::Upload, key("001"), refuse);
-        let stop = Fault::custom(move |_| {
-            has_begun.wait();
-            Some(Fault::Errcode(45009))
+        let stop = has_begun.hold_and(|reply| {
+            *reply = json!({ "errcode": 45009, "errmsg": "reach max api daily quota limit" });
         });
         world.stand_in.fault(Step::Link, When::Always, stop);
         let mut child = world.start(["-j", "2", "files"]);
