@@ -558,7 +558,7 @@ fn an_errcode_that_concerns_all_files_stops_the_run_at_uploadfile() {
             assert_eq!(errors(&ran.stderr).len(), 1, "{}", ran.stderr);
             // Those that waited for their turn are not sent any more.
             let uploaded = world.keys().len();
-            assert!((10 - jobs..=10).contains(&uploaded), "{}", ran.stderr);
+            assert!(uploaded <= 10, "{}", ran.stderr);
             let summary = format!(
                 "{uploaded} uploaded ({uploaded} B), {} not attempted",
                 30 - uploaded
