@@ -314,7 +314,7 @@ impl Console {
         while !self.bar.is_finished() {
             if Instant::now() >= next {
                 self.note(&self.progress_in_a_note(files));
-                next += NOTE_EVERY;
+                next = Instant::now() + NOTE_EVERY; // one note after the program was suspended
             }
             thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }

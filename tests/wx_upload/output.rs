@@ -470,7 +470,7 @@ fn without_a_terminal_a_note_a_minute_tells_how_far_the_run_is() {
     let world = World::with_files(&["a", "b"]);
     world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
     let started = Instant::now();
-    let start = |option| world.start(["--timeout", "300", "-j", "1", option, "a", "b"]);
+    let start = |option| world.start(["--timeout", "300", option, "a", "b"]);
     let mut child = start("-fjson");
     let quiet = start("-q");
     let note = read_line(child.stderr.as_mut().unwrap());
