@@ -146,8 +146,14 @@ fn a_run_that_is_stopped_still_gets_all_links_of_what_it_has_uploaded() {
     // The last file stops the run while the first call for links has no answer.
     let last = key(format!("{:03}", FILES - 1));
     let arrears = Fault::cos_error(451, "UnavailableForLegalReasons");
-    world.stand_in.fault(Step::Upload, last, arrears);
+    world.stand_in.fault(Step::Upload, last.clone(), arrears);
+    let others_are_sent = Gate::default();
+    world
+        .stand_in
+        .fault(Step::Info, last, others_are_sent.hold());
     let child = world.start(["-j", "1", "files"]);
+    assert!(world.stand_in.wait_for(Step::Upload, FILES - 1, PATIENCE));
+    others_are_sent.open();
     assert!(world.stand_in.wait_for(Step::Upload, FILES, PATIENCE));
     gate.open();
     let ran = world.wait(child);
