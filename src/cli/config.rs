@@ -27,7 +27,12 @@ pub fn help_for_backslashes() -> &'static str {
 }
 
 /// The config, where `-c` names none.
-pub const CONFIG: &str = "./config.json";
+const CONFIG: &str = "./config.json";
+
+/// Returns the path of a config, or that of the default one where there is none.
+pub fn or_default(config: Option<&Path>) -> &Path {
+    config.unwrap_or(Path::new(CONFIG))
+}
 
 /// The keys of a config.
 const KEYS: [&str; 13] = [
@@ -256,7 +261,7 @@ fn line_of_last_comma(text: &[u8], line: usize, column: usize) -> Option<usize> 
 
 /// Writes a config to fill in, for `--init`, but never over another one. The error is a sentence.
 pub fn init_config(options: &Options) -> Result<(), String> {
-    let path = options.config.as_deref().unwrap_or(Path::new(CONFIG));
+    let path = or_default(options.config.as_deref());
     let shown = path.display();
     let mut file = create_private(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => words!(

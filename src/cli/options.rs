@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use ureq::http::Uri;
 
-use super::config::{CONFIG, has_own_key};
+use super::config::{has_own_key, or_default};
 use super::exclude::Exclude;
 use super::help::{command_to_type, help_text, version_text};
 use crate::url::is_this_machine;
@@ -283,8 +283,8 @@ fn check_single_word(paths: &[PathBuf]) -> Result<(), lexopt::Error> {
     let word = path.to_string_lossy();
     if word.chars().all(char::is_alphabetic) && disk::is_missing(path) {
         let option = format!("--{word}");
-        let known = LONG_OPTIONS.into_iter().chain(["--help"]);
-        let meant = did_you_mean(known.into_iter().find(|known| *known == option));
+        let mut known = LONG_OPTIONS.into_iter().chain(["--help"]);
+        let meant = did_you_mean(known.find(|known| *known == option));
         let why = words!(
             "there is no file, directory or command '{word}'{meant}",
             "没有名为“{word}”的文件、目录或命令{meant}"
@@ -444,7 +444,7 @@ impl Settings {
         config: &Value,
         needs_account: bool,
     ) -> Result<Settings, String> {
-        let shown_path = path.as_deref().unwrap_or(Path::new(CONFIG));
+        let shown_path = or_default(path.as_deref());
         let in_config = |why| format!("{}: {why}", shown_path.display());
         check_texts(config).map_err(in_config)?;
         let auth = auth(config).map_err(in_config)?;
@@ -540,10 +540,7 @@ impl Settings {
 
     /// Returns the path of the config for a message.
     pub fn shown_config(&self) -> path::Display<'_> {
-        self.config
-            .as_deref()
-            .unwrap_or(Path::new(CONFIG))
-            .display()
+        or_default(self.config.as_deref()).display()
     }
 
     /// Whether `config`, which was read again, belongs to another account than this run.

@@ -1,9 +1,11 @@
 //! Whose token it is: one that was fetched for another account is not used.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 use stand_in::{APPID, SECRET, Step};
 
-use crate::harness::{World, not_under_wine, read_line};
+use crate::harness::{Ran, World, not_under_wine, read_line};
 
 const OTHER: &str = "wxfedcba9876543210";
 
@@ -88,19 +90,27 @@ fn two_accounts_that_share_a_config_each_use_their_own_token() {
     assert_eq!((world.count(Step::Token), world.count(Step::Info)), (2, 2));
 }
 
+/// Starts a run, and lets `change` change the config while the run waits for its lock.
+fn run_while_config_changes(world: &World, change: impl Fn()) -> Ran {
+    let lock = world.lock_config();
+    let mut child = world.start(["a.txt"]);
+    let note = read_line(child.stderr.as_mut().unwrap());
+    assert!(note.starts_with("note: waiting for another run"), "{note}");
+    change();
+    drop(lock);
+    world.wait(child)
+}
+
 #[test]
 fn a_token_that_a_run_for_another_account_saves_meanwhile_is_not_used() {
     if not_under_wine("locks of other programs") {
         return;
     }
     let world = World::with_files(&["a.txt"]);
-    let lock = world.lock_config();
-    let mut child = world.start(["a.txt"]);
-    let note = read_line(child.stderr.as_mut().unwrap());
-    assert!(note.starts_with("note: waiting for another run"), "{note}");
-    world.save_token("saved-token", json!({ "token_appid": OTHER }));
-    drop(lock);
-    world.wait(child).assert_success();
+    let ran = run_while_config_changes(&world, || {
+        world.save_token("saved-token", json!({ "token_appid": OTHER }));
+    });
+    ran.assert_success();
     assert_eq!(world.count(Step::Token), 1);
     assert_eq!(world.config()["token_appid"], APPID);
     world.assert_proper();
@@ -112,15 +122,12 @@ fn a_config_that_names_another_account_meanwhile_gives_no_token_and_gets_none() 
         return;
     }
     let world = World::with_files(&["a.txt"]);
-    let lock = world.lock_config();
-    let mut child = world.start(["a.txt"]);
-    let note = read_line(child.stderr.as_mut().unwrap());
-    assert!(note.starts_with("note: waiting for another run"), "{note}");
-    // As the script saves it, without `token_appid`.
-    world.save_token("saved-token", json!({ "appid": OTHER }));
-    let config = world.config();
-    drop(lock);
-    let ran = world.wait(child);
+    let saved = Cell::new(Value::Null);
+    let ran = run_while_config_changes(&world, || {
+        // As the script saves it, without `token_appid`.
+        world.save_token("saved-token", json!({ "appid": OTHER }));
+        saved.set(world.config());
+    });
     ran.assert_failure(
         0,
         &[
@@ -129,6 +136,6 @@ fn a_config_that_names_another_account_meanwhile_gives_no_token_and_gets_none() 
         ],
     );
     assert_eq!(world.count(Step::Token), 1);
-    assert_eq!(world.config(), config);
+    assert_eq!(world.config(), saved.take());
     world.assert_proper();
 }
