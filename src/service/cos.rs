@@ -16,6 +16,8 @@ use crate::network::{request_failure, retry_after, send, status_failure};
 use crate::words::{colon, either, words};
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
+/// A `Code` is a word. A longer one is cut where it is shown.
+const MAX_CODE_CHARS: usize = 80;
 
 /// What COS says of an object that it stored.
 pub struct StoredObject {
@@ -142,7 +144,10 @@ fn refusal(reply: &Response<Body>, text: &[u8], fields: &[(&str, &str)]) -> Fail
     }
     let code = element(&text, "Code").unwrap_or_default();
     let message = element(&text, "Message").unwrap_or_default();
-    let shown_code = first_words(&quote(&code, &secrets)); // a proper one is a word
+    let shown_code: String = quote(&code, &secrets)
+        .chars()
+        .take(MAX_CODE_CHARS)
+        .collect();
     let mut reasons = vec![shown_code, quote(&message, &secrets)];
     if code.is_empty() && message.is_empty() {
         reasons.push(first_words(&quote(&text, &secrets)));
