@@ -3,7 +3,7 @@
 //! Does not know what is sent.
 
 use std::env;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,11 +69,12 @@ pub fn send(
     mut request: impl FnMut(Duration) -> Result<Response<Body>, ureq::Error>,
 ) -> Result<Response<Body>, ureq::Error> {
     forget_drops();
-    let reply = request(MAX_IDLE_AGE);
-    if reply.is_err() && note_drop() {
-        return request(Duration::ZERO);
+    match request(MAX_IDLE_AGE) {
+        // The file that is the body could not be read. This says nothing about the connection.
+        Err(ureq::Error::Io(error)) if error.kind() == ErrorKind::Other => Err(error.into()),
+        Err(_) if note_drop() => request(Duration::ZERO),
+        reply => reply,
     }
-    reply
 }
 
 /// Returns the proxy that the environment names, by curl's rules for https. (ureq's own rules differ:

@@ -340,6 +340,8 @@ impl Transport for Tcp {
         if let Err(error) = self.write(amount) {
             return self.after_failed_write(error);
         }
+        // TLS may not even look for a reply: a `close_notify` can have come with the last one.
+        self.note_unanswered();
         self.sent += amount;
         if self.sent >= self.listen_after {
             self.listen_after = (self.listen_after * 2).min(LISTEN_EVERY);

@@ -101,6 +101,14 @@ fn a_connection_that_ignores_its_second_request_costs_the_timeout_alone() {
     }
 }
 
+/// FIN can come long after TLS's `close_notify`, or never.
+#[test]
+fn a_connection_that_tls_has_ended_and_tcp_has_not_costs_no_try() {
+    let world = world(true, Which::OneHost, 8);
+    misbehave(&world, Which::OneHost, &Fault::CloseNotify);
+    assert_nothing_is_lost(&world, 2, 8, &[]);
+}
+
 #[test]
 fn after_three_drops_a_host_s_connections_are_not_used_again() {
     let world = world(false, Which::OneHost, 30);

@@ -362,6 +362,10 @@ impl Connection {
                 io.write_all(&bytes)?;
                 return Ok(Some(Ending::Silence));
             }
+            Some(Fault::CloseNotify) => {
+                io.write_all_and_close_notify(&bytes)?;
+                return Ok(Some(Ending::Silence));
+            }
             Some(Fault::Slow { chunk, pause }) if step != Step::Upload => {
                 for chunk in bytes.chunks(chunk) {
                     io.write_all(chunk)?;

@@ -98,6 +98,8 @@ pub enum Fault {
     DropAfter(Duration),
     /// Serves the request, and answers no other on this connection.
     Deaf,
+    /// Does as `Deaf`, and sends TLS's `close_notify` after the reply.
+    CloseNotify,
     /// Serves the request, but holds the reply back until [`StandIn::open_gate`].
     Hold,
     /// Calls the function with the request and does what it returns. With `None` the request is

@@ -27,6 +27,20 @@ impl Io {
         tls.flush()
     }
 
+    /// Sends bytes and TLS's own end in one piece, but no FIN.
+    pub(crate) fn write_all_and_close_notify(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Io::Tls(tls) = self else {
+            return self.write_all(bytes);
+        };
+        tls.conn.writer().write_all(bytes)?;
+        tls.conn.send_close_notify();
+        let mut records = Vec::new();
+        while tls.conn.wants_write() {
+            tls.conn.write_tls(&mut records)?;
+        }
+        (&*tls.sock.0.get_ref().tcp).write_all(&records)
+    }
+
     /// Closes in an orderly way: first TLS's own end, then FIN.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         match self {
