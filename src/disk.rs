@@ -1,5 +1,6 @@
-//! Careful work with files. A file is replaced whole. A new file is private from its first byte.
-//! Opening waits for no other program, and a wait for a lock has a limit.
+//! Careful work with files. A file is replaced whole. A new file is private from its first byte (in
+//! Windows, as private as its directory). Opening waits for no other program, and a wait for a lock has
+//! a limit, whether the run is stopped or not.
 //!
 //! Does not know what a file holds.
 
@@ -21,30 +22,23 @@ const NOTE_AFTER: Duration = Duration::from_secs(1);
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
-/// Two paths with equal identities lead to the same file. It is made of device and inode on Unix, and
-/// of the real path elsewhere.
-#[derive(PartialEq)]
-pub struct Identity {
-    device_and_inode: (u64, u64),
-    real_path: PathBuf,
-}
+/// Two paths with equal identities lead to the same file: device and inode.
+#[cfg(unix)]
+pub type Identity = (u64, u64);
+/// Two paths with equal identities lead to the same file: its real path. Nothing else is known.
+#[cfg(not(unix))]
+pub type Identity = PathBuf;
 
 /// Returns the identity of the file at `path`, whose `metadata` are known.
-pub fn identity(path: &Path, metadata: &Metadata) -> Identity {
-    #[cfg(unix)]
-    let (device_and_inode, real_path) = {
-        let _ = path; // not used: on Unix one file may have several paths
-        ((metadata.dev(), metadata.ino()), PathBuf::new())
-    };
-    #[cfg(not(unix))]
-    let (device_and_inode, real_path) = {
-        let _ = metadata; // not used: it has no device and no inode
-        ((0, 0), real_path(path))
-    };
-    Identity {
-        device_and_inode,
-        real_path,
-    }
+#[cfg(unix)]
+pub fn identity(_: &Path, metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Returns the identity of the file at `path`.
+#[cfg(not(unix))]
+pub fn identity(path: &Path, _: &Metadata) -> Identity {
+    real_path(path)
 }
 
 /// Returns the identity of the file that is at `path` now.
@@ -259,7 +253,7 @@ pub fn lock(path: &Path, tell: impl Fn()) -> Option<File> {
     let mut wait = Wait::new(tell);
     loop {
         let file = open_for_locking(path).ok()?;
-        if !wait.for_lock(&file) {
+        if !wait.take_lock(&file) {
             return None;
         }
         // The run that held the lock before may have replaced the file: then lock the new one.
@@ -315,7 +309,7 @@ pub fn is_unchanged(then: &Metadata, now: &Metadata) -> bool {
 /// Locks an open file. Returns whether it is locked: gives up after two minutes. Calls `tell` once
 /// if another run holds the lock for more than a second.
 pub fn lock_file(file: &File, tell: impl Fn()) -> bool {
-    Wait::new(tell).for_lock(file)
+    Wait::new(tell).take_lock(file)
 }
 
 /// A wait for a lock, perhaps on one file after the other.
@@ -338,8 +332,8 @@ impl<F: Fn()> Wait<F> {
         self.waited() > LOCK_PATIENCE
     }
 
-    /// Returns whether `file` is locked now.
-    fn for_lock(&mut self, file: &File) -> bool {
+    /// Locks `file` as soon as no other run has the lock. Returns whether it is locked.
+    fn take_lock(&mut self, file: &File) -> bool {
         loop {
             self.looks += 1;
             match file.try_lock() {

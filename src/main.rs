@@ -11,9 +11,10 @@
 //! `upload_with_retries` has it done again. `upload_all` does this in worker threads for many files at
 //! once, asks for the links, and prints the results in the order of the input.
 //!
-//! This file tells the script's story. The machinery that the script did not have stands behind five
-//! doors: `cli` (what the user wants and sees), `files` (which files), `network` (the HTTP agent),
-//! `service` (WeChat and COS), and `run` (when, how many at once, how it ended).
+//! This file tells the script's story, in the script's order, but the config comes first. The machinery
+//! that the script did not have stands behind five doors: `cli` (what the user wants and sees), `files`
+//! (which files), `network` (the HTTP agent), `service` (WeChat and COS), and `run` (when, how many at
+//! once, how it ended). The other modules are the ground that all stand on.
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +31,7 @@ mod url;
 mod words;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,8 +39,8 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 use cli::{
-    Auth, Command, Console, Settings, appid, cannot_print, config_of_environment, find_config,
-    init_config, note_misspelled_keys, parse_config, parse_options, say, show,
+    Auth, Command, Console, Options, Settings, appid, cannot_print, config_of_environment,
+    find_config, init_config, note_misspelled_keys, parse_config, parse_options, say, show,
 };
 use cloud_rules::is_file_id_of;
 use failure::{Cure, Failure, Stage};
@@ -74,14 +75,7 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
         Command::Init(options) => return init_config(&options).map(|()| ExitCode::SUCCESS),
         Command::Upload(options) => options,
     };
-    let path = find_config(&options)?;
-    let config = match &path {
-        Some(path) => load_config(path)?,
-        None => config_of_environment().unwrap_or_default(),
-    };
-    if let Some(path) = path.as_deref().filter(|_| !options.quiet) {
-        note_misspelled_keys(path, &config);
-    }
+    let (path, config) = find_and_load_config(&options)?;
     let saved_token = AccessToken::saved_in(&config, appid(&config).as_deref());
     let settings = Settings::new(options, path, &config, saved_token.is_none())?;
     let own = OwnFiles::of(&settings);
@@ -105,7 +99,7 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
             name_if_sent(file, &secrets, &names, &manifest)
         }));
     };
-    let has_proxy = agent.config().proxy().is_some();
+    let has_proxy = agent.config().proxy().is_some(); // behind one, the first call goes alone
     let stop = StopSignal::default();
     let run = Run {
         began,
@@ -129,9 +123,11 @@ struct Run<'a> {
     settings: Settings,
     agent: Agent,
     console: &'a Console,
+    /// The config and the manifest, which are never uploaded.
     own: &'a OwnFiles,
     names: CloudNames<'a>,
     retries: Retries<'a>,
+    /// Holds each call back to the pace of the run.
     throttle: Throttle<'a>,
     stop: &'a StopSignal,
     manifest: Manifest<'a>,
@@ -153,6 +149,19 @@ fn known_secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
 }
 
 // ---- The config -------------------------------------------------------------------------------
+
+/// Returns the path of the config, and the config. There is no path if the variables of the environment
+/// are enough. The error is a sentence.
+fn find_and_load_config(options: &Options) -> Result<(Option<PathBuf>, Value), String> {
+    let Some(path) = find_config(options)? else {
+        return Ok((None, config_of_environment().unwrap_or_default()));
+    };
+    let config = load_config(&path)?;
+    if !options.quiet {
+        note_misspelled_keys(&path, &config);
+    }
+    Ok((Some(path), config))
+}
 
 /// Reads the config: the script's keys and the optional keys, in the order of the file. The
 /// error is a sentence that names the file and, for wrong JSON, the line.
@@ -189,21 +198,18 @@ fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
 fn get_access_token(run: &Run, stage: Stage) -> Result<String, Failure> {
     match run.settings.auth {
         Auth::None => Ok(String::new()),
-        Auth::Token | Auth::StableToken => run
-            .token
-            .get_or(|| saved_or_new_token(run), || run.stop.is_over(stage)),
+        Auth::Token | Auth::StableToken => {
+            // After a stop, only a call for links waits for a token.
+            let is_over = || run.stop.is_over(stage);
+            run.token.get_or(|| saved_or_new_token(run), is_over)
+        }
     }
 }
 
 /// Returns the token that another run has just saved. If there is none, fetches one and saves it.
 fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
-    let Some(path) = run
-        .settings
-        .config
-        .as_deref()
-        .filter(|_| run.settings.saves_token)
-    else {
-        return new_token(run).map(|token| AccessToken::fetched(&token.text, token.expires_in));
+    let Some(path) = run.settings.token_file() else {
+        return Ok(new_token(run)?.to_use());
     };
     // The lock makes other runs wait, so that they find this run's token. If locks do not work, two
     // runs may each fetch a token.
@@ -221,10 +227,11 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
         return Ok(saved);
     }
     let fetched = new_token(run)?;
-    let saved = save_token(run, path, &fetched).or_else(|_| {
+    let mut saved = save_token(run, path, &fetched);
+    if saved.is_err() {
         drop(lock); // some network shares replace no file that is open
-        save_token(run, path, &fetched)
-    });
+        saved = save_token(run, path, &fetched);
+    }
     if let Err(why) = saved {
         let path = path.display();
         run.console.warn(&words!(
@@ -232,7 +239,7 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
             "{path}: 新的 access_token 无法保存，下次运行会重新获取：{why}"
         ));
     }
-    Ok(AccessToken::fetched(&fetched.text, fetched.expires_in))
+    Ok(fetched.to_use())
 }
 
 /// Fetches a token, with all tries. An error stops the run.
@@ -240,6 +247,7 @@ fn new_token(run: &Run) -> Result<FetchedToken, Failure> {
     let fetched = run.retries.with_retries(Stage::Token, || fetch_token(run));
     let fetched = fetched.map_err(|failure| failure.with_cure(Cure::StopRun))?;
     if run.settings.auth_is_missing {
+        // The script's way ends the tokens of other programs.
         note_new_token(&run.settings, run.console);
     }
     Ok(fetched)
@@ -266,7 +274,7 @@ fn save_token(run: &Run, path: &Path, token: &FetchedToken) -> Result<(), String
         config["create_time"] = unix_seconds().into();
         config["expires_in"] = token.expires_in.into();
         config["access_token"] = token.text.as_str().into();
-        config["token_appid"] = token.appid.as_str().into();
+        config["token_appid"] = run.settings.appid().into();
         if save_config(&config, path, &old).map_err(|error| io_words(&error))? {
             return Ok(());
         }
@@ -277,12 +285,17 @@ fn save_token(run: &Run, path: &Path, token: &FetchedToken) -> Result<(), String
     ))
 }
 
-/// A token that the API has just given, and the account that it belongs to.
+/// A token that the API has just given.
 struct FetchedToken {
-    appid: String,
     text: String,
     /// Seconds.
     expires_in: i64,
+}
+
+impl FetchedToken {
+    fn to_use(&self) -> AccessToken {
+        AccessToken::fetched(&self.text, self.expires_in)
+    }
 }
 
 /// Asks for a new token.
@@ -310,11 +323,7 @@ fn fetch_token(run: &Run) -> Result<FetchedToken, Failure> {
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
-        Some(expires_in @ 1..) => Ok(FetchedToken {
-            appid: account.appid.to_owned(),
-            text,
-            expires_in,
-        }),
+        Some(expires_in @ 1..) => Ok(FetchedToken { text, expires_in }),
         _ => Err(Failure::odd_reply(
             stage,
             either(
@@ -375,6 +384,12 @@ struct UploadFileInfo {
 }
 
 impl UploadFileInfo {
+    /// Whether an upload may begin with the signature: at most a tenth of its life is spent, 90 s of 15
+    /// minutes. Only if uploads take longer does the next one cost a second call of step 2.
+    fn is_fresh(&self) -> bool {
+        self.age() <= self.life() / 10
+    }
+
     /// Returns the age of the signature.
     fn age(&self) -> Duration {
         self.signed.elapsed().unwrap_or_default()
@@ -386,8 +401,8 @@ impl UploadFileInfo {
     }
 }
 
-/// Step 2: asks where to upload the file with the cloud name `path`. The answer is good for 15
-/// minutes.
+/// Step 2: asks where to upload the file with the cloud name `path`. The answer is usually good
+/// for 15 minutes.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
 fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure> {
     let body = json!({ "env": run.settings.env, "path": path });
@@ -437,7 +452,7 @@ fn upload_file(
         form.push(("Cache-Control", cache_control));
     }
     let url = url::encoded(&info.url, request_path);
-    let object = post_object(&run.agent, &url, &form, file)?;
+    let object = post_object(&run.agent, &url, &form, file)?; // the file itself comes last
     if let Some(crc64) = object.crc64
         && crc64 != file.crc64()
     {
@@ -469,8 +484,8 @@ fn get_download_link(
     }
     let body = json!({ "env": run.settings.env, "file_list": file_list });
     let reply = post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body)?;
-    let [secret, token] = known_secrets(&run.settings, &run.token);
-    let secrets = [secret.as_str(), token.as_str()];
+    let secrets = known_secrets(&run.settings, &run.token);
+    let secrets = secrets.each_ref().map(String::as_str);
     let mut links = Vec::new();
     for file in files {
         links.push(link_in(&reply, file, run.settings.auth, &secrets));
@@ -479,10 +494,6 @@ fn get_download_link(
 }
 
 // ---- One file ---------------------------------------------------------------------------------
-
-/// An upload begins with a signature that has spent at most this part of its life: 10 s of 15 minutes.
-/// So nearly all of its life is left for the upload, and a new signature costs little beside the wait.
-const FRESH_PART: u32 = 90;
 
 /// Does steps 1 to 3 for one file, once. Its link is asked for later, together with others.
 fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stored, Failure> {
@@ -493,25 +504,25 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     let mut info = get_upload_file_info(run, &name.key)?;
     let uploaded = run.throttle.call(Stage::Upload, || {
         // The upload may have waited for its turn, on a thin line for longer than a signature lives.
-        if info.age() > info.life() / FRESH_PART {
+        if !info.is_fresh() {
             info = get_upload_file_info(run, &name.key)?;
         }
         if body.is_outdated(&file.path) {
             body = open_body(run, file, name)?;
         }
         let began = Instant::now();
-        let uploaded = upload_file(run, &info, &name.key, &mut body);
-        let judge =
-            |failure| judged_by_signature(failure, info.age(), info.life(), began.elapsed());
-        uploaded.map_err(judge)
+        upload_file(run, &info, &name.key, &mut body).map_err(|failure| {
+            let failure = judged_by_signature(failure, info.age(), info.life(), began.elapsed());
+            if run.throttle.has_upload_got_through() {
+                return failure;
+            }
+            judged_by_packets(failure, body.bytes_read())
+        })
     });
-    if let Err(failure) = uploaded {
+    if uploaded.is_err() {
         body.take_back_progress();
-        if run.throttle.has_upload_got_through() {
-            return Err(failure);
-        }
-        return Err(judged_by_packets(failure, body.bytes_read()));
     }
+    uploaded?;
     run.manifest
         .record(&name.key, &body.fingerprint(), &info.file_id);
     Ok(Stored {
@@ -585,7 +596,8 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
         }
     };
     if let Some(claim) = claim {
-        claim.end(&result); // after the run is stopped, if it is: then no other thread begins
+        // Last: if this failure stops the run, no thread that waits for this name begins any more.
+        claim.end(&result);
     }
     result
 }

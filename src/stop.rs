@@ -1,11 +1,12 @@
 //! Whether the run goes on. A failure that every other file would meet stops it, and each wait ends
-//! when it is stopped.
+//! when it is stopped, but for a wait for a file's lock (`disk.rs`).
 //!
 //! The run stops:
 //!
 //! - after a failure with the cure `StopRun`: every other file would fail, too;
 //! - if nothing has succeeded yet, and 8 files that got as far as the network have failed. The network is
-//!   down, say, or a firewall is in the way. A run of 10,000 files then costs 4 s (44 s if the firewall
+//!   down, say, or a firewall is in the way. (A link that the API refuses for one file of a call does not
+//!   count: the call itself got through.) A run of 10,000 files then costs 4 s (44 s if the firewall
 //!   does not answer), and not hours. 8 is the default of `--jobs`: with a lower limit the run would
 //!   stop although some of the first uploads may still succeed. Those 8 files have failed. A file that
 //!   fails after them counts as not attempted.

@@ -15,6 +15,6 @@ pub use console::{
 };
 pub use help::show;
 pub use options::{
-    Auth, Command, DEFAULT_DIR, Format, LINK_CALLS, Options, Settings, appid, parse_options,
-    text_in, variable,
+    Auth, Command, DEFAULT_DIR, Format, LINK_CALLS, MOST_AHEAD, MOST_JOBS, Options, Settings,
+    appid, parse_options, text_in, variable,
 };

@@ -61,8 +61,10 @@ pub struct Options {
     pub quiet: bool,
 }
 
+/// The limit of `--jobs`.
+pub const MOST_JOBS: usize = 64;
 /// The workers prepare at most this number of files beyond those that are uploaded at once.
-const MOST_AHEAD: usize = 16;
+pub const MOST_AHEAD: usize = 16;
 /// The number of calls for links that can be under way at once.
 pub const LINK_CALLS: usize = 8;
 
@@ -138,7 +140,7 @@ fn words_of(error: &lexopt::Error) -> String {
 }
 
 /// The options that may be misspelled.
-const LONG_OPTIONS: [&str; 14] = [
+const LONG_OPTIONS: [&str; 15] = [
     "--config",
     "--to",
     "--recursive",
@@ -152,6 +154,7 @@ const LONG_OPTIONS: [&str; 14] = [
     "--dry-run",
     "--init",
     "--quiet",
+    "--help",
     "--version",
 ];
 
@@ -220,7 +223,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 options.exclude.add(&glob.string()?)?;
             }
             Short('j') | Long("jobs") => {
-                options.jobs = number("--jobs", arguments.value()?, 1, 64)? as usize;
+                options.jobs = number("--jobs", arguments.value()?, 1, MOST_JOBS as u32)? as usize;
             }
             Short('f') | Long("format") => options.format = format_named(arguments.value()?)?,
             Short('u') | Long("unique") => options.unique = true,
@@ -244,13 +247,19 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         }
         return Ok(Command::Init(options));
     }
-    leave_out_upload(&mut options.paths)?;
-    check_single_word(&options.paths)?;
-    for path in &mut options.paths {
+    take_as_meant(&mut options.paths)?;
+    Ok(Command::Upload(options))
+}
+
+/// Checks the PATHs, and takes them as the user or the editor means them.
+fn take_as_meant(paths: &mut Vec<PathBuf>) -> Result<(), lexopt::Error> {
+    leave_out_upload(paths)?;
+    check_single_word(paths)?;
+    for path in paths {
         check_address(path)?;
         decode_missing(path);
     }
-    Ok(Command::Upload(options))
+    Ok(())
 }
 
 /// Leaves out a first PATH `upload` or `u` that is no file: Obsidian's uploader puts this word before
@@ -283,11 +292,10 @@ fn check_single_word(paths: &[PathBuf]) -> Result<(), lexopt::Error> {
     let word = path.to_string_lossy();
     if word.chars().all(char::is_alphabetic) && disk::is_missing(path) {
         let option = format!("--{word}");
-        let mut known = LONG_OPTIONS.into_iter().chain(["--help"]);
-        let meant = did_you_mean(known.find(|known| *known == option));
+        let meant = did_you_mean(LONG_OPTIONS.into_iter().find(|known| *known == option));
         let why = words!(
-            "there is no file, directory or command '{word}'{meant}",
-            "没有名为“{word}”的文件、目录或命令{meant}"
+            "there is no file or directory '{word}', so nothing was uploaded{meant}",
+            "没有名为“{word}”的文件或目录，因此什么也没有上传{meant}"
         );
         return Err(why.into());
     }
@@ -299,8 +307,9 @@ fn check_address(path: &Path) -> Result<(), lexopt::Error> {
     let text = path.to_string_lossy();
     if text.starts_with("http://") || text.starts_with("https://") {
         let why = words!(
-            "{text} is an address: only files on this machine are uploaded, so download it first",
-            "{text} 是网址：只能上传本机的文件，请先下载"
+            "{text} is an address: only files on this machine are uploaded, so download it first (for a \
+             fresh link, give the file_id, cloud://…)",
+            "{text} 是网址：只能上传本机的文件，请先下载（要重新获取链接，请写 file_id：cloud://…）"
         );
         return Err(why.into());
     }
@@ -414,8 +423,7 @@ pub struct Settings {
     pub options: Options,
     /// The config. `None` if the variables of the environment are enough.
     pub config: Option<PathBuf>,
-    /// A new token is saved in the config.
-    pub saves_token: bool,
+    saves_token: bool,
     /// The directory that is uploaded if the user names no path.
     pub upload_dir: PathBuf,
     appid: Option<String>,
@@ -538,6 +546,11 @@ impl Settings {
         Ok(Account { appid, secret })
     }
 
+    /// Returns the config, if a new token is saved in it.
+    pub fn token_file(&self) -> Option<&Path> {
+        self.config.as_deref().filter(|_| self.saves_token)
+    }
+
     /// Returns the path of the config for a message.
     pub fn shown_config(&self) -> path::Display<'_> {
         or_default(self.config.as_deref()).display()
@@ -574,14 +587,14 @@ pub fn appid(config: &Value) -> Option<String> {
 fn where_account_is() -> &'static str {
     either(
         "AppID and AppSecret are on mp.weixin.qq.com → 管理 → 开发管理 → 开发设置; an AppSecret is \
-         shown only when it is reset, which ends the old one",
-        "AppID 和 AppSecret 在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中；AppSecret 只在重置时\
-         显示，重置后旧的失效",
+         shown once, when it is made, and a reset ends the old one",
+        "AppID 和 AppSecret 在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中；AppSecret 只在生成或重置\
+         时显示一次，重置后旧的立即失效",
     )
 }
 
 /// Joins words like `a, b and c`.
-fn listed(words: &[&str]) -> String {
+pub fn listed(words: &[&str]) -> String {
     match words {
         [all_but_last @ .., last] if !all_but_last.is_empty() => {
             let first = all_but_last.join(either(", ", "、"));

@@ -95,32 +95,32 @@ impl CloudNames<'_> {
     }
 
     /// Claims a cloud name for an upload. If another thread is uploading a file with the same name and
-    /// content, waits for its outcome: its failure is this file's, too. The wait ends if `is_over`.
+    /// content, waits for its outcome: a failure of a service is this file's, too. The wait ends if
+    /// `is_over`.
     pub fn claim(
         &self,
         name: &CloudName,
         is_over: impl Fn() -> bool,
     ) -> Result<Claimed<'_>, Failure> {
+        let claim_on = |upload| {
+            let key = name.key.clone();
+            let names = self;
+            Claimed::Mine(Claim { names, key, upload })
+        };
+        if name.crc64.is_none() {
+            return Ok(claim_on(Arc::default())); // there is only one such file
+        }
         loop {
-            let mut claim = Claim {
-                names: self,
-                key: name.key.clone(),
-                upload: Arc::default(),
-            };
-            if name.crc64.is_none() {
-                return Ok(Claimed::Mine(claim)); // there is only one such file
-            }
             if is_over() {
                 return Err(Failure::stopped(Stage::Upload));
             }
-            match self.uploads.lock().unwrap().entry(name.key.clone()) {
+            let others = match self.uploads.lock().unwrap().entry(name.key.clone()) {
                 Entry::Vacant(vacant) => {
-                    vacant.insert(Arc::clone(&claim.upload));
-                    return Ok(Claimed::Mine(claim));
+                    return Ok(claim_on(Arc::clone(vacant.insert(Arc::default()))));
                 }
-                Entry::Occupied(other) => claim.upload = Arc::clone(other.get()),
-            }
-            match claim.upload.wait(&is_over)? {
+                Entry::Occupied(others) => Arc::clone(others.get()),
+            };
+            match others.wait(&is_over)? {
                 UploadOutcome::Stored(file_id) => return Ok(Claimed::Stored(file_id)),
                 UploadOutcome::Failed(why) => return Err(why),
                 UploadOutcome::GivenUp => {}

@@ -25,7 +25,7 @@ pub fn print_notes(settings: &Settings, config: &Value, console: &Console, listi
             "{path}: 本机所有用户都能读到{secret}{command}"
         ));
     }
-    if !settings.saves_token && settings.auth != Auth::None && !settings.options.dry_run {
+    if settings.token_file().is_none() && settings.auth != Auth::None && !settings.options.dry_run {
         console.note(&token_is_not_kept(settings));
     }
     for note in &listing.notes {
@@ -57,8 +57,8 @@ fn token_is_not_kept(settings: &Settings) -> String {
 pub fn note_new_token(settings: &Settings, console: &Console) {
     let path = settings.shown_config();
     console.note_once(&words!(
-        "{path}: without `auth`, a new token ends the token of other programs with this `appid`: \
-         \"auth\": \"stable_token\" does not",
+        "{path}: without `auth`, a new token ends the token of other programs with this `appid`: write \
+         \"auth\": \"stable_token\", then they keep theirs",
         "{path}: 没有设置 `auth`，获取新的 access_token 会使其他程序（同一 `appid`）的 access_token 失效：\
          设为 \"auth\": \"stable_token\" 则互不影响"
     ));

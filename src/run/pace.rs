@@ -63,7 +63,7 @@
 //!
 //! **Nobody there.** All hold back in the same way. But before anything has got through it costs the
 //! file a try: a network that was never there is no reason to wait. A call that lasts for more than
-//! 40 s has had a connection, so the network was there, and nothing holds the step back any more.
+//! 65 s has had a connection, so the network was there, and nothing holds the step back any more.
 //!
 //! **The first call.** Behind a proxy, the first call of the run goes alone until it is answered, however
 //! it is answered: a proxy that wants another password may lock the account after a few wrong ones.
@@ -77,6 +77,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::cli::{LINK_CALLS, MOST_AHEAD, MOST_JOBS};
 use crate::failure::{Obstacle, Stage};
 use crate::stop::wait_a_moment;
 
@@ -86,15 +87,15 @@ const SHORTEST_HOLD: Duration = Duration::from_millis(500);
 const LONGEST_HOLD: Duration = Duration::from_secs(8);
 /// The run stops if a call is refused that began after this time, and no upload and no link got
 /// through meanwhile.
-const PATIENCE: Duration = Duration::from_secs(3 * 60);
+pub const PATIENCE: Duration = Duration::from_secs(3 * 60);
 /// A call that lasts longer has had a connection. To look up a host takes at most 20 s and to connect
 /// 10 s, and then the program looks for as long whether it can connect at all.
 const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(65);
 /// A thread that holds back looks every 50 ms. If nobody has looked for this time, the program was
 /// suspended: by Ctrl-Z, or as the machine slept.
 const SUSPENDED: Duration = Duration::from_secs(5);
-/// The number of calls that can be under way: of 64 + 16 workers, and 8 for links.
-const ROOM_FOR_ALL: usize = 88;
+/// The number of calls that can be under way: of all workers, and for links.
+const ROOM_FOR_ALL: usize = MOST_JOBS + MOST_AHEAD + LINK_CALLS;
 /// The limit of `caution`.
 const MOST_CAUTION: usize = 16;
 
@@ -818,7 +819,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_lasted_more_than_40_s_shows_that_the_network_is_there() {
+    fn a_call_that_lasted_more_than_65_s_shows_that_the_network_is_there() {
         for (seconds, is_there) in [(65.0, false), (65.1, true)] {
             let mut run = Run::new();
             run.get_through(&[run.begin(Stage::Info).unwrap()]);

@@ -2,8 +2,8 @@
 //! the files in their order.
 //!
 //! There are more workers than uploads at once. While a file is on its way, another worker has the next
-//! one open, with its signature. So an upload never waits for step 2. (`pace.rs` makes the workers wait
-//! for their turn.)
+//! one open, with its signature. So an upload waits for step 2 only if that signature has become too old
+//! (`is_fresh` in `main.rs`). `pace.rs` makes the workers wait for their turn.
 //!
 //! Files wait for their links together: one call asks for all that finished while the last call was under
 //! way. If those are more than one call can name, up to seven other calls go out beside it, each of them

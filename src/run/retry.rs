@@ -1,5 +1,5 @@
-//! The retry loop. A failure knows its cure (`failure.rs`), and `with_retries` is the one loop that
-//! applies it:
+//! The retry loop. A failure knows its cure (`failure.rs`), and `with_retries` applies these. (Another
+//! token is the business of `post_json` in `main.rs`, and another upload that of `pipeline.rs`.)
 //!
 //! - `Wait`: the failure can pass by itself. The loop waits 0.5 s, 1 s, 2 s … and tries again, at
 //!   most `--retries` times. Each of these waits is up to an eighth longer or shorter, at random, so
@@ -125,16 +125,22 @@ impl Retries<'_> {
         if let Err(last) = tried {
             for index in left {
                 let failure = self.stop.note_failure(last.clone());
-                let tries = failure.tries;
-                let told = match results[index].take() {
-                    // It failed in its own way.
-                    Some(Err(own)) if !own.is_like(&failure) => Failure { tries, ..own },
-                    _ => failure,
-                };
-                results[index] = Some(Err(told));
+                results[index] = Some(Err(in_its_own_way(results[index].take(), failure)));
             }
         }
         results.into_iter().flatten().collect()
+    }
+}
+
+/// Returns the failure of an item that was tried to the end. It is `last`, that of the last try, unless
+/// the item itself failed in another way.
+fn in_its_own_way<T>(result: Option<Result<T, Failure>>, last: Failure) -> Failure {
+    match result {
+        Some(Err(own)) if !own.is_like(&last) => Failure {
+            tries: last.tries,
+            ..own
+        },
+        _ => last,
     }
 }
 

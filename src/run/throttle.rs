@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::pace::{Begun, Pace, Verdict};
+use super::pace::{Begun, PATIENCE, Pace, Verdict};
 use super::retry::LONGEST_WAIT;
 use crate::cli::Console;
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage};
@@ -59,8 +59,10 @@ impl Throttle<'_> {
         if let Some(Stop::Failed(failure)) = self.stop.reason()
             && failure.kind == Kind::Proxy
         {
+            // A stop does not end calls for links, and eight of them may have waited for the first
+            // answer. Another wrong password could lock the account.
             self.pace.failed(&begun, Instant::now());
-            return Err(failure.clone()); // another wrong password could lock the account
+            return Err(failure.clone());
         }
         match call() {
             Ok(value) => {
@@ -104,12 +106,12 @@ impl Throttle<'_> {
             }
             Verdict::CostsATry => failure.with_cure(Cure::TRY_AGAIN),
             Verdict::GiveUp => {
-                let why = &failure.message;
+                let (why, minutes) = (&failure.message, PATIENCE.as_secs() / 60);
                 Failure {
                     cure: Cure::StopRun,
                     message: words!(
-                        "{why}: nothing got through for 3 minutes: try again later",
-                        "{why}；3 分钟内没有一次成功：请稍后再试"
+                        "{why}: nothing got through for {minutes} minutes: try again later",
+                        "{why}；{minutes} 分钟内没有一次成功：请稍后再试"
                     ),
                     ..failure
                 }

@@ -32,10 +32,10 @@ fn while_files_are_on_their_way_the_next_ones_have_their_signatures() {
 /// A world whose first upload, of `a.txt`, is under way, while `b.txt` waits for its turn.
 fn with_b_waiting() -> (World, std::process::Child) {
     let world = World::with_files(&["a.txt", "b.txt"]);
-    // A waiting upload gets a new signature after a 90th of this time.
+    // A waiting upload gets a new signature after a tenth of this time.
     world
         .stand_in
-        .set_signature_lifetime(Duration::from_secs(45));
+        .set_signature_lifetime(Duration::from_secs(5));
     let a_is_on_its_way = Gate::default();
     let hold = a_is_on_its_way.hold();
     world.stand_in.fault(Step::Info, key("b.txt"), hold);

@@ -169,7 +169,7 @@ fn an_upload_that_stalls_at_its_beginning_may_have_met_a_small_mtu() {
     world
         .stand_in
         .fault(Step::Upload, When::Times(2), Fault::Silence);
-    let arguments = ["--timeout", "1", "--retries", "1", "-j", "1"];
+    let arguments = ["--timeout", "3", "--retries", "1", "-j", "1"];
     world
         .run(arguments.iter().chain(&["a"]))
         .assert_failure(1, &[told]);
@@ -177,8 +177,8 @@ fn an_upload_that_stalls_at_its_beginning_may_have_met_a_small_mtu() {
     world
         .stand_in
         .fault(Step::Upload, When::Nth(4), Fault::Silence);
-    let arguments = ["--timeout", "1", "--retries", "0", "-j", "1", "a", "b"];
+    let arguments = ["--timeout", "3", "--retries", "0", "-j", "1", "a", "b"];
     let ran = world.run(arguments);
-    ran.assert_failure(1, &["1 uploaded", "silent for 1 s"]);
+    ran.assert_failure(1, &["1 uploaded", "silent for 3 s"]);
     assert!(!ran.stderr.contains("MTU"), "{}", ran.stderr);
 }
