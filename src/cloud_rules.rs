@@ -51,8 +51,8 @@ pub fn broken_rule(key: &str) -> Option<&'static str> {
     }
     if key.split('/').any(|part| part == "." || part == "..") {
         return Some(either(
-            "a cloud name cannot contain `.` or `..` between slashes",
-            "云端文件名中，两个斜杠之间不能是 `.` 或 `..`",
+            "a cloud name cannot contain a folder or a file named `.` or `..`",
+            "云端文件名的任何一级都不能是 `.` 或 `..`",
         ));
     }
     if key.contains("${filename}") {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::console::say;
 use super::help::{command_to_type, shell_word};
-use super::options::{Options, is_misspelled, variable};
+use super::options::{Options, is_misspelled, listed, variable};
 use crate::disk::{create_private, is_missing, read_regular, without_bom, without_verbatim_prefix};
 use crate::words::{either, io_words, words};
 
@@ -54,15 +54,24 @@ const KEYS: [&str; 13] = [
 /// Prints a note for each key of the config at `path` that is probably a misspelled one of ours.
 pub fn note_misspelled_keys(path: &Path, config: &Value) {
     let shown = path.display();
+    for (key, known) in misspelled_keys(config) {
+        say(&words!(
+            "note: {shown}: the key `{key}` is not known: did you mean `{known}`?",
+            "note: {shown}: 不认识配置项 `{key}`：是否想写 `{known}`？"
+        ));
+    }
+}
+
+/// Returns each key that is probably a misspelled one of ours, with the one that was meant.
+fn misspelled_keys(config: &Value) -> Vec<(&str, &str)> {
+    let mut misspelled = Vec::new();
     for key in config.as_object().into_iter().flat_map(Map::keys) {
         let is_meant = |known: &&str| config.get(known).is_none() && is_misspelled(key, known);
         if let Some(known) = KEYS.into_iter().find(is_meant) {
-            say(&words!(
-                "note: {shown}: the key `{key}` is not known: did you mean `{known}`?",
-                "note: {shown}: 不认识配置项 `{key}`：是否想写 `{known}`？"
-            ));
+            misspelled.push((key.as_str(), known));
         }
     }
+    misspelled
 }
 
 /// Whether a config has a key of this program, apart from `others`.
@@ -113,12 +122,15 @@ fn find_named(config: &Path) -> Result<PathBuf, String> {
     ))
 }
 
-/// Whether the file is a config of another program: a JSON object with keys, but none of ours.
+/// Whether the file is a config of another program: a JSON object with keys, but none of ours, not even
+/// a misspelled one.
 fn is_of_another_program(path: &Path) -> bool {
     let config = read_regular(path)
         .ok()
         .and_then(|bytes| parse_config(&bytes).ok());
-    config.is_some_and(|config| config != json!({}) && !has_own_key(&config, &[]))
+    config.is_some_and(|config| {
+        config != json!({}) && !has_own_key(&config, &[]) && misspelled_keys(&config).is_empty()
+    })
 }
 
 fn why_not_own(path: &Path) -> String {
@@ -141,21 +153,22 @@ fn why_none(here: &Path, beside: Option<&Path>) -> String {
             "没有配置文件 {shown}，但有 config.json.txt：请改名为 config.json（Windows 默认隐藏 .txt 扩展名）"
         );
     }
+    let mut variables = vec!["WX_APPID", "WX_SECRET", "WX_ENV"];
+    variables.retain(|name| variable(name).is_none()); // perhaps a CI has set only some of them
+    let variables = listed(&variables);
     match beside {
         Some(beside) if beside != here => {
             let beside = beside.display();
             words!(
                 "there is no config, neither {shown} nor {beside}: `{command}` writes one to fill in; \
-                 or set WX_APPID, WX_SECRET and WX_ENV",
+                 or set {variables}",
                 "没有配置文件（{shown} 和 {beside} 都不存在）：用 `{command}` 生成一个，再填写；\
-                 也可以设置 WX_APPID、WX_SECRET 和 WX_ENV"
+                 也可以设置 {variables}"
             )
         }
         _ => words!(
-            "there is no config, {shown}: `{command}` writes one to fill in; or set WX_APPID, \
-             WX_SECRET and WX_ENV",
-            "没有配置文件（{shown} 不存在）：用 `{command}` 生成一个，再填写；也可以设置 WX_APPID、\
-             WX_SECRET 和 WX_ENV"
+            "there is no config, {shown}: `{command}` writes one to fill in; or set {variables}",
+            "没有配置文件（{shown} 不存在）：用 `{command}` 生成一个，再填写；也可以设置 {variables}"
         ),
     }
 }
@@ -206,43 +219,41 @@ pub fn parse_config(bytes: &[u8]) -> Result<Value, String> {
 }
 
 fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
-    let has_utf16_mark = config.starts_with(b"\xff\xfe") || config.starts_with(b"\xfe\xff");
-    if has_utf16_mark || config.iter().take(2).any(|&byte| byte == 0) {
-        return either(
-            "is in UTF-16, which Windows also calls Unicode: save it as UTF-8",
-            "是 UTF-16 编码（旧版记事本称为“Unicode”）：请另存为，编码选 UTF-8",
-        )
-        .to_owned();
+    if let Some(why) = why_not_utf8(config) {
+        return why;
     }
-    if let Err(error) = str::from_utf8(config) {
-        let before = config[..error.valid_up_to()].iter();
-        let line = 1 + before.filter(|&&byte| byte == b'\n').count();
-        return words!(
-            "is not in UTF-8 (line {line}): save it as UTF-8",
-            "第 {line} 行不是 UTF-8 编码：请另存为，编码选 UTF-8"
-        );
-    }
+    let config = without_bom(config);
     let (line, column, error) = (error.line(), error.column(), error.to_string());
     if error.starts_with("trailing comma")
-        && let Some(line) = line_of_last_comma(without_bom(config), line, column)
+        && let Some(line) = line_of_last_comma(config, line, column)
     {
         return words!(
             "is not valid JSON: there is a comma too many at the end of line {line}",
             "不是有效的 JSON：第 {line} 行末尾多了逗号"
         );
     }
+    if error.starts_with("control character") && column == 0 {
+        // The text goes on behind the end of the line before.
+        let line = line.saturating_sub(1);
+        return words!(
+            "is not valid JSON: in line {line} a closing \" is missing, or there is a \\ before it: \
+             write / or \\\\ for each \\ of a path",
+            "不是有效的 JSON：第 {line} 行缺少结尾的 \"，或者它前面有 \\：路径里的每个 \\ 要写成 / 或 \\\\"
+        );
+    }
+    let (_, rest) = place(config, line, column.saturating_sub(1));
+    if rest.starts_with(b"//") || rest.starts_with(b"/*") {
+        return words!(
+            "is not valid JSON: there is a comment in line {line}: delete it",
+            "不是有效的 JSON：第 {line} 行有注释：请删除"
+        );
+    }
     let hint = if error.starts_with("invalid escape") {
         help_for_backslashes()
-    } else if error.starts_with("control character") {
-        // The text goes on behind the end of the line.
-        either(
-            r#"a closing " is missing, or there is a \ before it: write / or \\ for each \ of a path"#,
-            r#"缺少结尾的 "，或者它前面有 \：路径里的每个 \ 要写成 / 或 \\"#,
-        )
     } else {
         either(
-            "check the commas, quotes and brackets; no // comments",
-            "请检查逗号、引号和括号，都要用半角；不能有 // 注释",
+            "check this line and the one before: commas, brackets, and quotes, which must be \"",
+            "请检查这一行和上一行的逗号、引号和括号，都要用半角",
         )
     };
     words!(
@@ -251,12 +262,42 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
     )
 }
 
+/// Returns what helps if a text is not in UTF-8.
+fn why_not_utf8(config: &[u8]) -> Option<String> {
+    let has_utf16_mark = config.starts_with(b"\xff\xfe") || config.starts_with(b"\xfe\xff");
+    if has_utf16_mark || config.iter().take(2).any(|&byte| byte == 0) {
+        let why = either(
+            "is in UTF-16, which Windows also calls Unicode: save it as UTF-8",
+            "是 UTF-16 编码（旧版记事本称为“Unicode”）：请另存为，编码选 UTF-8",
+        );
+        return Some(why.to_owned());
+    }
+    if let Err(error) = str::from_utf8(config) {
+        let before = config[..error.valid_up_to()].iter();
+        let line = 1 + before.filter(|&&byte| byte == b'\n').count();
+        return Some(words!(
+            "is not in UTF-8 (line {line}): save it as UTF-8",
+            "第 {line} 行不是 UTF-8 编码：请另存为，编码选 UTF-8"
+        ));
+    }
+    None
+}
+
+/// Splits a text after this number of columns of a line.
+fn place(text: &[u8], line: usize, column: usize) -> (&[u8], &[u8]) {
+    let lines_before = text
+        .split_inclusive(|&byte| byte == b'\n')
+        .take(line.saturating_sub(1));
+    let place = lines_before.map(<[u8]>::len).sum::<usize>() + column;
+    text.split_at(place.min(text.len()))
+}
+
 /// Returns the line with the last comma before a place in a text.
 fn line_of_last_comma(text: &[u8], line: usize, column: usize) -> Option<usize> {
-    let lines_before = text.split_inclusive(|&byte| byte == b'\n').take(line - 1);
-    let place = lines_before.map(<[u8]>::len).sum::<usize>() + column;
-    let comma = text.get(..place)?.iter().rposition(|&byte| byte == b',')?;
-    Some(1 + text[..comma].iter().filter(|&&byte| byte == b'\n').count())
+    let (before, _) = place(text, line, column);
+    let comma = before.iter().rposition(|&byte| byte == b',')?;
+    let line_ends = before[..comma].iter().filter(|&&byte| byte == b'\n');
+    Some(1 + line_ends.count())
 }
 
 /// Writes a config to fill in, for `--init`, but never over another one. The error is a sentence.
@@ -267,6 +308,10 @@ pub fn init_config(options: &Options) -> Result<(), String> {
         io::ErrorKind::AlreadyExists => words!(
             "{shown} already exists, and was not changed: edit it, or name another file with -c",
             "{shown} 已存在，未作改动：请直接编辑它，或用 -c 指定别的文件"
+        ),
+        io::ErrorKind::NotFound => words!(
+            "{shown}: its directory does not exist: make it first",
+            "{shown}: 它的目录不存在：请先创建"
         ),
         _ => cannot_write(path, &error),
     })?;

@@ -21,7 +21,7 @@ A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
   -c, --config FILE      the config file [./config.json, or beside the program]
   -t, --to PREFIX        the cloud folder [config's upload_path, else temp3/]
   -r, --recursive        also files in subdirectories
-  -x, --exclude GLOB     leave out what is found and matches: \"*.psd\" \"raw/**\"
+  -x, --exclude GLOB     leave out entries that match: \"*.psd\" \"raw/**\"
   -j, --jobs N           files uploaded at once, 1 to 64 [8]
   -f, --format FORMAT    text, url, markdown or json [text]
   -u, --unique           put a checksum of the content into each cloud name
@@ -29,7 +29,7 @@ A PATH like cloud://... is a file_id: nothing is uploaded, its link is printed.
       --retries N        tries after the first, 0 to 10 [3]
       --timeout SECONDS  give up on a silent connection, 1 to 3600 [60]
   -n, --dry-run          list what would be uploaded, touch no network
-      --init             write a config file to fill in: do this first
+      --init             write a config file to fill in, if you have none
   -q, --quiet            only warnings and errors on standard error
   -h, --help             this text;  -V, --version: the version
 
@@ -49,7 +49,7 @@ const CHINESE: &str = "\
   -x, --exclude GLOB     不上传目录中匹配的文件或目录，如 \"*.psd\" \"raw/**\"
   -j, --jobs N           同时上传的文件数，1 到 64 [8]
   -f, --format FORMAT    输出格式：text、url、markdown 或 json [text]
-  -u, --unique           在云端文件名中加入内容的校验码
+  -u, --unique           在云端文件名中加入内容哈希，不会覆盖文件
       --manifest FILE    把上传过的文件记入清单，没有改动的不再上传
       --retries N        临时错误的重试次数，0 到 10 [3]
       --timeout SECONDS  连接多少秒没有收发数据就放弃，1 到 3600 [60]

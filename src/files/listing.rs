@@ -163,9 +163,9 @@ fn hint_for_upload_dir(path: &Path, error: &io::Error, settings: &Settings) -> S
     }
     if path == Path::new(DEFAULT_DIR) {
         words!(
-            "this directory of the original script is meant where nothing is named: name files to \
-             upload, or set `upload_dir` in {config}",
-            "没有写明要上传什么时，会上传原脚本的这个目录：请写明要上传的文件，或在 {config} 中设置 \
+            "without a PATH the program uploads this directory, as the original script did: name files \
+             or a directory, or set `upload_dir` in {config}",
+            "不写路径时，默认上传这个目录（与原脚本一样）：请写明要上传的文件或目录，或在 {config} 中设置 \
              `upload_dir`"
         )
     } else if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
@@ -451,7 +451,13 @@ impl Lister<'_> {
 
     /// Adds what a link in a directory leads to. As in the script, a link to a file is followed.
     fn add_link(&mut self, directory: &Directory, path: &Path) -> io::Result<()> {
-        let real = path.canonicalize()?;
+        let real = path.canonicalize().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => io::Error::other(either(
+                "it is a link that leads to nothing",
+                "是失效的链接，它指向的文件不存在",
+            )),
+            _ => error,
+        })?;
         let metadata = fs::metadata(&real)?;
         let root = self.root.as_deref().unwrap_or(&directory.real);
         let own_name = real.file_name().unwrap_or_default();

@@ -14,8 +14,8 @@ use crate::words::either;
 /// Why such a file is skipped.
 pub fn never_uploaded() -> &'static str {
     either(
-        "the config, its backups and the manifest are never uploaded",
-        "配置文件及其副本、清单不会上传",
+        "the config, its copies and the manifest of this run are never uploaded",
+        "配置文件及其副本、本次运行的清单不会上传",
     )
 }
 

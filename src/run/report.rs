@@ -55,8 +55,8 @@ impl Report<'_> {
         }
     }
 
-    /// Prints the result line of a file and its error line, if it has them, and counts the file. A file
-    /// that is in the list twice has a result line only. The error is that of standard output.
+    /// Prints the result line of a file and its error line, if it has them, and counts the file. At its
+    /// second place in the list a file has a result line only. The error is that of standard output.
     pub fn file(&mut self, file: &ListedFile, outcome: &Outcome) -> io::Result<()> {
         let stands_again = file.same_as.is_some();
         if !stands_again {
@@ -82,17 +82,16 @@ impl Report<'_> {
                     Kind::NotFound => its_file_id_is(), // perhaps it is not there
                     _ => named(stored),
                 };
-                let why = self.words(why);
+                let why = self.tell_once(why);
                 Some(words!(
                     "{why}; {named} {file_id}",
                     "{why}；{named} {file_id}"
                 ))
             }
-            Outcome::Failed { why } => Some(self.words(why)),
+            Outcome::Failed { why } => Some(self.tell_once(why)),
         };
         if let Some(problem) = problem {
-            let path = file.path.display();
-            self.console.say(&format!("error: {path}: {problem}"));
+            self.console.say(&error_line(file, &problem));
         }
         printed
     }
@@ -107,7 +106,7 @@ impl Report<'_> {
 
     /// Returns the words for a failure. If a service failed in the same way for the file before, they
     /// are not repeated.
-    fn words(&mut self, why: &Failure) -> String {
+    fn tell_once(&mut self, why: &Failure) -> String {
         if why.kind == Kind::Local {
             return why.to_string();
         }
@@ -121,17 +120,18 @@ impl Report<'_> {
     /// Returns the words for the end of a run that was stopped. A failure that was told for a file
     /// is not repeated.
     fn stop_words(&self, stop: &Stop) -> String {
-        match stop {
+        let why = match stop {
             Stop::Failed(failure) => match &self.last_failure {
                 Some(last) if last.says_same(failure) => as_above(failure),
                 _ => failure.to_string(),
             },
             Stop::NothingSucceeded => words!(
-                "the first {FAILED_TO_STOP} files have all failed",
-                "前 {FAILED_TO_STOP} 个文件全部失败"
+                "{FAILED_TO_STOP} files have failed, and none has succeeded",
+                "已有 {FAILED_TO_STOP} 个文件失败，没有一个成功"
             ),
-            Stop::Here(why) => format!("{why}{}", self.unprinted_words()),
-        }
+            Stop::Here(why) => why.clone(),
+        };
+        why + &self.unprinted_words()
     }
 
     /// Returns what must not be lost if standard output cannot be written: the files in the cloud whose
@@ -217,7 +217,7 @@ impl Counts {
             (self.links, links),
             (skipped + self.doubles, either("skipped", "跳过")),
             (self.failed, either("failed", "失败")),
-            (not_attempted, either("not attempted", "未尝试")),
+            (not_attempted, either("not attempted", "未处理")),
         ];
         let mut rest = String::new();
         for (count, ended) in counts {
@@ -249,6 +249,10 @@ fn as_above(failure: &Failure) -> String {
     words!("{stage}: as above", "{stage}: 同上")
 }
 
+fn error_line(file: &ListedFile, why: &str) -> String {
+    format!("error: {}: {why}", file.path.display())
+}
+
 fn exit_status(all_well: bool) -> ExitCode {
     if all_well {
         ExitCode::SUCCESS
@@ -273,8 +277,9 @@ pub fn dry_run(
         let line = match cloud_name(file) {
             Err(why) => {
                 counts.failed += 1;
-                say(&format!("error: {}: {}", file.path.display(), why));
-                failed_line(format, file, &why.to_string(), None)
+                let why = why.to_string();
+                say(&error_line(file, &why));
+                failed_line(format, file, &why, None)
             }
             Ok(None) if file.file_id().is_some() => {
                 counts.links += 1;

@@ -351,7 +351,7 @@ fn help_for(refusal: &Refusal) -> &'static str {
         ),
         40001 if refusal.stage == Stage::Token => either(
             "check `secret`: it is wrong, or is not that of this `appid`",
-            "请检查 `secret`：它有误，或不属于这个 `appid`",
+            "请检查 `secret`：填错了，或不属于这个 `appid`",
         ),
         41001 if has_no_token => no_token_yet(),
         40001 | 40014 | 41001 | 42001 => help_for_refused_token(refusal.auth),
@@ -362,8 +362,8 @@ fn help_for(refusal: &Refusal) -> &'static str {
              权限",
         ),
         -501007 if refusal.stage == Stage::Link => either(
-            "check `env`, the file's cloud path, and `max_age` if the config has it",
-            "请检查 `env` 和云端路径，以及配置中的 `max_age`（如果有）",
+            "check `env`, the file's cloud name, and `max_age` if the config has it",
+            "请检查 `env` 和云端文件名，以及配置中的 `max_age`（如果有）",
         ),
         85107 => not_permitted(),
         85113 => no_token_yet(),
@@ -419,7 +419,7 @@ const fn advice(codes: &'static [i64], english: &'static str, chinese: &'static 
 }
 
 /// Advice about the codes that mean the same at each step.
-const ADVICE: [Advice; 26] = [
+const ADVICE: [Advice; 27] = [
     advice(
         &[-1, -1000, -501001, -501002],
         "the service is busy: try again later",
@@ -440,7 +440,7 @@ const ADVICE: [Advice; 26] = [
         &[45009],
         "the daily quota of calls is used up: it is reset at midnight, Beijing time (or at once, by the \
          API \"clear quota\")",
-        "今天的调用额度已用完：北京时间零点恢复（也可用“clear quota”接口立即恢复）",
+        "当天的调用次数已用完：北京时间零点恢复（也可用“clear quota”接口立即恢复）",
     ),
     advice(
         &[-501003],
@@ -469,7 +469,12 @@ const ADVICE: [Advice; 26] = [
         "环境的某项资源不可用，可能是账号欠费：请查看云托管控制台",
     ),
     advice(&[40013, 41002], "check `appid`", "请检查 `appid`"),
-    advice(&[40125, 41004], "check `secret`", "请检查 `secret`"),
+    advice(
+        &[40125],
+        "check `secret`: it is wrong, or is not that of this `appid`",
+        "请检查 `secret`：填错了，或不属于这个 `appid`",
+    ),
+    advice(&[41004], "check `secret`", "请检查 `secret`"),
     advice(
         &[40243],
         "the AppSecret is frozen: unfreeze it on mp.weixin.qq.com",
@@ -477,8 +482,10 @@ const ADVICE: [Advice; 26] = [
     ),
     advice(
         &[40164, 61004],
-        "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, 开发设置",
-        "请在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中，把这里所示的公网 IP 加入 IP 白名单",
+        "add the public address that is named here to the IP whitelist on mp.weixin.qq.com, 开发设置: it \
+         works after some minutes",
+        "请在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中，把括号中的公网 IP 加入 IP 白名单，几分钟后\
+         生效",
     ),
     advice(
         &[89501, 89503],
@@ -518,16 +525,16 @@ const ADVICE: [Advice; 26] = [
     ),
     advice(
         &[40097, 40101, 47001, -501006, -501007, -503004],
-        "check `env`, and the file's cloud path",
-        "请检查 `env` 和云端路径",
+        "check `env`, and the file's cloud name",
+        "请检查 `env` 和云端文件名",
     ),
     advice(
         &[
             -501008, -501019, -501020, -501021, -601002, -601004, -601010, -601011, -601012,
             -601016, -601018,
         ],
-        "check the account's permissions, `env`, and the file's cloud path",
-        "请检查账号的权限、`env` 和云端路径",
+        "check the account's permissions, `env`, and the file's cloud name",
+        "请检查账号的权限、`env` 和云端文件名",
     ),
     advice(
         &[-503002],
@@ -561,8 +568,8 @@ fn help_for_refused_token(auth: Auth) -> &'static str {
         ),
         Auth::Token => either(
             "the access token is refused, and a new one did not help: check `appid`, and whether \
-             another program fetches tokens for it (`\"auth\": \"stable_token\"` keeps out of its \
-             way)",
+             another program fetches tokens for it (write `\"auth\": \"stable_token\"`: then both have \
+             one)",
             "access_token 被拒绝，换新的也不行：请检查 `appid`，以及是否有其他程序在获取它的 \
              access_token（改用 `\"auth\": \"stable_token\"` 可互不影响）",
         ),

@@ -125,8 +125,8 @@ fn not_found(origin: Origin) -> Failure {
         Origin::ThisRun | Origin::OtherFile => (
             Cure::TRY_AGAIN,
             either(
-                "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): ask for \
-                 its link later, with its file_id as PATH",
+                "COS took the file, but the API does not find it yet (STORAGE_FILE_NONEXIST): for its \
+                 link, run wx-upload later with the file_id as PATH",
                 "COS 已收下文件，但 API 还查不到（STORAGE_FILE_NONEXIST）：请稍后再试，以 file_id 为路径\
                  获取链接",
             ),

@@ -381,6 +381,17 @@ pub fn sources() -> Vec<PathBuf> {
     sources
 }
 
+/// All messages of the program, each in English and in Chinese.
+pub fn message_pairs() -> Vec<[String; 2]> {
+    let mut pairs = Vec::new();
+    for path in sources() {
+        let texts = Texts::of(&read_source(&path));
+        let words = |pair: Pair| [pair.english.words, pair.chinese.words];
+        pairs.extend(texts.pairs.into_iter().map(words));
+    }
+    pairs
+}
+
 // ---- The tests ----------------------------------------------------------------------------------
 
 #[test]

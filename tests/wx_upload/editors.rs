@@ -28,7 +28,7 @@ use serde_json::Value;
 use stand_in::{Fault, Step, When};
 use tempfile::TempDir;
 
-use crate::documents::{code_blocks, read, written};
+use crate::documents::{LANGUAGES, code_blocks, read};
 use crate::harness::{Ran, World, binary};
 use crate::shell::{link_program, shell};
 use crate::unix::{install, is_installed};
@@ -739,7 +739,7 @@ fn the_code_for_markdown_image_returns_the_link_or_the_reason() {
     if !is_installed("node") {
         return;
     }
-    for language in written() {
+    for language in &LANGUAGES {
         let desk = Desk::new("tools");
         let mut blocks = code_blocks(&read(language.manual)).into_iter();
         let block = blocks

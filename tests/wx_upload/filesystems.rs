@@ -23,7 +23,7 @@ fn inode_numbers_that_change_at_each_look_are_no_obstacle() {
         changing.show_to(&mut command);
         let ran = world.finish(command);
         let words = [
-            "note: ./config.json: skipped: the config, its backups",
+            "note: ./config.json: skipped: the config, its copies",
             "note: ./link: skipped: the same file as ./a.txt",
         ];
         ran.assert_failure(0, &words);

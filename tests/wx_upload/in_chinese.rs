@@ -100,9 +100,9 @@ fn a_bad_command_line_is_refused_in_chinese() {
         ),
         (&["-c", ""], "--config: 不能为空，请写明文件名"),
         (&[""], "路径: 不能为空，请写明文件名"),
-        (&["help"], "没有名为“help”的文件、目录或命令"),
+        (&["help"], "没有名为“help”的文件或目录，因此什么也没有上传"),
         (&["upload"], "“upload”后面没有路径，因此什么也没有上传"),
-        (&["帮助"], "没有名为“帮助”的文件、目录或命令"),
+        (&["帮助"], "没有名为“帮助”的文件或目录，因此什么也没有上传"),
     ];
     for (arguments, told) in cases {
         let ran = run_typed(&world, arguments);
@@ -164,7 +164,7 @@ fn bad_values_in_the_config_are_told_in_chinese() {
 fn missing_keys_are_told_in_chinese_with_their_places() {
     let world = World::with_files(&["a.txt"]);
     let account = "AppID 和 AppSecret 在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中；AppSecret \
-                   只在重置时显示，重置后旧的失效";
+                   只在生成或重置时显示一次，重置后旧的立即失效";
     let env = "环境 ID 形如 prod-…，在 cloud.weixin.qq.com/cloudrun 查看";
     let cases = [
         (
@@ -247,7 +247,7 @@ fn a_config_that_is_not_json_is_told_in_chinese() {
     let cases: [(&[u8], String); 6] = [
         (
             b"{\n  \"env\": \"e\"\n  \"auth\": \"none\"\n}",
-            "第 3 行第 3 列不是有效的 JSON：请检查逗号、引号和括号，都要用半角；不能有 // 注释"
+            "第 3 行第 3 列不是有效的 JSON：请检查这一行和上一行的逗号、引号和括号，都要用半角"
                 .into(),
         ),
         (b"{", "第 1 行第 1 列不是有效的 JSON：请检查".into()),
@@ -257,7 +257,7 @@ fn a_config_that_is_not_json_is_told_in_chinese() {
         ),
         (
             b"{\"upload_dir\": \"D:\\\"\n}",
-            format!("第 2 行第 0 列不是有效的 JSON：缺少结尾的 \"，或者它前面有 \\：{backslashes}"),
+            format!("不是有效的 JSON：第 1 行缺少结尾的 \"，或者它前面有 \\：{backslashes}"),
         ),
         (
             &utf16,
@@ -287,7 +287,7 @@ fn init_speaks_chinese() {
     let told = "error: new.json 已存在，未作改动：请直接编辑它，或用 -c 指定别的文件\n";
     world.assert_refused(&ran, &[told]);
     let ran = world.run_in_chinese(["--init", "-c", "no/new.json"]);
-    let told = "error: no/new.json: 无法写入：没有这个文件或目录（os error ";
+    let told = "error: no/new.json: 它的目录不存在：请先创建";
     world.assert_refused(&ran, &[told]);
 }
 
@@ -578,7 +578,7 @@ fn a_run_that_is_stopped_says_so_in_chinese() {
     let ran = world.run_in_chinese(["-j1", "files"]);
     ran.assert_failure(
         1,
-        &["；运行已中止\n上传 0 个（0 B），失败 8 个，未尝试 12 个，用时 "],
+        &["；运行已中止\n上传 0 个（0 B），失败 8 个，未处理 12 个，用时 "],
     );
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
+use crate::documents::options;
 use crate::harness::{Ran, World};
 use stand_in::{Fault, Step, When};
 
@@ -126,7 +127,10 @@ fn a_backslash_in_the_config_leads_to_a_slash() {
             r"C:\users\me",
             "is not valid JSON: invalid escape at line 1 ",
         ),
-        (r"D:\", "is not valid JSON: control character"),
+        (
+            r"D:\",
+            "is not valid JSON: in line 1 a closing \" is missing",
+        ),
         (r"D:\temp", r"\u0009emp: "),
     ] {
         world.file(
@@ -187,7 +191,7 @@ fn has_token_note(ran: &Ran) -> bool {
         .lines()
         .filter(|line| line.contains("other programs"))
         .collect();
-    let advice = "\"auth\": \"stable_token\" does not";
+    let advice = "write \"auth\": \"stable_token\"";
     let is_right = |note: &&str| note.starts_with("note: ./config.json: ") && note.contains(advice);
     assert!(
         notes.len() <= 1 && notes.iter().all(is_right),
@@ -304,6 +308,15 @@ fn a_mistyped_option_word_or_format_is_told_with_what_was_meant() {
     for arguments in [["--verbose"].as_slice(), &["-z"], &["-f", "png"], &["--x"]] {
         let ran = world.run(arguments);
         assert!(!ran.stderr.contains("did you mean"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn each_option_of_the_help_is_told_for_one_in_capitals() {
+    let world = World::http();
+    for option in options(&world.run(["--help"]).stdout) {
+        let ran = world.run([&option.to_ascii_uppercase()]);
+        world.assert_refused(&ran, &[&format!(": did you mean {option}?")]);
     }
 }
 

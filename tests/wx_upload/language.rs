@@ -110,7 +110,7 @@ const CODES: [(i64, &str); 30] = [
     (-503001, "存储或服务的内部网络出错：请稍后再试"),
     (
         45009,
-        "今天的调用额度已用完：北京时间零点恢复（也可用“clear quota”接口立即恢复）",
+        "当天的调用次数已用完：北京时间零点恢复（也可用“clear quota”接口立即恢复）",
     ),
     (-501003, "环境套餐的额度已用完：套餐的下一周期恢复"),
     (-501015, "套餐的读取额度已用完：套餐的下一周期恢复"),
@@ -125,7 +125,7 @@ const CODES: [(i64, &str); 30] = [
     (40243, "AppSecret 已被冻结：请在 mp.weixin.qq.com 解冻"),
     (
         40164,
-        "请在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中，把这里所示的公网 IP 加入 IP 白名单",
+        "请在 mp.weixin.qq.com → 管理 → 开发管理 → 开发设置中，把括号中的公网 IP 加入 IP 白名单，几分钟后生效",
     ),
     (89503, "须由管理员在微信中确认来自此 IP 的调用"),
     (89506, "管理员已两次拒绝来自此 IP 的调用：请一天后再试"),
@@ -139,8 +139,8 @@ const CODES: [(i64, &str); 30] = [
         85088,
         "未开通云托管：请检查 `env` 与 `appid` 是否属于同一账号",
     ),
-    (47001, "请检查 `env` 和云端路径"),
-    (-501019, "请检查账号的权限、`env` 和云端路径"),
+    (47001, "请检查 `env` 和云端文件名"),
+    (-501019, "请检查账号的权限、`env` 和云端文件名"),
     (
         -503002,
         "该账号无权读写此文件：请在云托管控制台检查存储的权限",
@@ -185,7 +185,7 @@ fn a_wrong_secret_is_told_in_chinese() {
     let world = World::with_files(&["a.txt"]);
     world.configure(json!({ "secret": "wrong" }));
     let ran = world.run_in_chinese(["a.txt"]);
-    let help = "：请检查 `secret`：它有误，或不属于这个 `appid`";
+    let help = "：请检查 `secret`：填错了，或不属于这个 `appid`";
     ran.assert_failure(1, &["error: 获取access token失败: errcode 40001（", help]);
 }
 
@@ -287,7 +287,7 @@ fn links_that_the_api_refuses_are_told_in_chinese() {
         (
             1,
             "INVALID_PARAM",
-            "：请检查 `env` 和云端路径，以及配置中的 `max_age`（如果有）",
+            "：请检查 `env` 和云端文件名，以及配置中的 `max_age`（如果有）",
         ),
         (7, "as it is", ""),
     ];
@@ -380,7 +380,7 @@ fn eight_files_that_failed_are_told_in_chinese() {
     let refuse = Fault::status(404, &[], "");
     world.stand_in.fault(Step::Info, When::Always, refuse);
     let ran = world.run_in_chinese(["files"]);
-    ran.assert_failure(1, &["error: 前 8 个文件全部失败；运行已中止"]);
+    ran.assert_failure(1, &["error: 已有 8 个文件失败，没有一个成功；运行已中止"]);
 }
 
 // ---- The network --------------------------------------------------------------------------------
@@ -585,7 +585,7 @@ fn files_that_cannot_be_uploaded_are_told_in_chinese() {
         world.run_in_chinese([name]).assert_failure(1, &[&told]);
     }
     let ran = world.run_in_chinese(["."]);
-    ran.assert_failure(1, &["配置文件及其副本、清单不会上传\n"]);
+    ran.assert_failure(1, &["配置文件及其副本、本次运行的清单不会上传\n"]);
 }
 
 #[test]
@@ -595,7 +595,7 @@ fn cloud_folders_that_the_cloud_does_not_take_are_told_in_chinese() {
     let cases = [
         (long.as_str(), "云端文件名超过 850 字节"),
         ("a//b", "云端文件名不能含有 `//`"),
-        ("a/../b", "云端文件名中，两个斜杠之间不能是 `.` 或 `..`"),
+        ("a/../b", "云端文件名的任何一级都不能是 `.` 或 `..`"),
         ("a\tb", "云端文件名不能含有控制字符"),
     ];
     for (folder, why) in cases {

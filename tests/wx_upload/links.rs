@@ -54,7 +54,7 @@ fn an_object_that_is_not_found_right_after_its_upload_is_asked_for_again() {
     world.stand_in.hide_new_objects(9);
     let ran = world.run(["--retries", "1", "a.txt"]);
     let told = "error: a.txt: 获取下载链接失败: COS took the file, but the API does not find it yet \
-                (STORAGE_FILE_NONEXIST): ask for its link later, with its file_id as PATH (tried 2 \
+                (STORAGE_FILE_NONEXIST): for its link, run wx-upload later with the file_id as PATH (tried 2 \
                 times); its file_id is cloud://";
     ran.assert_failure(1, &[told]);
     assert_eq!((world.count(Step::Link), world.count(Step::Upload)), (2, 1));
@@ -156,14 +156,14 @@ fn a_link_that_is_refused_for_good_is_told_and_neither_asked_for_nor_uploaded_ag
             "STORAGE_EXCEED_AUTHORITY",
             "check the permissions of the storage",
         ),
-        (1, "INVALID_PARAM", "path, and `max_age` if"),
+        (1, "INVALID_PARAM", "cloud name, and `max_age` if"),
         (1, "", ""),
         (
             -503003,
             "STORAGE_SIGN_PARAM_INVALID",
             "or a signature is wrong",
         ),
-        (-503004, "bad signature", "the file's cloud path"),
+        (-503004, "bad signature", "the file's cloud name"),
         (-999_999, "new", "see 云开发错误码"),
         (42001, "access_token expired", ""), // the call itself had a good one
         (7, "something new", ""),

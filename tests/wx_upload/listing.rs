@@ -44,7 +44,7 @@ fn a_missing_fixed_directory_is_refused_with_a_hint() {
             &world.run(arguments),
             &[
                 "/154190339_附件/: ",
-                "this directory of the original script",
+                "without a PATH the program uploads this directory",
                 "set `upload_dir` in ./config.json",
             ],
         );

@@ -451,7 +451,7 @@ fn the_config_is_not_uploaded_under_any_name() {
     symlink("../config.json~", world.path("sub/soft")).unwrap();
     fs::write(world.path("manifest"), "").unwrap();
     fs::hard_link(world.path("manifest"), world.path("sub/manifest-too")).unwrap();
-    let never = "the config, its backups and the manifest are never uploaded";
+    let never = "the config, its copies and the manifest of this run are never uploaded";
     let runs: [&[&str]; 3] = [&["."], &["-r", "."], &["hard", "sub/manifest-too"]];
     for arguments in runs {
         let ran = world.run(["--manifest", "manifest"].iter().chain(arguments));
@@ -501,10 +501,7 @@ fn a_file_that_becomes_the_config_after_it_was_listed_is_not_uploaded() {
         });
         ran.assert_failure(
             1,
-            &[
-                "error: b: 上传文件失败: the config, its backups",
-                "1 failed",
-            ],
+            &["error: b: 上传文件失败: the config, its copies", "1 failed"],
         );
         assert_eq!(world.keys(), ["temp3/a"]);
     }
@@ -761,6 +758,6 @@ fn a_manifest_that_cannot_be_written_is_reported_once_even_with_quiet() {
 fn an_init_that_made_nothing_does_not_ask_to_remove_anything() {
     let world = World::with_files(&["a.txt"]);
     let ran = world.run(["--init", "-c", "nodir/config.json"]);
-    world.assert_refused(&ran, &["nodir/config.json: cannot be written: "]);
+    world.assert_refused(&ran, &["nodir/config.json: its directory does not exist"]);
     assert!(!ran.stderr.contains("remove"), "{}", ran.stderr);
 }

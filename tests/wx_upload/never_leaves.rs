@@ -51,7 +51,7 @@ type Outcomes = [Outcome; 5];
 const PLAIN: Outcomes = [Uploaded; 5];
 const OWN: Outcomes = [Note("never uploaded"); 5];
 const COPY: Outcomes = named(
-    Error("the config, its backups and the manifest are never uploaded"),
+    Error("the config, its copies and the manifest of this run are never uploaded"),
     "never uploaded",
     "never uploaded",
 );
@@ -313,8 +313,7 @@ fn a_whole_project_leaves_without_its_hidden_files() {
             .collect::<Vec<_>>()
     };
     let why = "skipped: hidden (give its path to upload it)";
-    let own =
-        "note: ./config.json: skipped: the config, its backups and the manifest are never uploaded";
+    let own = "note: ./config.json: skipped: the config, its copies and the manifest of this run are never uploaded";
     let hidden = [
         format!("note: ./.env: {why}"),
         format!("note: ./.git: {why}"),

@@ -654,6 +654,34 @@ fn a_standard_output_that_is_open_for_reading_only_is_an_error() {
 }
 
 #[test]
+fn a_file_that_could_not_be_printed_is_named_whatever_stopped_the_run() {
+    if not_under_wine("the usual error of a closed pipe") {
+        return;
+    }
+    let world = World::with_files(&["a", "b"]);
+    let quota = Gate::default();
+    let used_up = json!({ "errcode": -501_003, "errmsg": "quota" });
+    let fault = quota.hold_and(move |reply| *reply = used_up.clone());
+    world.stand_in.fault(Step::Info, key("b"), fault);
+    // The link of `a` is asked for again after 0.5 s.
+    let busy = Fault::Errcode(-1);
+    world.stand_in.fault(Step::Link, When::Nth(1), busy);
+    let streams = Streams {
+        stdout: closed_pipe(),
+        ..Streams::piped()
+    };
+    let child = spawn_with(streams, world.command(["a", "b"]));
+    assert!(world.stand_in.wait_for(Step::Link, 1, PATIENCE));
+    quota.open();
+    let ran = world.wait(child);
+    let told = format!(
+        "; in the cloud, but not printed: 1 ({}); the run",
+        file_id("a")
+    );
+    ran.assert_failure(1, &["error: 获取文件上传链接失败: errcode -501003 ", &told]);
+}
+
+#[test]
 fn of_many_files_that_could_not_be_printed_the_first_are_named() {
     let world = World::with_many(20);
     world.stand_in.fault(Step::Link, When::Nth(1), Fault::Hold);
@@ -678,7 +706,9 @@ fn of_many_files_that_could_not_be_printed_the_first_are_named() {
 #[test]
 fn a_reader_that_takes_one_line_only_ends_the_run_with_a_sentence() {
     let world = World::with_files(&["dir/a", "dir/b", "dir/c"]);
-    world.stand_in.fault(Step::Upload, key("b"), Fault::Hold);
+    let first_is_read = Gate::default();
+    let hold = first_is_read.hold();
+    world.stand_in.fault(Step::Info, key("b"), hold);
     let (mut reader, writer) = io::pipe().unwrap();
     let streams = Streams {
         stdout: writer.try_clone().unwrap().into(),
@@ -688,7 +718,7 @@ fn a_reader_that_takes_one_line_only_ends_the_run_with_a_sentence() {
     let line = read_line(&mut reader);
     assert!(line.starts_with("a\t"), "{line}");
     close(reader, &writer);
-    world.stand_in.open_gate();
+    first_is_read.open();
     let ran = world.wait(child);
     ran.assert_failure(
         1,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stand_in::{APPID, ENV, Fault, SECRET, StandIn, Step, When};
 use url::Url;
 
-use crate::documents::{Code, Language, code_blocks, read, spoken, written};
+use crate::documents::{Code, LANGUAGES, Language, code_blocks, read};
 use crate::harness::{Ran, World};
 use crate::shell::{link_program, run_lines, shell, with_program};
 use crate::unix::is_installed;
@@ -50,7 +50,7 @@ fn file_id(key: &str) -> String {
 
 #[test]
 fn with_the_config_of_the_script_the_first_commands_work_as_they_are() {
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["154190339_附件/说明.txt", "photo.jpg"]);
         link_program(world.dir.path());
         let block = recipe(language, "./wx-upload photo.jpg");
@@ -67,7 +67,7 @@ fn with_the_config_of_the_script_the_first_commands_work_as_they_are() {
 
 #[test]
 fn from_nothing_the_commands_lead_to_the_line_that_is_shown() {
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["photo.jpg"]);
         lead_to_bucket(&world.stand_in);
         fs::remove_file(world.path("config.json")).unwrap();
@@ -136,7 +136,7 @@ fn run_common(language: &Language, world: &World, word: &str) -> Ran {
 
 #[test]
 fn each_common_command_does_what_its_comment_says() {
-    for language in written() {
+    for language in &LANGUAGES {
         let files = [
             "a.jpg",
             "b.pdf",
@@ -193,7 +193,7 @@ fn each_common_command_does_what_its_comment_says() {
 
 #[test]
 fn a_file_that_is_named_like_an_option_gets_into_the_article() {
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["-c.png", "b.png"]);
         run_common(language, &world, "-f markdown");
         assert_eq!(world.keys(), ["temp3/-c.png", "temp3/b.png"]);
@@ -204,7 +204,7 @@ fn a_file_that_is_named_like_an_option_gets_into_the_article() {
 
 #[test]
 fn under_cron_a_dead_network_leaves_the_old_links_alone() {
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["public/a.txt", "public/sub/b.txt"]);
         let line = recipe_line(language, "links.new");
         for _ in 0..2 {
@@ -273,7 +273,7 @@ fn in_ci_the_program_comes_from_an_archive_and_the_secrets_from_the_environment(
     tar.current_dir(archived.dir.path());
     assert!(tar.status().unwrap().success());
 
-    for language in written() {
+    for language in &LANGUAGES {
         // The repository has a README and a config of its own.
         let files = ["public/a.txt", "public/sub/b.txt", "README.md"];
         let world = World::with_files(&files);
@@ -303,7 +303,7 @@ fn in_ci_the_program_comes_from_an_archive_and_the_secrets_from_the_environment(
 
 #[test]
 fn the_pages_of_a_web_site_come_last_and_nothing_is_sent_twice() {
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["public/index.html", "public/js/app.js", "public/a.css"]);
         let line = recipe_line(language, "-x '*.html'");
         for _ in 0..2 {
@@ -321,7 +321,7 @@ fn the_pages_of_a_web_site_come_last_and_nothing_is_sent_twice() {
 
 #[test]
 fn in_a_container_nothing_secret_is_needed() {
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["public/a.txt"]);
         // The app in the container has a config of its own.
         let own = r#"{"port": 80}"#;
@@ -346,7 +346,7 @@ fn a_shell_gets_the_links_and_learns_of_failures() {
     if !is_installed("jq") {
         return;
     }
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["pictures/a.png", "pictures/b\u{1}.png"]);
         let ran = run_lines(&world, &recipe_line(language, "jq"), &[]);
         let link = format!("{}/download/temp3/a.png", world.stand_in.base());
@@ -359,7 +359,7 @@ fn node_gets_the_links_and_learns_of_failures() {
     if !is_installed("node") {
         return;
     }
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["pictures/a.png", "pictures/b.png"]);
         let refusal = Fault::cos_error(400, "EntityTooLarge");
         let key = When::Key("temp3/b.png".into());
@@ -385,7 +385,7 @@ fn node_gets_the_links_and_learns_of_failures() {
 
 #[test]
 fn the_command_for_cmd_works_in_a_shell_too() {
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::with_files(&["pictures/a.png"]);
         let readme = read(language.readme);
         let (_, after) = readme.split_once("cmd /c").unwrap();
@@ -422,7 +422,7 @@ fn is_like(sample: &str, actual: &str) -> bool {
 
 #[test]
 fn a_line_of_each_format_is_like_its_sample() {
-    for language in written() {
+    for language in &LANGUAGES {
         let world = World::http();
         lead_to_bucket(&world.stand_in);
         world.file("pics/图片.png", vec![7; 7168]);
@@ -457,7 +457,7 @@ fn without_numbers(text: &str) -> String {
 
 #[test]
 fn a_failure_and_the_summary_are_like_the_sample() {
-    for language in spoken() {
+    for language in &LANGUAGES {
         let world = World::http();
         let arguments = ["--manifest", "sent.jsonl", "pics"];
         world.file("pics/old.jpg", "x");

@@ -338,14 +338,14 @@ const HELP: [(&[i64], &str); 12] = [
     (&[40243], "unfreeze it on mp.weixin.qq.com"),
     (
         &[40097, 40101, 47001, -501006, -501007, -503004],
-        "check `env`, and the file's cloud path",
+        "check `env`, and the file's cloud name",
     ),
     (
         &[
             -501008, -501019, -501020, -501021, -601002, -601004, -601010, -601011, -601012,
             -601016, -601018,
         ],
-        "check the account's permissions, `env`, and the file's cloud path",
+        "check the account's permissions, `env`, and the file's cloud name",
     ),
     (&[-503002], "check the permissions of the storage"),
     (&[-503003], "or a signature is wrong"),
@@ -496,7 +496,7 @@ fn eight_files_that_failed_alike_count_as_failed_and_are_told_once() {
         let refuse = Fault::refusal(40097, "invalid parameters");
         world.stand_in.fault(Step::Info, When::Always, refuse);
         let ran = world.run(["-j", jobs, "files"]);
-        let stopped = "\nerror: the first 8 files have all failed; the run was stopped\n";
+        let stopped = "\nerror: 8 files have failed, and none has succeeded; the run was stopped\n";
         let counts = "0 uploaded (0 B), 8 failed, 92 not attempted";
         ran.assert_failure(1, &[stopped, counts]);
         assert_eq!(
@@ -532,7 +532,7 @@ fn eight_links_that_failed_alike_count_as_failed_and_are_told_once() {
         "{}",
         ran.stderr
     );
-    let stopped = "\nerror: the first 8 files have all failed; the run was stopped\n";
+    let stopped = "\nerror: 8 files have failed, and none has succeeded; the run was stopped\n";
     let counts = "0 uploaded (0 B), 8 failed, 92 not attempted";
     ran.assert_failure(1, &[stopped, counts]);
 }

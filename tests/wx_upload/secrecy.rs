@@ -219,7 +219,7 @@ fn assert_only_good_goes_up(world: &World, arguments: &[&str]) {
     assert_eq!(ran.status, Some(0), "{arguments:?}: {}", ran.stderr);
     ran.assert_failure(
         0,
-        &["skipped: the config, its backups and the manifest are never uploaded"],
+        &["skipped: the config, its copies and the manifest of this run are never uploaded"],
     );
     for object in world.stand_in.objects().into_values() {
         assert_eq!(object.bytes.as_deref(), Some(&b"good.txt"[..]));
@@ -286,7 +286,7 @@ fn backups_of_the_config_and_of_a_link_to_it_are_not_uploaded() {
         "real/own.json.bak",
     ] {
         let ran = world.run([copy, "good.txt"]);
-        let told = format!("error: {copy}: 上传文件失败: the config, its backups ");
+        let told = format!("error: {copy}: 上传文件失败: the config, its copies ");
         ran.assert_failure(1, &[&told, "1 uploaded"]);
     }
 }

@@ -468,10 +468,10 @@ const HINTS: &[(i64, &[&str])] = &[
     ),
     (89503, &["administrator", "WeChat"]),
     (40243, &["frozen", "unfreeze", "mp.weixin.qq.com"]),
-    (40097, &["`env`", "path"]),
-    (40101, &["`env`", "path"]),
-    (47001, &["`env`", "path"]),
-    (-501007, &["`env`", "path"]),
+    (40097, &["`env`", "cloud name"]),
+    (40101, &["`env`", "cloud name"]),
+    (47001, &["`env`", "cloud name"]),
+    (-501007, &["`env`", "cloud name"]),
     (-501005, &["`env`", "console"]),
     (40002, &["bug"]),
     (43002, &["bug"]),
@@ -833,14 +833,9 @@ fn a_run_that_is_stopped_sends_no_refused_file_again() {
 #[test]
 fn a_run_that_is_stopped_asks_for_links_with_all_its_tries() {
     let world = World::with_many(30);
-    let infos = Mutex::new(0);
-    let refuse = move |_: &Request| {
-        *infos.lock().unwrap() += 1;
-        (*infos.lock().unwrap() > 29).then_some(Fault::Errcode(45009))
-    };
-    world
-        .stand_in
-        .fault(Step::Info, When::Always, Fault::custom(refuse));
+    let all_but_one = Gate::default();
+    let refuse = all_but_one.hold_and(|reply| *reply = json!({ "errcode": 45009 }));
+    world.stand_in.fault(Step::Info, key("029"), refuse);
     // The run asks for the other links when it has been stopped. These calls fail at first.
     let second_file = Gate::default();
     world
@@ -854,7 +849,8 @@ fn a_run_that_is_stopped_asks_for_links_with_all_its_tries() {
     let child = world.start(["-j", "1", "files"]);
     assert!(world.stand_in.wait_for(Step::Link, 1, PATIENCE));
     second_file.open();
-    assert!(world.stand_in.wait_for(Step::Info, 30, PATIENCE));
+    assert!(world.stand_in.wait_for(Step::Upload, 29, PATIENCE));
+    all_but_one.open();
     world.stand_in.open_gate();
     let ran = world.wait(child);
     ran.assert_failure(1, &["errcode 45009 ", "29 uploaded (29 B), "]);
