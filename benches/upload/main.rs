@@ -1,10 +1,11 @@
 //! Measures the figures of docs/benchmarks.md: `cargo bench`. For one part alone: `cargo bench -- memory`
 //!
-//! The parts are `files`, `again`, `pace`, `cpu`, `large`, `memory` and `start`. All of them take about
-//! seven minutes. If `WX_UPLOAD_BEFORE` names an older build, `files`, `again`, `cpu` and `memory` run
-//! both in turn, and the table has the ratios. Each part runs the release binary over TLS against a stand-in in this process. To
-//! simulate a distant service, a relay between the two delays every byte. The table then also shows
-//! the shortest possible time of an upload: see [`least_time_per_file`].
+//! The parts are `picture`, `files`, `again`, `pace`, `cpu`, `large`, `memory` and `start`. All of them
+//! take about seven minutes. If `WX_UPLOAD_BEFORE` names an older build, `picture`, `files`, `again`,
+//! `cpu` and `memory` run both in turn, and the table has the ratios. Each part runs the release binary
+//! over TLS against a stand-in in this process. To simulate a distant service, a relay between the two
+//! delays every byte. The table then also shows the shortest possible time of an upload: see
+//! [`least_time_per_file`].
 //!
 //! CPU time comes from bash's `time`, peak memory from Linux's `/proc`. If one is missing, the
 //! table says so. This file does not know how the program works.
@@ -59,6 +60,7 @@ fn main() {
             measure(&mut table);
         }
     };
+    part("picture", picture);
     part("files", files);
     part("again", again);
     part("pace", pace);
@@ -72,6 +74,30 @@ fn main() {
 
 // ---- The parts ----------------------------------------------------------------------------------
 
+/// Uploads one file, as an editor does. The stand-in is at one address, so one connection is enough.
+fn picture(table: &mut Table) {
+    /// A connection, TLS, and one each for the URL, the upload and the link.
+    const ROUND_TRIPS: u32 = 5;
+    for round_trip in [ROUND_TRIP, LONG_ROUND_TRIP] {
+        let (mut walls, mut walls_before) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            walls.push(upload_files(binary(), 1, round_trip, 8).wall);
+            if let Some(before) = build_before() {
+                walls_before.push(upload_files(before, 1, round_trip, 8).wall);
+            }
+        }
+        let wall = median(walls).unwrap_or_default();
+        let least = (round_trip * ROUND_TRIPS).as_millis();
+        let (kb, ms) = (FILE_BYTES / 1000, round_trip.as_millis());
+        table.row(
+            format!("1 file of {kb} kB, round trip {ms} ms"),
+            format!("{:.0} ms", wall * 1000.0),
+            format!("at least {least} ms"),
+            ratio_to_before(wall, median(walls_before)),
+        );
+    }
+}
+
 /// Uploads many small files, with and without a slow network.
 fn files(table: &mut Table) {
     for round_trip in [Duration::ZERO, ROUND_TRIP, LONG_ROUND_TRIP] {
@@ -81,9 +107,9 @@ fn files(table: &mut Table) {
             let rounds = if is_long { 1 } else { 3 };
             let (mut runs, mut walls_before) = (Vec::new(), Vec::new());
             for _ in 0..rounds {
-                runs.push(upload_files(binary(), round_trip, jobs));
+                runs.push(upload_files(binary(), FILES, round_trip, jobs));
                 if let Some(before) = build_before() {
-                    walls_before.push(upload_files(before, round_trip, jobs).wall);
+                    walls_before.push(upload_files(before, FILES, round_trip, jobs).wall);
                 }
             }
             runs.sort_by(|one, other| one.wall.total_cmp(&other.wall));
@@ -102,13 +128,13 @@ struct FilesRun {
     most_uploads: usize,
 }
 
-fn upload_files(program: PathBuf, round_trip: Duration, jobs: usize) -> FilesRun {
+fn upload_files(program: PathBuf, files: usize, round_trip: Duration, jobs: usize) -> FilesRun {
     let mut world = World::new();
     world.program = program;
-    world.small_files(FILES, FILE_BYTES);
+    world.small_files(files, FILE_BYTES);
     world.put_relay_between(round_trip);
     let ran = world.watch(world.upload(&["--jobs", &jobs.to_string()]));
-    world.check(FILES);
+    world.check(files);
     FilesRun {
         wall: ran.wall,
         connections: world.stand_in.connections(),

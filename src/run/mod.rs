@@ -1,5 +1,6 @@
 //! When each file is sent, how many at once, how often something is tried, and how it ended.
 
+mod format;
 mod notes;
 mod pace;
 mod pipeline;
