@@ -5,7 +5,7 @@
 #
 # Guess: both notice that the connection has ended, and make the second request on a new one.
 # Seen: requests does. ureq looks at the socket alone, where nothing waits: TLS has read the `close_notify` with the
-# reply. So it uses the connection again, and the second request fails with `Peer disconnected`, though the server is well.
+# reply. So it uses the connection again, and the second request fails with `Peer disconnected`, though the server works.
 set -euo pipefail
 temporary=$(mktemp -d)
 trap 'kill %1 2>/dev/null || true; rm -rf "$temporary"' EXIT

@@ -385,7 +385,7 @@ struct UploadFileInfo {
 
 impl UploadFileInfo {
     /// Whether an upload may begin with the signature: at most a tenth of its life is spent, 90 s of 15
-    /// minutes. Only if uploads take longer does the next one cost a second call of step 2.
+    /// minutes. An upload that waits longer for its turn costs a second call of step 2.
     fn is_fresh(&self) -> bool {
         self.age() <= self.life() / 10
     }
@@ -510,19 +510,18 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
         if body.is_outdated(&file.path) {
             body = open_body(run, file, name)?;
         }
-        let began = Instant::now();
         upload_file(run, &info, &name.key, &mut body).map_err(|failure| {
-            let failure = judged_by_signature(failure, info.age(), info.life(), began.elapsed());
+            let failure = judged_by_signature(failure, info.age(), info.life());
             if run.throttle.has_upload_got_through() {
                 return failure;
             }
             judged_by_packets(failure, body.bytes_read())
         })
     });
-    if uploaded.is_err() {
+    if let Err(failure) = uploaded {
         body.take_back_progress();
+        return Err(failure);
     }
-    uploaded?;
     run.manifest
         .record(&name.key, &body.fingerprint(), &info.file_id);
     Ok(Stored {

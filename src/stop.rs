@@ -5,8 +5,8 @@
 //!
 //! - after a failure with the cure `StopRun`: every other file would fail, too;
 //! - if nothing has succeeded yet, and 8 files that got as far as the network have failed. The network is
-//!   down, say, or a firewall is in the way. (A link that the API refuses for one file of a call does not
-//!   count: the call itself got through.) A run of 10,000 files then costs 4 s (44 s if the firewall
+//!   down, say, or a firewall is in the way. (A link that is refused for good does not count: the
+//!   call itself got through.) A run of 10,000 files then costs 4 s (44 s if the firewall
 //!   does not answer), and not hours. 8 is the default of `--jobs`: with a lower limit the run would
 //!   stop although some of the first uploads may still succeed. Those 8 files have failed. A file that
 //!   fails after them counts as not attempted.
@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub enum Stop {
     /// Every other file would fail in this way, too.
     Failed(Failure),
-    /// Nothing has succeeded, and the first `FAILED_TO_STOP` files have failed.
+    /// Nothing had succeeded when `FAILED_TO_STOP` files had failed.
     NothingSucceeded,
     /// Something on this machine, in a sentence.
     Here(String),

@@ -95,16 +95,16 @@ pub fn find_config(options: &Options) -> Result<Option<PathBuf>, String> {
         if is_missing(path) {
             continue;
         }
-        if !is_of_another_program(path) {
+        let Some(config) = config_of_another_program(path) else {
             return Ok(Some(path.to_owned()));
-        }
-        others = others.or(Some(path));
+        };
+        others = others.or(Some((path, config)));
     }
     if config_of_environment().is_some() {
         return Ok(None);
     }
     Err(match others {
-        Some(path) => why_not_own(path),
+        Some((path, config)) => why_not_own(path, &config),
         None => why_none(here, beside.as_deref()),
     })
 }
@@ -122,24 +122,27 @@ fn find_named(config: &Path) -> Result<PathBuf, String> {
     ))
 }
 
-/// Whether the file is a config of another program: a JSON object with keys, but none of ours, not even
-/// a misspelled one.
-fn is_of_another_program(path: &Path) -> bool {
-    let config = read_regular(path)
-        .ok()
-        .and_then(|bytes| parse_config(&bytes).ok());
-    config.is_some_and(|config| {
-        config != json!({}) && !has_own_key(&config, &[]) && misspelled_keys(&config).is_empty()
-    })
+/// Returns the config in the file, if it is one of another program: a JSON object with keys, but none of
+/// ours.
+fn config_of_another_program(path: &Path) -> Option<Value> {
+    let config = parse_config(&read_regular(path).ok()?).ok()?;
+    (config != json!({}) && !has_own_key(&config, &[])).then_some(config)
 }
 
-fn why_not_own(path: &Path) -> String {
+fn why_not_own(path: &Path, config: &Value) -> String {
     let (shown, command) = (path.display(), command_to_type("--init -c wx.json"));
+    let meant = match misspelled_keys(config).first() {
+        Some((key, known)) => words!(
+            " (did you mean `{known}` by `{key}`?)",
+            "（是否想写 `{known}`，而不是 `{key}`？）"
+        ),
+        None => String::new(),
+    };
     words!(
-        "{shown} is not wx-upload's: it has none of the keys `appid`, `secret`, `env` …: \
+        "{shown} is not wx-upload's: it has none of the keys `appid`, `secret`, `env` …{meant}: \
          `{command}` writes a config to fill in, and -c wx.json names it",
-        "{shown} 不是 wx-upload 的配置文件，其中没有 `appid`、`secret`、`env` 等键：用 `{command}` 生成\
-         一个并填写，再用 -c wx.json 指定"
+        "{shown} 不是 wx-upload 的配置文件，其中没有 `appid`、`secret`、`env` 等键{meant}：用 `{command}` \
+         生成一个并填写，再用 -c wx.json 指定"
     )
 }
 
@@ -232,16 +235,16 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
             "不是有效的 JSON：第 {line} 行末尾多了逗号"
         );
     }
-    if error.starts_with("control character") && column == 0 {
-        // The text goes on behind the end of the line before.
-        let line = line.saturating_sub(1);
+    let (_, rest) = place(config, line, column.saturating_sub(1));
+    if error.starts_with("control character") && (column == 0 || rest.starts_with(b"\r")) {
+        // The text goes on behind the end of its line. Column 0 is that end, too, but in the next line.
+        let line = if column == 0 { line - 1 } else { line };
         return words!(
             "is not valid JSON: in line {line} a closing \" is missing, or there is a \\ before it: \
              write / or \\\\ for each \\ of a path",
             "不是有效的 JSON：第 {line} 行缺少结尾的 \"，或者它前面有 \\：路径里的每个 \\ 要写成 / 或 \\\\"
         );
     }
-    let (_, rest) = place(config, line, column.saturating_sub(1));
     if rest.starts_with(b"//") || rest.starts_with(b"/*") {
         return words!(
             "is not valid JSON: there is a comment in line {line}: delete it",

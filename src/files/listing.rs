@@ -452,7 +452,7 @@ impl Lister<'_> {
     /// Adds what a link in a directory leads to. As in the script, a link to a file is followed.
     fn add_link(&mut self, directory: &Directory, path: &Path) -> io::Result<()> {
         let real = path.canonicalize().map_err(|error| match error.kind() {
-            ErrorKind::NotFound => io::Error::other(either(
+            ErrorKind::NotFound | ErrorKind::NotADirectory => io::Error::other(either(
                 "it is a link that leads to nothing",
                 "是失效的链接，它指向的文件不存在",
             )),

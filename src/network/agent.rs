@@ -69,12 +69,16 @@ pub fn send(
     mut request: impl FnMut(Duration) -> Result<Response<Body>, ureq::Error>,
 ) -> Result<Response<Body>, ureq::Error> {
     forget_drops();
-    match request(MAX_IDLE_AGE) {
-        // The file that is the body could not be read. This says nothing about the connection.
-        Err(ureq::Error::Io(error)) if error.kind() == ErrorKind::Other => Err(error.into()),
-        Err(_) if note_drop() => request(Duration::ZERO),
-        reply => reply,
+    let reply = request(MAX_IDLE_AGE);
+    let Err(error) = &reply else {
+        return reply;
+    };
+    // The file that is the body could not be read. This says nothing about the connection.
+    let is_of_file = matches!(error, ureq::Error::Io(error) if error.kind() == ErrorKind::Other);
+    if !is_of_file && note_drop() {
+        return request(Duration::ZERO);
     }
+    reply
 }
 
 /// Returns the proxy that the environment names, by curl's rules for https. (ureq's own rules differ:

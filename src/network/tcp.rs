@@ -292,6 +292,7 @@ impl Tcp {
         self.buffers.input_appended(amount);
         self.heard |= amount > 0;
         self.heard_in_all += amount;
+        self.note_unanswered();
         Ok(amount)
     }
 

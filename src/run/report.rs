@@ -124,8 +124,8 @@ impl Report<'_> {
                 _ => failure.to_string(),
             },
             Stop::NothingSucceeded => words!(
-                "{FAILED_TO_STOP} files have failed, and none has succeeded",
-                "已有 {FAILED_TO_STOP} 个文件失败，没有一个成功"
+                "{FAILED_TO_STOP} files failed before any succeeded",
+                "在任何文件成功之前，已有 {FAILED_TO_STOP} 个文件失败"
             ),
             Stop::Here(why) => why.clone(),
         };

@@ -1,4 +1,4 @@
-//! The retry loop. A failure knows its cure (`failure.rs`), and `with_retries` applies these. (Another
+//! The retry loop. A failure knows its cure (`failure.rs`), and `with_retries` applies those below. (Another
 //! token is the business of `post_json` in `main.rs`, and another upload that of `pipeline.rs`.)
 //!
 //! - `Wait`: the failure can pass by itself. The loop waits 0.5 s, 1 s, 2 s … and tries again, at

@@ -349,10 +349,8 @@ fn help_for(refusal: &Refusal) -> &'static str {
              (cloud.weixin.qq.com/cloudrun) shows it",
             "请检查 `env`：应为本账号的环境 ID，与云托管控制台（cloud.weixin.qq.com/cloudrun）中的一致",
         ),
-        40001 if refusal.stage == Stage::Token => either(
-            "check `secret`: it is wrong, or is not that of this `appid`",
-            "请检查 `secret`：填错了，或不属于这个 `appid`",
-        ),
+        40001 if refusal.stage == Stage::Token => wrong_secret(),
+        40125 => wrong_secret(),
         41001 if has_no_token => no_token_yet(),
         40001 | 40014 | 41001 | 42001 => help_for_refused_token(refusal.auth),
         48001 if has_no_token => either(
@@ -419,7 +417,7 @@ const fn advice(codes: &'static [i64], english: &'static str, chinese: &'static 
 }
 
 /// Advice about the codes that mean the same at each step.
-const ADVICE: [Advice; 27] = [
+const ADVICE: [Advice; 26] = [
     advice(
         &[-1, -1000, -501001, -501002],
         "the service is busy: try again later",
@@ -469,11 +467,6 @@ const ADVICE: [Advice; 27] = [
         "环境的某项资源不可用，可能是账号欠费：请查看云托管控制台",
     ),
     advice(&[40013, 41002], "check `appid`", "请检查 `appid`"),
-    advice(
-        &[40125],
-        "check `secret`: it is wrong, or is not that of this `appid`",
-        "请检查 `secret`：填错了，或不属于这个 `appid`",
-    ),
     advice(&[41004], "check `secret`", "请检查 `secret`"),
     advice(
         &[40243],
@@ -553,6 +546,13 @@ const ADVICE: [Advice; 27] = [
     ),
 ];
 
+fn wrong_secret() -> &'static str {
+    either(
+        "check `secret`: it is wrong, or is not that of this `appid`",
+        "请检查 `secret`：填错了，或不属于这个 `appid`",
+    )
+}
+
 /// Returns advice for an access token that stays refused.
 fn help_for_refused_token(auth: Auth) -> &'static str {
     match auth {
@@ -568,8 +568,8 @@ fn help_for_refused_token(auth: Auth) -> &'static str {
         ),
         Auth::Token => either(
             "the access token is refused, and a new one did not help: check `appid`, and whether \
-             another program fetches tokens for it (write `\"auth\": \"stable_token\"`: then both have \
-             one)",
+             another program fetches tokens for it (write `\"auth\": \"stable_token\"`: then each \
+             keeps its own)",
             "access_token 被拒绝，换新的也不行：请检查 `appid`，以及是否有其他程序在获取它的 \
              access_token（改用 `\"auth\": \"stable_token\"` 可互不影响）",
         ),

@@ -267,25 +267,20 @@ pub fn signature_life(authorization: &str) -> Duration {
     life().unwrap_or(SIGNATURE_LIFE)
 }
 
-/// Returns the failure of an upload that took the time `took`. COS may have refused its signature at the
-/// end, as this was older than its `life`. Then the line is too thin for so many uploads at once.
-pub fn judged_by_signature(
-    failure: Failure,
-    age: Duration,
-    life: Duration,
-    took: Duration,
-) -> Failure {
+/// Returns the failure of an upload whose signature had this `age` at the end. COS may have refused it, as
+/// it was older than its `life`. Then the line is too thin for so many uploads at once.
+pub fn judged_by_signature(failure: Failure, age: Duration, life: Duration) -> Failure {
     if failure.cure != Cure::NewSignature || age <= life {
         return failure;
     }
-    let [took, life] = [took, life].map(|time| human_time(time.as_secs()));
+    let [age, life] = [age, life].map(|time| human_time(time.as_secs()));
     let why = &failure.message;
     Failure {
         kind: Kind::SignatureTooOld,
         cure: Cure::SlowDown(Obstacle::TooMany),
         message: words!(
-            "{why}: the upload took {took}, but a signature lives {life}",
-            "{why}：上传用了 {took}，而签名的有效期只有 {life}"
+            "{why}: the answer came {age} after the signature was made, but a signature lives {life}",
+            "{why}：收到应答时签名已过去 {age}，而签名的有效期只有 {life}"
         ),
         ..failure
     }
@@ -296,10 +291,11 @@ const STALLED_AT_MOST: u64 = 256 << 10;
 
 /// Returns the failure of an upload of which `sent` bytes were handed over, where no upload of the run
 /// has had an answer yet, but small calls have. If it stalled at its beginning, the way may be the
-/// reason: some VPNs and PPPoE lines drop packets of over 1,300 bytes.
+/// reason: some VPNs and PPPoE lines drop packets of over 1,300 bytes. (It is not, if no connection can be
+/// made at all: then the failure has another cure.)
 pub fn judged_by_packets(failure: Failure, sent: u64) -> Failure {
     let is_silent = failure.kind == Kind::Network(io::ErrorKind::TimedOut);
-    if !is_silent || sent > STALLED_AT_MOST {
+    if !is_silent || failure.cure != Cure::TRY_AGAIN || sent > STALLED_AT_MOST {
         return failure;
     }
     let why = &failure.message;

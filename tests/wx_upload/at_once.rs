@@ -180,8 +180,11 @@ fn uploads_that_outlive_their_signatures_are_fewer_at_once() {
 #[test]
 fn an_upload_that_alone_outlives_its_signature_fails_with_both_times() {
     for (language, told) in [
-        ("en", "the upload took 1 s, but a signature lives 1 s"),
-        ("zh", "上传用了 1 秒，而签名的有效期只有 1 秒"),
+        (
+            "en",
+            "the answer came 1 s after the signature was made, but a signature lives 1 s",
+        ),
+        ("zh", "收到应答时签名已过去 1 秒，而签名的有效期只有 1 秒"),
     ] {
         let world = World::with_files(&["a.txt"]);
         world

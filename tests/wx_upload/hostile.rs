@@ -36,7 +36,7 @@ fn assert_orderly(ran: &Ran, files: usize) {
         assert!(line.starts_with("error: "), "{line}");
         let has_stage = |&step: &Step| line.contains(&format!("{}: ", stage(step)));
         let tells_of_all =
-            line.ends_with(" files have failed, and none has succeeded; the run was stopped");
+            line.ends_with(" files failed before any succeeded; the run was stopped");
         assert!(STEPS.iter().any(has_stage) || tells_of_all, "{line}");
         // A file_id is told whole, so that nothing is lost.
         let (sentence, file_id) = line.split_once("cloud://").unwrap_or((line, ""));

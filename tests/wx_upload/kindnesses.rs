@@ -133,12 +133,28 @@ fn a_backslash_in_the_config_leads_to_a_slash() {
         ),
         (r"D:\temp", r"\u0009emp: "),
     ] {
-        world.file(
-            "config.json",
-            format!("{{ \"env\": \"e\", \"upload_dir\": \"{path}\"\n}}"),
-        );
-        let ran = world.run(["-n"]);
-        world.assert_refused(&ran, &["./config.json", words, r"write / or \\ for each \"]);
+        for line_end in ["\n", "\r\n"] {
+            world.file(
+                "config.json",
+                format!("{{ \"env\": \"e\", \"upload_dir\": \"{path}\"{line_end}}}"),
+            );
+            let ran = world.run(["-n"]);
+            world.assert_refused(&ran, &["./config.json", words, r"write / or \\ for each \"]);
+        }
+    }
+}
+
+#[test]
+fn a_comment_in_the_config_is_told_with_its_line() {
+    let world = World::with_files(&["a.txt"]);
+    for (config, line) in [
+        ("{ // the account\n\"env\": \"e\" }", 1),
+        ("{\n\"env\": \"e\", // mine\n\"appid\": \"a\" }", 2),
+        ("\u{feff}{\n\"env\": \"e\" /* mine */\n}", 2),
+    ] {
+        world.file("config.json", config);
+        let told = format!("is not valid JSON: there is a comment in line {line}: delete it\n");
+        world.assert_refused(&world.run(["-n"]), &[&told]);
     }
 }
 

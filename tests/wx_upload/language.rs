@@ -380,7 +380,10 @@ fn eight_files_that_failed_are_told_in_chinese() {
     let refuse = Fault::status(404, &[], "");
     world.stand_in.fault(Step::Info, When::Always, refuse);
     let ran = world.run_in_chinese(["files"]);
-    ran.assert_failure(1, &["error: 已有 8 个文件失败，没有一个成功；运行已中止"]);
+    ran.assert_failure(
+        1,
+        &["error: 在任何文件成功之前，已有 8 个文件失败；运行已中止"],
+    );
 }
 
 // ---- The network --------------------------------------------------------------------------------

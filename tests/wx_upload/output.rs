@@ -663,8 +663,8 @@ fn a_file_that_could_not_be_printed_is_named_whatever_stopped_the_run() {
     let used_up = json!({ "errcode": -501_003, "errmsg": "quota" });
     let fault = quota.hold_and(move |reply| *reply = used_up.clone());
     world.stand_in.fault(Step::Info, key("b"), fault);
-    // The link of `a` is asked for again after 0.5 s.
-    let busy = Fault::Errcode(-1);
+    // The link of `a` is asked for again after 3 s.
+    let busy = Fault::status(503, &[("Retry-After", "3")], "");
     world.stand_in.fault(Step::Link, When::Nth(1), busy);
     let streams = Streams {
         stdout: closed_pipe(),

@@ -496,7 +496,7 @@ fn eight_files_that_failed_alike_count_as_failed_and_are_told_once() {
         let refuse = Fault::refusal(40097, "invalid parameters");
         world.stand_in.fault(Step::Info, When::Always, refuse);
         let ran = world.run(["-j", jobs, "files"]);
-        let stopped = "\nerror: 8 files have failed, and none has succeeded; the run was stopped\n";
+        let stopped = "\nerror: 8 files failed before any succeeded; the run was stopped\n";
         let counts = "0 uploaded (0 B), 8 failed, 92 not attempted";
         ran.assert_failure(1, &[stopped, counts]);
         assert_eq!(
@@ -532,7 +532,7 @@ fn eight_links_that_failed_alike_count_as_failed_and_are_told_once() {
         "{}",
         ran.stderr
     );
-    let stopped = "\nerror: 8 files have failed, and none has succeeded; the run was stopped\n";
+    let stopped = "\nerror: 8 files failed before any succeeded; the run was stopped\n";
     let counts = "0 uploaded (0 B), 8 failed, 92 not attempted";
     ran.assert_failure(1, &[stopped, counts]);
 }

@@ -157,7 +157,7 @@ fn a_dead_network_is_reported_once() {
             let ran = world.run(["-j", jobs, "files"]);
             let words = [
                 ": 获取文件上传链接失败: 127.0.0.1: ",
-                "\nerror: 8 files have failed, and none has succeeded; the run was stopped\n",
+                "\nerror: 8 files failed before any succeeded; the run was stopped\n",
                 "0 uploaded (0 B), 8 failed, 992 not attempted",
             ];
             ran.assert_failure(1, &words);
@@ -217,7 +217,7 @@ fn eight_files_that_fail_in_different_ways_stop_the_run_with_eight_messages() {
         &[
             "获取文件上传链接失败: errcode 40097 ",
             "获取文件上传链接失败: errcode 99999 ",
-            "\nerror: 8 files have failed, and none has succeeded; the run was stopped\n",
+            "\nerror: 8 files failed before any succeeded; the run was stopped\n",
             "0 uploaded (0 B), 8 failed, 22 not attempted",
         ],
     );
