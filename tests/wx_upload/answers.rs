@@ -1,10 +1,12 @@
 //! Answers that are not as the services document them: from COS, from the API, and from what stands on
 //! the way.
 
+use std::net::TcpListener;
+
 use serde_json::Value;
 use stand_in::{Fault, Step, When, file_id_of};
 
-use crate::harness::{Ran, World};
+use crate::harness::{Ran, World, not_under_wine, read_line};
 
 /// Runs with one file, where each answer of `step` is `fault`.
 fn run_with(step: Step, fault: Fault, arguments: &[&str]) -> (World, Ran) {
@@ -181,4 +183,23 @@ fn an_upload_that_stalls_at_its_beginning_may_have_met_a_small_mtu() {
     let ran = world.run(arguments);
     ran.assert_failure(1, &["1 uploaded", "silent for 3 s"]);
     assert!(!ran.stderr.contains("MTU"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_network_that_is_down_is_not_taken_for_a_small_mtu() {
+    if not_under_wine("a process that can be killed by the script that started it") {
+        return;
+    }
+    let world = World::with_files(&["a.txt"]);
+    let cos = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://{}", cos.local_addr().unwrap());
+    world.stand_in.set_upload_origin(&origin);
+    let mut child = world.start(["--timeout", "1", "a.txt"]);
+    let _silent = cos.accept().unwrap();
+    drop(cos); // no other connection can be made
+    let note = read_line(child.stderr.as_mut().unwrap());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(note.contains("the run waits for the network"), "{note}");
+    assert!(!note.contains("MTU"), "{note}");
 }

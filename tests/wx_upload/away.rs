@@ -80,9 +80,7 @@ fn an_upload_that_goes_silent_with_the_network_costs_no_try() {
     world.stand_in.close_port();
     thread::sleep(FOR_A_WHILE);
     world.stand_in.open_port();
-    let ran = world.wait(child);
-    assert_waited_for_network(&ran, 1);
-    assert!(!ran.stderr.contains("MTU"), "{}", ran.stderr); // nothing at all got through
+    assert_waited_for_network(&world.wait(child), 1);
 }
 
 #[test]
