@@ -312,6 +312,10 @@ pub fn init_config(options: &Options) -> Result<(), String> {
             "{shown} already exists, and was not changed: edit it, or name another file with -c",
             "{shown} 已存在，未作改动：请直接编辑它，或用 -c 指定别的文件"
         ),
+        io::ErrorKind::PermissionDenied => words!(
+            "{shown}: cannot be written here: run this in a directory of yours, or name a file with -c",
+            "{shown}: 这里不允许写入：请在自己的目录中运行，或用 -c 指定文件"
+        ),
         io::ErrorKind::NotFound => words!(
             "{shown}: its directory does not exist: make it first",
             "{shown}: 它的目录不存在：请先创建"

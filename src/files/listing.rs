@@ -122,7 +122,7 @@ pub fn list_files(
     };
     for path in &settings.options.paths {
         lister.add_named(path).map_err(|error| {
-            let hint = hint_for(path, &error);
+            let hint = hint_for(path, &error, settings.options.paths.len() > 1);
             let (shown, error) = (path.display(), io_words(&error));
             format!("{shown}: {error}{hint}")
         })?;
@@ -140,16 +140,25 @@ pub fn list_files(
     without_doubles(files, skipped, settings.options.unique)
 }
 
-/// Returns what the user should know if a named path cannot be listed.
-fn hint_for(path: &Path, error: &io::Error) -> &'static str {
+/// Returns what the user should know if a named path cannot be listed. If it `has_others` beside it, the
+/// shell may have cut one path at its blanks.
+fn hint_for(path: &Path, error: &io::Error, has_others: bool) -> &'static str {
     if path.to_string_lossy().contains('*') {
         either(
             ": the shell did not replace the * by the names of files (in Windows it never does): name \
              the directory",
             "：shell 没有把 * 展开成文件名（Windows 上从不展开）：请直接写目录名",
         )
+    } else if error.kind() == ErrorKind::NotFound && has_others {
+        either(
+            ": nothing was uploaded (a path with blanks needs quotes)",
+            "：没有上传任何文件（路径中有空格的，请加引号）",
+        )
     } else if error.kind() == ErrorKind::NotFound {
-        either(": nothing was uploaded", "：没有上传任何文件")
+        either(
+            ": nothing was uploaded: check the path",
+            "：没有上传任何文件：请检查路径",
+        )
     } else {
         ""
     }

@@ -97,6 +97,10 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
     }
     let help = match kind {
         UNREACHABLE if proxy.is_none() => help_for_unreachable(&uri),
+        Kind::Network(ErrorKind::ConnectionRefused) if proxy.is_some() => either(
+            ": is the proxy running? if none is needed, unset HTTPS_PROXY (or ALL_PROXY)",
+            "：代理是否在运行？不需要代理的，请取消 HTTPS_PROXY（或 ALL_PROXY）",
+        ),
         _ => "",
     };
     let detail = words!("{host}{via}: {what}{help}", "{host}{via}：{what}{help}");

@@ -395,9 +395,10 @@ fn not_permitted() -> &'static str {
 fn no_token_yet() -> &'static str {
     either(
         "the platform has no token for this container yet: try again in some minutes; if \
-         开放接口服务 was switched on after this version was published, publish a new version",
+         开放接口服务 was switched on after this version was published, publish a new version; outside \
+         of a container, write \"auth\": \"stable_token\"",
         "平台还没有为此容器准备好令牌：请几分钟后再试；如果“开放接口服务”是在此版本发布之后开启的，\
-         请发布新版本",
+         请发布新版本；不在容器中运行的，请写 \"auth\": \"stable_token\"",
     )
 }
 

@@ -205,7 +205,7 @@ fn the_refusals_in_a_container_are_told_in_chinese() {
                  云调用权限配置（原名“微信令牌权限配置”）中加入 /tcb/uploadfile 和 \
                  /tcb/batchdownloadfile，每行一个，然后保存";
     let not_ready = "平台还没有为此容器准备好令牌：请几分钟后再试；如果“开放接口服务”是在此版本发布之后\
-                     开启的，请发布新版本";
+                     开启的，请发布新版本；不在容器中运行的，请写 \"auth\": \"stable_token\"";
     let shared = "该账号无权调用此 API，或环境是从其他账号共享来的（资源复用，wx-upload 不支持）：请检查\
                   账号的权限";
     let broken = "平台自身有故障：请向微信云托管提交工单，附上环境 ID、AppID、时间和此 request_id";

@@ -305,7 +305,7 @@ fn in_ci_the_program_comes_from_an_archive_and_the_secrets_from_the_environment(
 fn the_pages_of_a_web_site_come_last_and_nothing_is_sent_twice() {
     for language in &LANGUAGES {
         let world = World::with_files(&["public/index.html", "public/js/app.js", "public/a.css"]);
-        let line = recipe_line(language, "-x '*.html'");
+        let line = recipe_line(language, "-x \"*.html\"");
         for _ in 0..2 {
             let ran = run_lines(&world, &line, &[]);
             assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
