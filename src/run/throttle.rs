@@ -3,6 +3,7 @@
 //!
 //! This file does not know how a request is made: it is given a function to call.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -124,6 +125,13 @@ impl Throttle<'_> {
         if failure.cure == Cure::StopRun {
             // The run is stopped before the next call may begin.
             self.stop.stop(Stop::Failed(failure.clone()));
+        }
+        if let Kind::Network(ErrorKind::HostUnreachable | ErrorKind::ConnectionRefused) =
+            failure.kind
+        {
+            // At the beginning of a run, it takes half a minute until the user is told why.
+            self.console
+                .show_waiting(Some(reason(Obstacle::NobodyThere)));
         }
         match failure.kind {
             // The service did not answer, so nothing is known about its pace.

@@ -367,6 +367,20 @@ fn progress_shows_what_a_run_waits_for() {
 }
 
 #[test]
+fn progress_tells_from_the_first_try_that_there_is_no_network() {
+    let world = world(&[1]);
+    world.stand_in.close_port();
+    let mut terminal = Terminal::new(24, 200);
+    terminal.start(command(&world, &[]), &[]);
+    let words = " B, waiting: the network is down";
+    terminal.wait_for(words, |screen| {
+        let lines = screen.lines();
+        lines.last().is_some_and(|line| line.ends_with(words))
+    });
+    assert_eq!(terminal.finish(&world).status, Some(1));
+}
+
+#[test]
 fn progress_shows_files_and_bytes_done_of_all_the_rate_and_the_time_left() {
     let world = world(&[MIB, 2 * MIB, 3 * MIB, 4 * MIB]);
     world.stand_in.fault(Step::Upload, key("3"), Fault::Hold);
