@@ -66,6 +66,14 @@ pub fn is_missing(path: &Path) -> bool {
     matches!(path.try_exists(), Ok(false))
 }
 
+/// Returns the words for a file that cannot be made because its directory is missing.
+pub fn no_directory() -> &'static str {
+    either(
+        "its directory does not exist: make it first",
+        "它的目录不存在：请先创建",
+    )
+}
+
 /// Replaces the file at `path`, which held the bytes `old`, with one that holds `new`. At any moment
 /// the old file is there or the new one, whole. Owner and permissions stay, or else the file is left
 /// alone. A link to the file stays a link. Returns false where the file does not hold `old` any

@@ -89,6 +89,16 @@ pub enum Kind {
     SignatureTooOld,
 }
 
+impl Kind {
+    /// Whether no connection could be made.
+    pub fn is_unreachable(self) -> bool {
+        matches!(
+            self,
+            Kind::Network(io::ErrorKind::HostUnreachable | io::ErrorKind::ConnectionRefused)
+        )
+    }
+}
+
 /// Why something failed.
 #[derive(Clone)]
 pub struct Failure {

@@ -79,23 +79,28 @@ fn picture(table: &mut Table) {
     /// A connection, TLS, and one each for the URL, the upload and the link.
     const ROUND_TRIPS: u32 = 5;
     for round_trip in [ROUND_TRIP, LONG_ROUND_TRIP] {
-        let (mut walls, mut walls_before) = (Vec::new(), Vec::new());
-        for _ in 0..5 {
-            walls.push(upload_files(binary(), 1, round_trip, 8).wall);
-            if let Some(before) = build_before() {
-                walls_before.push(upload_files(before, 1, round_trip, 8).wall);
-            }
-        }
-        let wall = median(walls).unwrap_or_default();
+        let upload = |program| Some(upload_files(program, 1, round_trip, 8).wall);
+        let (wall, wall_before) = medians_in_turn(upload);
+        let wall = wall.unwrap_or_default();
         let least = (round_trip * ROUND_TRIPS).as_millis();
         let (kb, ms) = (FILE_BYTES / 1000, round_trip.as_millis());
         table.row(
             format!("1 file of {kb} kB, round trip {ms} ms"),
             format!("{:.0} ms", wall * 1000.0),
             format!("at least {least} ms"),
-            ratio_to_before(wall, median(walls_before)),
+            ratio_to_before(wall, wall_before),
         );
     }
+}
+
+/// Measures five runs of the program, in turn with the build before if there is one. Returns both medians.
+fn medians_in_turn(run: impl Fn(PathBuf) -> Option<f64>) -> (Option<f64>, Option<f64>) {
+    let (mut ours, mut before) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        ours.extend(run(binary()));
+        before.extend(build_before().and_then(&run));
+    }
+    (median(ours), median(before))
 }
 
 /// Uploads many small files, with and without a slow network.
@@ -394,16 +399,11 @@ fn upload_at_once(step: Step, calls: usize, files: usize, jobs: usize) -> (f64, 
 /// Measures the CPU time per file, with many tiny files and no delays.
 fn cpu(table: &mut Table) {
     const FILES: usize = 1000;
-    const ROUNDS: usize = 5;
     let kb = TINY_BYTES / 1000;
     let mut at_8 = None;
     for jobs in [1, 8, 64] {
-        let (mut ours, mut before) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            ours.extend(cpu_time(binary(), FILES, jobs));
-            before.extend(build_before().and_then(|build| cpu_time(build, FILES, jobs)));
-        }
-        let per_file = |runs| median(runs).map(|cpu| cpu * 1000.0 / FILES as f64);
+        let (ours, before) = medians_in_turn(|program| cpu_time(program, FILES, jobs));
+        let per_file = |cpu: Option<f64>| cpu.map(|cpu| cpu * 1000.0 / FILES as f64);
         let (measured, before) = (per_file(ours), per_file(before));
         let mut note = ratio_to_before(measured.unwrap_or_default(), before);
         match (jobs, measured, at_8) {

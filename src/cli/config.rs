@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use super::console::say;
 use super::help::{command_to_type, shell_word};
 use super::options::{Options, is_misspelled, listed, variable};
-use crate::disk::{create_private, is_missing, read_regular, without_bom, without_verbatim_prefix};
+use crate::disk::{
+    create_private, is_missing, no_directory, read_regular, without_bom, without_verbatim_prefix,
+};
 use crate::words::{either, io_words, words};
 
 const EXAMPLE_CONFIG: &str = include_str!("../../config.example.json");
@@ -316,10 +318,7 @@ pub fn init_config(options: &Options) -> Result<(), String> {
             "{shown}: cannot be written here: run this in a directory of yours, or name a file with -c",
             "{shown}: 这里不允许写入：请在自己的目录中运行，或用 -c 指定文件"
         ),
-        io::ErrorKind::NotFound => words!(
-            "{shown}: its directory does not exist: make it first",
-            "{shown}: 它的目录不存在：请先创建"
-        ),
+        io::ErrorKind::NotFound => format!("{shown}: {}", no_directory()),
         _ => cannot_write(path, &error),
     })?;
     if let Err(error) = file.write_all(EXAMPLE_CONFIG.as_bytes()) {

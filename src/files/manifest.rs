@@ -25,7 +25,7 @@ use super::file_body::Fingerprint;
 use super::listing::ListedFile;
 use crate::cli::{Console, Reading, Settings, text_in};
 use crate::cloud_rules::{is_file_id, without_crc64};
-use crate::disk::{lock_file, open_regular_with};
+use crate::disk::{lock_file, no_directory, open_regular_with};
 use crate::words::{either, io_words, words};
 
 /// A line has some 300 bytes. A file with a longer line than this is not a manifest.
@@ -123,11 +123,7 @@ impl Manifest<'_> {
         read.map_err(|error| {
             let why = match error.kind() {
                 // A missing manifest is created. A missing directory is not.
-                io::ErrorKind::NotFound => either(
-                    "its directory does not exist: make it first",
-                    "它的目录不存在：请先创建",
-                )
-                .to_owned(),
+                io::ErrorKind::NotFound => no_directory().to_owned(),
                 io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => cannot_append(&error),
                 _ => io_words(&error),
             };

@@ -73,7 +73,7 @@ pub fn send(
     let Err(error) = &reply else {
         return reply;
     };
-    // The file that is the body could not be read. This says nothing about the connection.
+    // Then the file could not be read, and the connection is not the reason.
     let is_of_file = matches!(error, ureq::Error::Io(error) if error.kind() == ErrorKind::Other);
     if !is_of_file && note_drop() {
         return request(Duration::ZERO);

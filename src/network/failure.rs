@@ -92,7 +92,7 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
         what,
     } = failure_of(agent, error);
     let way = proxy.map_or(&uri, Proxy::uri);
-    if was_known && is_unreachable(kind) || is_broken(kind) && !can_connect(way) {
+    if was_known && kind.is_unreachable() || is_broken(kind) && !can_connect(way) {
         cure = Cure::SlowDown(Obstacle::NobodyThere);
     }
     let help = match kind {
@@ -118,14 +118,6 @@ fn help_for_unreachable(uri: &Uri) -> &'static str {
     either(
         ": is the network up? behind a proxy, set HTTPS_PROXY",
         "：网络是否正常？如需经代理上网，请设置 HTTPS_PROXY",
-    )
-}
-
-/// Whether no connection could be made.
-fn is_unreachable(kind: Kind) -> bool {
-    matches!(
-        kind,
-        UNREACHABLE | Kind::Network(ErrorKind::ConnectionRefused)
     )
 }
 

@@ -292,7 +292,6 @@ impl Tcp {
         self.buffers.input_appended(amount);
         self.heard |= amount > 0;
         self.heard_in_all += amount;
-        self.note_unanswered();
         Ok(amount)
     }
 
@@ -313,12 +312,12 @@ impl Tcp {
     /// sent, and ureq reads the reply next. If not, the error ends the request.
     fn after_failed_write(&mut self, error: io::Error) -> Result<(), ureq::Error> {
         let _ = self.listen_for_reply(); // its error has the same reason as `error`
+        self.note_unanswered();
         if self.replied {
             self.broken = true;
             return Ok(());
         }
         self.host.broke();
-        self.note_unanswered();
         let error = or_timeout(error, Timeout::PerWrite);
         self.timed_out = matches!(error, ureq::Error::Timeout(_));
         Err(error)
@@ -341,13 +340,13 @@ impl Transport for Tcp {
         if let Err(error) = self.write(amount) {
             return self.after_failed_write(error);
         }
-        // TLS may not even look for a reply: a `close_notify` can have come with the last one.
-        self.note_unanswered();
         self.sent += amount;
         if self.sent >= self.listen_after {
             self.listen_after = (self.listen_after * 2).min(LISTEN_EVERY);
             self.listen_for_reply()?;
         }
+        // TLS may not even look for a reply: a `close_notify` can have come with the last one.
+        self.note_unanswered();
         Ok(())
     }
 

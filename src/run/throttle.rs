@@ -3,7 +3,6 @@
 //!
 //! This file does not know how a request is made: it is given a function to call.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -126,10 +125,8 @@ impl Throttle<'_> {
             // The run is stopped before the next call may begin.
             self.stop.stop(Stop::Failed(failure.clone()));
         }
-        if let Kind::Network(ErrorKind::HostUnreachable | ErrorKind::ConnectionRefused) =
-            failure.kind
-        {
-            // At the beginning of a run, it takes half a minute until the user is told why.
+        if failure.kind.is_unreachable() {
+            // At the beginning of a run, the tries can take half a minute before an error tells why.
             self.console
                 .show_waiting(Some(reason(Obstacle::NobodyThere)));
         }

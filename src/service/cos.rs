@@ -267,8 +267,8 @@ pub fn signature_life(authorization: &str) -> Duration {
     life().unwrap_or(SIGNATURE_LIFE)
 }
 
-/// Returns the failure of an upload whose signature had this `age` at the end. COS may have refused it, as
-/// it was older than its `life`. Then the line is too thin for so many uploads at once.
+/// Returns the failure of an upload whose signature had this `age` when the answer came. If COS refused
+/// it, and its `life` was over, the line is too thin for so many uploads at once.
 pub fn judged_by_signature(failure: Failure, age: Duration, life: Duration) -> Failure {
     if failure.cure != Cure::NewSignature || age <= life {
         return failure;
