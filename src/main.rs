@@ -648,9 +648,10 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     };
     let files = &listing.files;
     let workers = worker_count(&run.settings.options);
+    let jobs = run.settings.options.jobs;
     let (count, bytes) = (listing.each_once().count(), listing.bytes());
     run.console.while_shown(count, bytes, || {
-        run_pipeline(files, workers, run.stop, upload, get_links, tell);
+        run_pipeline(files, workers, jobs, run.stop, upload, get_links, tell);
     });
     report.end(listing, run.stop.reason())
 }

@@ -3,7 +3,8 @@
 //!
 //! There are more workers than uploads at once. While a file is on its way, another worker has the next
 //! one open, with its signature. So an upload waits for step 2 only if that signature has become too old
-//! (`is_fresh` in `main.rs`). `pace.rs` makes the workers wait for their turn.
+//! (`is_fresh` in `main.rs`). `pace.rs` makes the workers wait for their turn. The additional workers start
+//! when a file has taken 50 ms. Where all files are quicker, they would only cost CPU time.
 //!
 //! Files wait for their links together: one call asks for all that finished while the last call was under
 //! way. If those are more than one call can name, up to seven other calls go out beside it, each of them
@@ -14,10 +15,11 @@
 //! Knows when something is done, but not how: it is given the functions.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender};
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cli::{LINK_CALLS, Options};
 use crate::disk::open_files_left;
@@ -30,6 +32,9 @@ use crate::words::{io_words, words};
 const LINKS_PER_CALL: usize = 50;
 /// Files that finish within this time share a call for links.
 const GATHER_TIME: Duration = Duration::from_millis(5);
+/// The additional workers start when a file takes longer. With a distant service the first one does: it
+/// needs at least five round trips.
+const QUICK: Duration = Duration::from_millis(50);
 /// The workers get at most this number of files before the first of them is reported. It limits the
 /// memory for results that wait to be reported.
 const MAX_UNREPORTED: usize = 1_000;
@@ -63,9 +68,9 @@ pub fn worker_count(options: &Options) -> usize {
     (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_WORKER).max(1)
 }
 
-/// Uploads `files` with this number of workers. Reports each file as soon as it and all files before
-/// it are done. A file that a stopped run did not attempt is not reported. A file that is in the list
-/// twice is uploaded once, and its outcome is reported at each place.
+/// Uploads `files` with this number of workers, of which `jobs` start at once. Reports each file as soon
+/// as it and all files before it are done. A file that a stopped run did not attempt is not reported. A
+/// file that is in the list twice is uploaded once, and its outcome is reported at each place.
 ///
 /// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
 /// - `get_links` asks for the links of up to 50 files, and returns a result for each, in order.
@@ -73,6 +78,7 @@ pub fn worker_count(options: &Options) -> usize {
 pub fn run_pipeline(
     files: &[ListedFile],
     workers: usize,
+    jobs: usize,
     stop: &StopSignal,
     upload: impl Fn(&ListedFile, bool) -> Result<Stored, Failure> + Sync,
     get_links: impl Fn(&[&Stored]) -> Vec<Result<String, Failure>> + Sync,
@@ -82,31 +88,41 @@ pub fn run_pipeline(
     let (results, finished) = mpsc::channel();
     let tasks = Mutex::new(tasks);
     thread::scope(|scope| {
-        for worker in 0..workers.min(files.len()) {
-            let (tasks, upload, results) = (&tasks, &upload, results.clone());
-            let work = move || upload_files(files, stop, tasks, upload, &results);
-            let started = thread::Builder::new().spawn_scoped(scope, work);
-            if let Err(error) = started {
-                // If the system gives no more threads, the started ones do the work.
-                if worker == 0 {
-                    let error = io_words(&error);
-                    stop.stop(Stop::Here(words!(
-                        "cannot start a thread: {error}",
-                        "无法启动线程：{error}"
-                    )));
-                }
-                break;
+        let start_workers = |count, results: &Sender<Finished>| -> io::Result<()> {
+            for _ in 0..count {
+                let (tasks, upload, results) = (&tasks, &upload, results.clone());
+                let work = move || upload_files(files, stop, tasks, upload, &results);
+                thread::Builder::new().spawn_scoped(scope, work)?;
             }
+            Ok(())
+        };
+        if let Err(error) = start_workers(1, &results) {
+            let error = io_words(&error);
+            stop.stop(Stop::Here(words!(
+                "cannot start a thread: {error}",
+                "无法启动线程：{error}"
+            )));
         }
-        drop(results); // each worker has its own: `finished` ends when all workers have ended
+        // If the system gives no more threads, the started ones do the work.
+        let workers = workers.min(files.len());
+        let at_first = workers.min(jobs);
+        let _ = start_workers(at_first.saturating_sub(1), &results);
+        // It owns the last `results` that is not a worker's: without it, `finished` ends with the workers.
+        let mut start_others = Some(move || start_workers(workers - at_first, &results));
         let mut under_way = UnderWay::new(files, queue);
         loop {
             if stop.reason().is_some() || under_way.is_complete() {
                 under_way.close_queue();
+                start_others = None;
             }
             under_way.queue_next_files();
             if !under_way.receive_results(&finished) {
                 break;
+            }
+            if under_way.is_slow
+                && let Some(start) = start_others.take()
+            {
+                let _ = start();
             }
             under_way.ask_for_links(&get_links);
             under_way.report_in_order(&mut report);
@@ -126,6 +142,7 @@ struct Task {
 struct Finished {
     index: usize,
     result: Result<Stored, Failure>,
+    took: Duration,
 }
 
 /// A worker: uploads one file after the other, until no file is left or the run is stopped.
@@ -144,8 +161,13 @@ fn upload_files(
         if stop.reason().is_some() {
             return;
         }
-        let result = upload(&files[index], again);
-        let _ = results.send(Finished { index, result }); // the receiver outlives all workers
+        let began = Instant::now();
+        let finished = Finished {
+            index,
+            result: upload(&files[index], again),
+            took: began.elapsed(),
+        };
+        let _ = results.send(finished); // the receiver outlives all workers
     }
 }
 
@@ -193,6 +215,8 @@ struct UnderWay<'a> {
     /// The outcomes of the files that are in the list twice; `None` until they are reported.
     repeated: BTreeMap<usize, Option<Outcome>>,
     reported: usize,
+    /// A file has taken longer than `QUICK`.
+    is_slow: bool,
 }
 
 impl UnderWay<'_> {
@@ -207,6 +231,7 @@ impl UnderWay<'_> {
             done: BTreeMap::new(),
             repeated: firsts.map(|first| (first, None)).collect(),
             reported: 0,
+            is_slow: false,
         }
     }
 
@@ -238,14 +263,24 @@ impl UnderWay<'_> {
         self.handed_out = end;
     }
 
-    /// Takes the results of the workers. Waits for one if there is nothing else to do. Returns false
-    /// when all is done: the workers have ended, and no file waits for its link.
+    /// Takes the results of the workers. Waits for one if there is nothing else to do, but not for longer
+    /// than `QUICK` while all files were quick. Returns false when all is done: the workers have ended,
+    /// and no file waits for its link.
     fn receive_results(&mut self, finished: &Receiver<Finished>) -> bool {
         if self.awaiting_link.is_empty() {
-            let Ok(first) = finished.recv() else {
-                return false;
+            let first = if self.is_slow {
+                finished.recv().map_err(RecvTimeoutError::from)
+            } else {
+                finished.recv_timeout(QUICK)
             };
-            self.keep_result(first);
+            match first {
+                Ok(first) => self.keep_result(first),
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.is_slow = true;
+                    return true;
+                }
+            }
             thread::sleep(GATHER_TIME);
         }
         for next in finished.try_iter() {
@@ -254,8 +289,10 @@ impl UnderWay<'_> {
         true
     }
 
-    fn keep_result(&mut self, Finished { index, result }: Finished) {
-        match result {
+    fn keep_result(&mut self, finished: Finished) {
+        let index = finished.index;
+        self.is_slow |= finished.took > QUICK;
+        match finished.result {
             Ok(stored) => {
                 self.awaiting_link.insert(index, stored);
             }
