@@ -2,7 +2,7 @@
 //!
 //! The parts are `picture`, `files`, `again`, `pace`, `cpu`, `large`, `memory` and `start`. All of them
 //! take about seven minutes. If `WX_UPLOAD_BEFORE` names an older build, `picture`, `files`, `again`,
-//! `cpu` and `memory` run both in turn, and the table has the ratios. Each part runs the release binary
+//! `cpu`, `memory` and `start` run both in turn, and the table has the ratios. Each part runs the release binary
 //! over TLS against a stand-in in this process. To simulate a distant service, a relay between the two
 //! delays every byte. The table then also shows the shortest possible time of an upload: see
 //! [`least_time_per_file`].
@@ -94,11 +94,11 @@ fn picture(table: &mut Table) {
 }
 
 /// Measures five runs of the program, in turn with the build before if there is one. Returns both medians.
-fn medians_in_turn(run: impl Fn(PathBuf) -> Option<f64>) -> (Option<f64>, Option<f64>) {
+fn medians_in_turn(mut run: impl FnMut(PathBuf) -> Option<f64>) -> (Option<f64>, Option<f64>) {
     let (mut ours, mut before) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         ours.extend(run(binary()));
-        before.extend(build_before().and_then(&run));
+        before.extend(build_before().and_then(&mut run));
     }
     (median(ours), median(before))
 }
@@ -531,18 +531,33 @@ fn memory(table: &mut Table) {
 
 /// Measures runs that send nothing.
 fn start(table: &mut Table) {
-    let world = World::new();
+    let mut world = World::new();
     for n in 0..NAMES {
         File::create(world.path(&format!("upload/图片 {n:06}.jpg"))).expect("a file");
     }
-    let runs = [(); 5].map(|()| world.watch(world.upload(&["--dry-run"])));
+    let (wall, wall_before) = medians_in_turn(|program| {
+        world.program = program;
+        Some(world.watch(world.upload(&["--dry-run"])).wall)
+    });
     assert_eq!(world.lines_printed(), NAMES, "not all names were listed");
-    let wall = median(runs.iter().map(|ran| ran.wall).collect()).unwrap_or_default();
+    let (peak, peak_before) = medians_in_turn(|program| {
+        world.program = program;
+        let ran = world.watch(world.upload(&["--dry-run"]));
+        Some(ran.peak_kib? as f64)
+    });
+    let wall = wall.unwrap_or_default();
+    let what = format!("`--dry-run` over {NAMES} names");
     table.row(
-        format!("`--dry-run` over {NAMES} names"),
+        what.clone(),
         format!("{wall:.2} s"),
         String::new(),
-        format!("peak memory {}", runs[0].peak()),
+        ratio_to_before(wall, wall_before),
+    );
+    table.row(
+        what + ", peak memory",
+        mebibytes(peak),
+        String::new(),
+        ratio_to_before(peak.unwrap_or_default(), peak_before),
     );
     let version = || {
         let started = Instant::now();
@@ -792,10 +807,14 @@ impl World {
 
 impl Watched {
     fn peak(&self) -> String {
-        self.peak_kib.map_or("known on Linux only".into(), |kib| {
-            format!("{:.1} MiB", kib as f64 / 1024.0)
-        })
+        mebibytes(self.peak_kib.map(|kib| kib as f64))
     }
+}
+
+fn mebibytes(peak_kib: Option<f64>) -> String {
+    peak_kib.map_or("known on Linux only".into(), |kib| {
+        format!("{:.1} MiB", kib / 1024.0)
+    })
 }
 
 /// Returns the path of the program: the one in `WX_UPLOAD_BIN`, or cargo's release build.

@@ -8,10 +8,11 @@ use std::env;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
-use std::ops::RangeInclusive;
 #[cfg(unix)]
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -40,13 +41,19 @@ const FULL_PIPE_WAIT: Duration = Duration::from_millis(10);
 pub fn print(line: &str) -> io::Result<()> {
     let columns: Vec<String> = line.split('\t').map(escape).collect();
     let line = columns.join("\t") + "\n";
-    // std hides that a standard output is open for reading only. A duplicate of it does not.
     #[cfg(unix)]
-    if let Ok(output) = io::stdout().as_fd().try_clone_to_owned() {
-        return write_all(&mut File::from(output), line.as_bytes());
+    if let Some(mut output) = OUTPUT.as_ref() {
+        return write_all(&mut output, line.as_bytes());
     }
     write_all(&mut io::stdout().lock(), line.as_bytes())
 }
+
+/// A duplicate of standard output. std hides that standard output itself is open for reading only.
+#[cfg(unix)]
+static OUTPUT: LazyLock<Option<File>> = LazyLock::new(|| {
+    let duplicate = io::stdout().as_fd().try_clone_to_owned();
+    duplicate.map(File::from).ok()
+});
 
 /// Returns the words for an error of `print`.
 pub fn cannot_print(error: &io::Error) -> String {
@@ -107,9 +114,9 @@ fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Makes text safe for a terminal. Control characters, and those in `UNSAFE_TO_SHOW`, are written like
-/// `\u001b`, which JSON understands, too.
-pub fn escape(text: &str) -> String {
+/// Makes text safe for a terminal. Characters that are unsafe to show are written like `\u001b`, which JSON
+/// understands, too.
+fn escape(text: &str) -> String {
     if !text.contains(is_unsafe) {
         return text.to_owned();
     }
@@ -126,23 +133,16 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// Characters that change the direction of writing, break the line, or are invisible. U+200D joins
-/// emoji, and stays.
-const UNSAFE_TO_SHOW: [RangeInclusive<char>; 10] = [
-    '\u{ad}'..='\u{ad}',
-    '\u{61c}'..='\u{61c}',
-    '\u{180e}'..='\u{180e}',
-    '\u{200b}'..='\u{200c}',
-    '\u{200e}'..='\u{200f}',
-    '\u{2028}'..='\u{202e}',
-    '\u{2060}'..='\u{206f}',
-    '\u{feff}'..='\u{feff}',
-    '\u{fff9}'..='\u{fffb}',
-    '\u{e0000}'..='\u{e007f}',
-];
-
+/// Whether a character is a control character, changes the direction of writing, breaks the line, or is
+/// invisible. (U+200D joins emoji, and is safe.)
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || UNSAFE_TO_SHOW.iter().any(|range| range.contains(&c))
+    let is_odd = matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200c}' | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    );
+    is_odd || c.is_control()
 }
 
 /// Writes a number of bytes like `1.2 MiB`.

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{Format, escape};
+use crate::cli::Format;
 use crate::files::{ListedFile, Origin, Stored};
 
 /// Returns the line of a file that is in the cloud and has a link.
@@ -59,9 +59,12 @@ pub fn listed_line(format: Format, file: &ListedFile, key: &str) -> String {
     }
 }
 
-/// Returns columns with tabs between them. A tab in a column is escaped.
+/// Returns columns with tabs between them. A tab in a column is escaped; `print` escapes the rest.
 fn columns(columns: &[&str]) -> String {
-    let escaped: Vec<String> = columns.iter().map(|column| escape(column)).collect();
+    let escaped: Vec<String> = columns
+        .iter()
+        .map(|text| text.replace('\t', "\\u0009"))
+        .collect();
     escaped.join("\t")
 }
 
