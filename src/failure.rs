@@ -91,7 +91,7 @@ pub enum Kind {
 
 impl Kind {
     /// Whether no connection could be made.
-    pub fn is_unreachable(self) -> bool {
+    pub fn is_without_connection(self) -> bool {
         matches!(
             self,
             Kind::Network(io::ErrorKind::HostUnreachable | io::ErrorKind::ConnectionRefused)

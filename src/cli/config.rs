@@ -229,6 +229,7 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
     }
     let config = without_bom(config);
     let (line, column, error) = (error.line(), error.column(), error.to_string());
+    let (_, rest) = split_at_column(config, line, column.saturating_sub(1));
     if error.starts_with("trailing comma")
         && let Some(line) = line_of_last_comma(config, line, column)
     {
@@ -237,15 +238,8 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
             "不是有效的 JSON：第 {line} 行末尾多了逗号"
         );
     }
-    let (_, rest) = place(config, line, column.saturating_sub(1));
-    if error.starts_with("control character") && (column == 0 || rest.starts_with(b"\r")) {
-        // The text goes on behind the end of its line. Column 0 is that end, too, but in the next line.
-        let line = if column == 0 { line - 1 } else { line };
-        return words!(
-            "is not valid JSON: in line {line} a closing \" is missing, or there is a \\ before it: \
-             write / or \\\\ for each \\ of a path",
-            "不是有效的 JSON：第 {line} 行缺少结尾的 \"，或者它前面有 \\：路径里的每个 \\ 要写成 / 或 \\\\"
-        );
+    if error.starts_with("control character") {
+        return why_control_character(line, column, rest);
     }
     if rest.starts_with(b"//") || rest.starts_with(b"/*") {
         return words!(
@@ -264,6 +258,24 @@ fn why_not_json(config: &[u8], error: &serde_json::Error) -> String {
     words!(
         "is not valid JSON: {error} ({hint})",
         "第 {line} 行第 {column} 列不是有效的 JSON：{hint}"
+    )
+}
+
+/// Explains a control character within quotes: most often the end of the line. `rest` begins with it.
+fn why_control_character(line: usize, column: usize, rest: &[u8]) -> String {
+    if column != 0 && !rest.starts_with(b"\r") {
+        return words!(
+            "is not valid JSON: there is a tab or another control character within quotes in line {line}: \
+             delete it",
+            "不是有效的 JSON：第 {line} 行的引号内有制表符或其他控制字符：请删除"
+        );
+    }
+    // The text goes on behind the end of its line. Column 0 is that end, too, but in the next line.
+    let line = if column == 0 { line - 1 } else { line };
+    words!(
+        "is not valid JSON: in line {line} a closing \" is missing, or there is a \\ before it: \
+         write / or \\\\ for each \\ of a path",
+        "不是有效的 JSON：第 {line} 行缺少结尾的 \"，或者它前面有 \\：路径里的每个 \\ 要写成 / 或 \\\\"
     )
 }
 
@@ -289,17 +301,17 @@ fn why_not_utf8(config: &[u8]) -> Option<String> {
 }
 
 /// Splits a text after this number of columns of a line.
-fn place(text: &[u8], line: usize, column: usize) -> (&[u8], &[u8]) {
+fn split_at_column(text: &[u8], line: usize, column: usize) -> (&[u8], &[u8]) {
     let lines_before = text
         .split_inclusive(|&byte| byte == b'\n')
         .take(line.saturating_sub(1));
-    let place = lines_before.map(<[u8]>::len).sum::<usize>() + column;
-    text.split_at(place.min(text.len()))
+    let offset = lines_before.map(<[u8]>::len).sum::<usize>() + column;
+    text.split_at(offset.min(text.len()))
 }
 
 /// Returns the line with the last comma before a place in a text.
 fn line_of_last_comma(text: &[u8], line: usize, column: usize) -> Option<usize> {
-    let (before, _) = place(text, line, column);
+    let (before, _) = split_at_column(text, line, column);
     let comma = before.iter().rposition(|&byte| byte == b',')?;
     let line_ends = before[..comma].iter().filter(|&&byte| byte == b'\n');
     Some(1 + line_ends.count())

@@ -48,7 +48,9 @@ pub fn print(line: &str) -> io::Result<()> {
     write_all(&mut io::stdout().lock(), line.as_bytes())
 }
 
-/// A duplicate of standard output. std hides that standard output itself is open for reading only.
+/// A duplicate of standard output. std takes each write to standard output for done if that is open for
+/// reading only, and fails with a duplicate. `None` if the system gives no more open files: then such an
+/// output is not noticed.
 #[cfg(unix)]
 static OUTPUT: LazyLock<Option<File>> = LazyLock::new(|| {
     let duplicate = io::stdout().as_fd().try_clone_to_owned();
@@ -133,8 +135,8 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Whether a character is a control character, changes the direction of writing, breaks the line, or is
-/// invisible. (U+200D joins emoji, and is safe.)
+/// Whether a character is a control character, or one of those that change the direction of writing,
+/// break the line, or are invisible. (U+200D joins emoji, and is safe.)
 fn is_unsafe(c: char) -> bool {
     let is_odd = matches!(
         c,

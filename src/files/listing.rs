@@ -57,12 +57,12 @@ impl ListedFile {
     /// Returns the `file_id` that the user gave instead of a path. (A path of a file on this machine never
     /// begins so: the user cannot name it, and no other path has a double slash.)
     pub fn file_id(&self) -> Option<&str> {
-        let path = self.path.as_os_str();
-        // This is asked for often, and few paths are worth the check for UTF-8.
-        let is_one = path
-            .as_encoded_bytes()
-            .starts_with(FILE_ID_START.as_bytes());
-        if is_one { path.to_str() } else { None }
+        // The sort asks for this often. `to_str` reads the whole path, so the beginning is looked at first.
+        let bytes = self.path.as_os_str().as_encoded_bytes();
+        if !bytes.starts_with(FILE_ID_START.as_bytes()) {
+            return None;
+        }
+        self.path.to_str()
     }
 
     /// Returns the place of the file in the cloud. Two files must not have the same.
@@ -238,7 +238,7 @@ fn without_doubles(
 }
 
 /// Sets `same_as` of each file that has the place of another one before it. Sorts the indexes of the
-/// files by their places: a map would hold a second copy of each name.
+/// files by their places: a map would take more memory for each.
 fn mark_doubles(files: &mut [ListedFile], unique: bool) {
     let mut real_paths = Vec::new();
     if unique {

@@ -35,8 +35,8 @@ const MAX_PEM_BYTES: u64 = 16 << 20;
 /// Makes the one agent of all threads, which keeps their connections alive. The error is a sentence
 /// about the environment.
 pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
-    // More than that are under way at once only at the beginning, when all workers ask the API.
-    let at_once = settings.options.jobs + LINK_CALLS;
+    // More are in use if the API is slower than COS. Those beyond this number are closed when idle.
+    let most_idle = settings.options.jobs + LINK_CALLS;
     let timeout = Duration::from_secs(settings.options.timeout.into());
     let config = Agent::config_builder()
         .user_agent(concat!("wx-upload/", env!("CARGO_PKG_VERSION")))
@@ -51,8 +51,8 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .timeout_per_read(Some(timeout))
         .input_buffer_size(INPUT_BUFFER)
         .output_buffer_size(OUTPUT_BUFFER)
-        .max_idle_connections_per_host(at_once)
-        .max_idle_connections(2 * at_once) // the API's host and COS's
+        .max_idle_connections_per_host(most_idle)
+        .max_idle_connections(2 * most_idle) // the API's host and COS's
         .build();
     let connector =
         ().chain(ProxyCheck)

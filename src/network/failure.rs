@@ -92,7 +92,7 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
         what,
     } = failure_of(agent, error);
     let way = proxy.map_or(&uri, Proxy::uri);
-    if was_known && kind.is_unreachable() || is_broken(kind) && !can_connect(way) {
+    if was_known && kind.is_without_connection() || is_broken(kind) && !can_connect(way) {
         cure = Cure::SlowDown(Obstacle::NobodyThere);
     }
     let help = match kind {

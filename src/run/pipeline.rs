@@ -4,7 +4,8 @@
 //! There are more workers than uploads at once. While a file is on its way, another worker has the next
 //! one open, with its signature. So an upload waits for step 2 only if that signature has become too old
 //! (`is_fresh` in `main.rs`). `pace.rs` makes the workers wait for their turn. The additional workers start
-//! when a file has taken 50 ms. Where all files are quicker, they would only cost CPU time.
+//! once it shows that uploads take time: when nothing has finished for 50 ms, or when the quickest upload
+//! has taken more than 5 ms. Quicker ones, to a service on this machine, would gain nothing from more threads.
 //!
 //! Files wait for their links together: one call asks for all that finished while the last call was under
 //! way. If those are more than one call can name, up to seven other calls go out beside it, each of them
@@ -32,9 +33,10 @@ use crate::words::{io_words, words};
 const LINKS_PER_CALL: usize = 50;
 /// Files that finish within this time share a call for links.
 const GATHER_TIME: Duration = Duration::from_millis(5);
-/// The additional workers start when a file takes longer. With a distant service the first one does: it
-/// needs at least five round trips.
-const QUICK: Duration = Duration::from_millis(50);
+/// An upload that takes no longer, with all its steps, gains nothing from an additional worker.
+const QUICK: Duration = Duration::from_millis(5);
+/// If nothing finishes for this time, uploads take longer than that. The first one needs five round trips.
+const LONG_WAIT: Duration = Duration::from_millis(50);
 /// The workers get at most this number of files before the first of them is reported. It limits the
 /// memory for results that wait to be reported.
 const MAX_UNREPORTED: usize = 1_000;
@@ -68,9 +70,10 @@ pub fn worker_count(options: &Options) -> usize {
     (left.saturating_sub(OTHER_OPEN_FILES) / OPEN_FILES_PER_WORKER).max(1)
 }
 
-/// Uploads `files` with this number of workers, of which `jobs` start at once. Reports each file as soon
-/// as it and all files before it are done. A file that a stopped run did not attempt is not reported. A
-/// file that is in the list twice is uploaded once, and its outcome is reported at each place.
+/// Uploads `files` with at most this number of workers. At most `jobs` of them start first, and the
+/// additional ones once it shows that uploads take time. Reports each file as soon as it and all files
+/// before it are done. A file that a stopped run did not attempt is not reported. A file that is in the
+/// list twice is uploaded once, and its outcome is reported at each place.
 ///
 /// - `upload` puts a file into the cloud; with `true`, even if the manifest knows it.
 /// - `get_links` asks for the links of up to 50 files, and returns a result for each, in order.
@@ -96,32 +99,26 @@ pub fn run_pipeline(
             }
             Ok(())
         };
-        if let Err(error) = start_workers(1, &results) {
-            let error = io_words(&error);
-            stop.stop(Stop::Here(words!(
-                "cannot start a thread: {error}",
-                "无法启动线程：{error}"
-            )));
-        }
-        // If the system gives no more threads, the started ones do the work.
         let workers = workers.min(files.len());
         let at_first = workers.min(jobs);
+        if let Err(error) = start_workers(at_first.min(1), &results) {
+            stop.stop(no_worker(&error));
+        }
+        // If the system gives no more threads, the started ones do the work, here and below.
         let _ = start_workers(at_first.saturating_sub(1), &results);
         // It owns the last `results` that is not a worker's: without it, `finished` ends with the workers.
-        let mut start_others = Some(move || start_workers(workers - at_first, &results));
-        let mut under_way = UnderWay::new(files, queue);
+        let mut start_additional = Some(move || start_workers(workers - at_first, &results));
+        let mut under_way = UnderWay::new(files, queue, jobs);
         loop {
             if stop.reason().is_some() || under_way.is_complete() {
                 under_way.close_queue();
-                start_others = None;
+                start_additional = None;
             }
             under_way.queue_next_files();
             if !under_way.receive_results(&finished) {
                 break;
             }
-            if under_way.is_slow
-                && let Some(start) = start_others.take()
-            {
+            if let Some(start) = start_additional.take_if(|_| under_way.takes_time) {
                 let _ = start();
             }
             under_way.ask_for_links(&get_links);
@@ -129,6 +126,15 @@ pub fn run_pipeline(
         }
         under_way.report_the_rest(&mut report);
     });
+}
+
+/// Why a run ends for which the system gives no thread.
+fn no_worker(error: &io::Error) -> Stop {
+    let error = io_words(error);
+    Stop::Here(words!(
+        "cannot start a thread: {error}",
+        "无法启动线程：{error}"
+    ))
 }
 
 /// A file for a worker.
@@ -215,12 +221,17 @@ struct UnderWay<'a> {
     /// The outcomes of the files that are in the list twice; `None` until they are reported.
     repeated: BTreeMap<usize, Option<Outcome>>,
     reported: usize,
-    /// A file has taken longer than `QUICK`.
-    is_slow: bool,
+    jobs: usize,
+    /// The number of files that this run has uploaded.
+    uploads: usize,
+    /// The time of the quickest of them.
+    quickest: Duration,
+    /// It has shown that uploads take time.
+    takes_time: bool,
 }
 
 impl UnderWay<'_> {
-    fn new(files: &[ListedFile], queue: Sender<Task>) -> UnderWay<'_> {
+    fn new(files: &[ListedFile], queue: Sender<Task>, jobs: usize) -> UnderWay<'_> {
         let firsts = files.iter().filter_map(|file| file.same_as);
         UnderWay {
             files,
@@ -231,7 +242,10 @@ impl UnderWay<'_> {
             done: BTreeMap::new(),
             repeated: firsts.map(|first| (first, None)).collect(),
             reported: 0,
-            is_slow: false,
+            jobs,
+            uploads: 0,
+            quickest: Duration::MAX,
+            takes_time: false,
         }
     }
 
@@ -264,20 +278,20 @@ impl UnderWay<'_> {
     }
 
     /// Takes the results of the workers. Waits for one if there is nothing else to do, but not for longer
-    /// than `QUICK` while all files were quick. Returns false when all is done: the workers have ended,
-    /// and no file waits for its link.
+    /// than `LONG_WAIT` until it shows that uploads take time. Returns false when all is done: the workers
+    /// have ended, and no file waits for its link.
     fn receive_results(&mut self, finished: &Receiver<Finished>) -> bool {
         if self.awaiting_link.is_empty() {
-            let first = if self.is_slow {
+            let first = if self.takes_time {
                 finished.recv().map_err(RecvTimeoutError::from)
             } else {
-                finished.recv_timeout(QUICK)
+                finished.recv_timeout(LONG_WAIT)
             };
             match first {
                 Ok(first) => self.keep_result(first),
                 Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.is_slow = true;
+                    self.takes_time = true;
                     return true;
                 }
             }
@@ -291,9 +305,11 @@ impl UnderWay<'_> {
 
     fn keep_result(&mut self, finished: Finished) {
         let index = finished.index;
-        self.is_slow |= finished.took > QUICK;
         match finished.result {
             Ok(stored) => {
+                if stored.is_new() {
+                    self.note_time(finished.took);
+                }
                 self.awaiting_link.insert(index, stored);
             }
             // Told once, for the whole run. The file counts as not attempted.
@@ -302,6 +318,14 @@ impl UnderWay<'_> {
                 self.done.insert(index, Outcome::Failed { why });
             }
         }
+    }
+
+    /// Notes how long an upload took. The first one of each job makes connections, so the quickest counts
+    /// only after the second ones.
+    fn note_time(&mut self, took: Duration) {
+        self.uploads += 1;
+        self.quickest = self.quickest.min(took);
+        self.takes_time |= self.uploads >= 2 * self.jobs && self.quickest > QUICK;
     }
 
     /// Asks for the links of the files that wait for them, with up to eight calls at once. When the queue

@@ -125,8 +125,8 @@ impl Throttle<'_> {
             // The run is stopped before the next call may begin.
             self.stop.stop(Stop::Failed(failure.clone()));
         }
-        if failure.kind.is_unreachable() {
-            // At the beginning of a run, the tries can take half a minute before an error tells why.
+        if failure.kind.is_without_connection() {
+            // The tries can take half a minute before an error tells why.
             self.console
                 .show_waiting(Some(reason(Obstacle::NobodyThere)));
         }
@@ -177,6 +177,6 @@ fn reason(obstacle: Obstacle) -> &'static str {
         Obstacle::TooFast(_) | Obstacle::TooMany => {
             either("the service asked to slow down", "服务要求放慢")
         }
-        Obstacle::NobodyThere => either("the network is down", "网络不通"),
+        Obstacle::NobodyThere => either("no connection can be made", "无法建立连接"),
     }
 }

@@ -1,5 +1,7 @@
 //! What goes on beside the uploads: step 2 of the next files, and calls for links beside each other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +29,33 @@ fn while_files_are_on_their_way_the_next_ones_have_their_signatures() {
         assert_eq!(world.count(Step::Info), files);
         world.assert_proper();
     }
+}
+
+/// The time of a service in the same region.
+const A_FEW_MS: Duration = Duration::from_millis(4);
+
+#[test]
+fn beside_uploads_of_a_few_milliseconds_the_next_signature_is_asked_for() {
+    let world = World::with_many(20);
+    let is_on_its_way = Arc::new(AtomicBool::new(false));
+    let was_beside = Arc::new(AtomicBool::new(false));
+    let on_its_way = Arc::clone(&is_on_its_way);
+    let upload = Fault::after_body(move |_| {
+        on_its_way.store(true, Ordering::SeqCst);
+        thread::sleep(A_FEW_MS);
+        on_its_way.store(false, Ordering::SeqCst);
+        None
+    });
+    let beside = Arc::clone(&was_beside);
+    let info = Fault::custom(move |_| {
+        beside.fetch_or(is_on_its_way.load(Ordering::SeqCst), Ordering::SeqCst);
+        thread::sleep(A_FEW_MS);
+        None
+    });
+    world.stand_in.fault(Step::Upload, When::Always, upload);
+    world.stand_in.fault(Step::Info, When::Always, info);
+    world.run(["-j", "1", "files"]).assert_success();
+    assert!(was_beside.load(Ordering::SeqCst));
 }
 
 /// A world whose first upload, of `a.txt`, is under way, while `b.txt` waits for its turn.

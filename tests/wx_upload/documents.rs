@@ -432,7 +432,7 @@ const NO_PROBLEMS: [&str; 20] = [
     "not attempted",
     "its file_id is",
     "the service asked to slow down",
-    "the network is down",
+    "no connection can be made",
     "waits for COS to confirm",
     "the config, its copies and the manifest of this run are never uploaded",
     "the same file as {first}",

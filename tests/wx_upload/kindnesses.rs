@@ -158,6 +158,14 @@ fn a_comment_in_the_config_is_told_with_its_line() {
     }
 }
 
+#[test]
+fn a_pasted_tab_in_the_config_is_told_with_its_line() {
+    let world = World::with_files(&["a.txt"]);
+    world.file("config.json", "{\n\"env\": \"e\t\",\n\"appid\": \"a\" }");
+    let told = "a tab or another control character within quotes in line 2: delete it\n";
+    world.assert_refused(&world.run(["-n"]), &[told]);
+}
+
 // ---- A config to fill in ------------------------------------------------------------------------
 
 #[test]

@@ -358,7 +358,7 @@ fn progress_shows_what_a_run_waits_for() {
     assert!(world.stand_in.wait_for(Step::Upload, 4, PATIENCE));
     world.stand_in.close_port();
     world.stand_in.break_connections();
-    shows(" B, waiting: the network is down");
+    shows(" B, waiting: no connection can be made");
     world.stand_in.clear_faults();
     world.stand_in.open_port();
     let seen = terminal.finish(&world);
@@ -367,12 +367,12 @@ fn progress_shows_what_a_run_waits_for() {
 }
 
 #[test]
-fn progress_tells_from_the_first_try_that_there_is_no_network() {
+fn progress_tells_from_the_first_try_that_there_is_no_connection() {
     let world = world(&[1]);
     world.stand_in.close_port();
     let mut terminal = Terminal::new(24, 200);
     terminal.start(command(&world, &[]), &[]);
-    let words = " B, waiting: the network is down";
+    let words = " B, waiting: no connection can be made";
     terminal.wait_for(words, |screen| {
         let lines = screen.lines();
         lines.last().is_some_and(|line| line.ends_with(words))
