@@ -76,10 +76,10 @@ fn main() {
 
 // ---- The parts ----------------------------------------------------------------------------------
 
-/// Uploads one file, as an editor does. The stand-in is at one address, so one connection is enough.
+/// Uploads one file, as an editor does.
 fn picture(table: &mut Table) {
-    /// A connection, TLS, and one each for the URL, the upload and the link.
-    const ROUND_TRIPS: u32 = 5;
+    /// Two connections, TLS on each, and one round trip each for the URL, the upload and the link.
+    const ROUND_TRIPS: u32 = 7;
     for round_trip in [ROUND_TRIP, LONG_ROUND_TRIP] {
         let upload = |program| Some(upload_files(program, 1, round_trip, 8).wall);
         let (wall, wall_before) = medians_in_turn(upload);
@@ -625,6 +625,7 @@ impl World {
             program: binary(),
         };
         world.stand_in.ca_file(world.dir.path());
+        world.put_services_at(world.port());
         world.write_config();
         fs::create_dir(world.path("upload")).expect("a directory");
         world
@@ -660,17 +661,23 @@ impl World {
     /// Adds this round trip to the program's connections.
     fn put_relay_between(&self, round_trip: Duration) {
         if !round_trip.is_zero() {
-            let port = self
-                .stand_in
-                .base()
-                .rsplit(':')
-                .next()
-                .and_then(|port| port.parse().ok())
-                .expect("a port");
-            let port = start_relay(port, round_trip.saturating_sub(lateness())).expect("a relay");
-            self.stand_in.set_base(&format!("https://localhost:{port}"));
+            let delay = round_trip.saturating_sub(lateness());
+            self.put_services_at(start_relay(self.port(), delay).expect("a relay"));
             self.write_config();
         }
+    }
+
+    /// The API and COS are two hosts, each with its own connections.
+    fn put_services_at(&self, port: u16) {
+        let origin = |host| format!("https://{host}:{port}");
+        self.stand_in.set_base(&origin("localhost"));
+        self.stand_in.set_upload_origin(&origin("127.0.0.1"));
+    }
+
+    fn port(&self) -> u16 {
+        let base = self.stand_in.base();
+        let port = base.rsplit(':').next();
+        port.and_then(|port| port.parse().ok()).expect("a port")
     }
 
     /// Makes a file of zeros. It takes no space on the disk.
@@ -688,7 +695,7 @@ impl World {
             .current_dir(&self.dir);
         command
             .env("SSL_CERT_FILE", "ca.pem")
-            .env("NO_PROXY", "localhost");
+            .env("NO_PROXY", "localhost,127.0.0.1");
         command
     }
 
