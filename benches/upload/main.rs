@@ -1,11 +1,10 @@
 //! Measures the figures of docs/benchmarks.md: `cargo bench`. For one part alone: `cargo bench -- memory`
 //!
-//! The parts are `picture`, `files`, `again`, `pace`, `cpu`, `large`, `memory` and `start`. All of them
-//! take about seven minutes. If `WX_UPLOAD_BEFORE` names an older build, `picture`, `files`, `again`,
-//! `cpu`, `memory` and `start` run both in turn, and the table has the ratios. Each part runs the release binary
-//! over TLS against a stand-in in this process. To simulate a distant service, a relay between the two
-//! delays every byte. The table then also shows the shortest possible time of an upload: see
-//! [`least_time_per_file`].
+//! The parts are `picture`, `files`, `again`, `pace`, `cpu`, `large`, `memory` and `start`. If
+//! `WX_UPLOAD_BEFORE` names an older build, all but `pace` and `large` run both in turn, and the table has
+//! the ratios. Then all parts take about nine minutes. Each part runs the release binary over TLS against a
+//! stand-in in this process. To simulate a distant service, a relay between the two delays every byte. The
+//! table then also shows the shortest possible time of an upload: see [`least_time_per_file`].
 //!
 //! CPU time comes from bash's `time`, peak memory from Linux's `/proc`. If one is missing, the
 //! table says so. This file does not know how the program works.
@@ -31,6 +30,8 @@ use table::Table;
 
 const FILES: usize = 200;
 const FILE_BYTES: usize = 20_000;
+/// The number of runs whose median is shown.
+const ROUNDS: usize = 5;
 /// To a service in the same region.
 const SHORT_ROUND_TRIP: Duration = Duration::from_millis(5);
 const ROUND_TRIP: Duration = Duration::from_millis(40);
@@ -81,28 +82,30 @@ fn picture(table: &mut Table) {
     /// Two connections, TLS on each, and one round trip each for the URL, the upload and the link.
     const ROUND_TRIPS: u32 = 7;
     for round_trip in [ROUND_TRIP, LONG_ROUND_TRIP] {
-        let upload = |program| Some(upload_files(program, 1, round_trip, 8).wall);
-        let (wall, wall_before) = medians_in_turn(upload);
-        let wall = wall.unwrap_or_default();
+        let (walls, walls_before) = in_turn(ROUNDS, |program| {
+            upload_files(program, 1, round_trip, 8).wall
+        });
+        let wall = median(walls).unwrap_or_default();
         let least = (round_trip * ROUND_TRIPS).as_millis();
         let (kb, ms) = (FILE_BYTES / 1000, round_trip.as_millis());
         table.row(
             format!("1 file of {kb} kB, round trip {ms} ms"),
             format!("{:.0} ms", wall * 1000.0),
             format!("at least {least} ms"),
-            ratio_to_before(wall, wall_before),
+            ratio_to_before(wall, median(walls_before)),
         );
     }
 }
 
-/// Measures five runs of the program, in turn with the build before if there is one. Returns both medians.
-fn medians_in_turn(mut run: impl FnMut(PathBuf) -> Option<f64>) -> (Option<f64>, Option<f64>) {
+/// Runs the program `rounds` times, in turn with the build before if there is one. Returns the results of
+/// both.
+fn in_turn<T>(rounds: usize, mut run: impl FnMut(PathBuf) -> T) -> (Vec<T>, Vec<T>) {
     let (mut ours, mut before) = (Vec::new(), Vec::new());
-    for _ in 0..5 {
-        ours.extend(run(binary()));
-        before.extend(build_before().and_then(&mut run));
+    for _ in 0..rounds {
+        ours.push(run(binary()));
+        before.extend(build_before().map(&mut run));
     }
-    (median(ours), median(before))
+    (ours, before)
 }
 
 /// Uploads many small files, with and without a slow network.
@@ -119,13 +122,9 @@ fn files(table: &mut Table) {
                 (LONG_ROUND_TRIP, 1) => 1, // it mostly waits
                 _ => 3,
             };
-            let (mut runs, mut walls_before) = (Vec::new(), Vec::new());
-            for _ in 0..rounds {
-                runs.push(upload_files(binary(), FILES, round_trip, jobs));
-                if let Some(before) = build_before() {
-                    walls_before.push(upload_files(before, FILES, round_trip, jobs).wall);
-                }
-            }
+            let upload = |program| upload_files(program, FILES, round_trip, jobs);
+            let (mut runs, before) = in_turn(rounds, upload);
+            let walls_before = before.iter().map(|run| run.wall).collect();
             runs.sort_by(|one, other| one.wall.total_cmp(&other.wall));
             let run = &runs[rounds / 2];
             files_row(table, round_trip, jobs, run, median(walls_before));
@@ -239,27 +238,19 @@ fn again_row(
     arguments: &[&str],
     files: usize,
 ) {
-    let mut run = |program: PathBuf| {
+    let (ours, before) = in_turn(3, |program| {
         world.program = program;
         let calls_before = world.stand_in.count(Step::Link);
         let wall = world.watch(world.upload(arguments)).wall;
         world.check(files);
         (wall, world.stand_in.count(Step::Link) - calls_before)
-    };
-    let (mut walls, mut walls_before) = (Vec::new(), Vec::new());
-    let mut calls = 0;
-    let mut calls_before = None;
-    for _ in 0..3 {
-        let (wall, link_calls) = run(binary());
-        walls.push(wall);
-        calls = calls.max(link_calls);
-        if let Some((wall, link_calls)) = build_before().map(&mut run) {
-            walls_before.push(wall);
-            calls_before = Some(link_calls);
-        }
-    }
-    let wall = median(walls).unwrap_or_default();
-    let ratio = ratio_to_before(wall, median(walls_before));
+    });
+    let wall_of = |runs: &[(f64, usize)]| median(runs.iter().map(|(wall, _)| *wall).collect());
+    let most_calls = |runs: &[(f64, usize)]| runs.iter().map(|(_, calls)| *calls).max();
+    let wall = wall_of(&ours).unwrap_or_default();
+    let ratio = ratio_to_before(wall, wall_of(&before));
+    let calls = most_calls(&ours).unwrap_or_default();
+    let calls_before = most_calls(&before);
     let calls_before = calls_before.map_or(String::new(), |calls| format!(" ({calls} before)"));
     let ms = round_trip.as_millis();
     table.row(
@@ -411,8 +402,11 @@ fn cpu(table: &mut Table) {
     let kb = TINY_BYTES / 1000;
     let mut at_8 = None;
     for jobs in [1, 8, 64] {
-        let (ours, before) = medians_in_turn(|program| cpu_time(program, FILES, jobs));
-        let per_file = |cpu: Option<f64>| cpu.map(|cpu| cpu * 1000.0 / FILES as f64);
+        let (ours, before) = in_turn(ROUNDS, |program| cpu_time(program, FILES, jobs));
+        let per_file = |cpu: Vec<Option<f64>>| {
+            let cpu = median(cpu.into_iter().flatten().collect());
+            cpu.map(|cpu| cpu * 1000.0 / FILES as f64)
+        };
         let (measured, before) = (per_file(ours), per_file(before));
         let mut note = ratio_to_before(measured.unwrap_or_default(), before);
         match (jobs, measured, at_8) {
@@ -544,30 +538,30 @@ fn start(table: &mut Table) {
     for n in 0..NAMES {
         File::create(world.path(&format!("upload/图片 {n:06}.jpg"))).expect("a file");
     }
-    let (wall, wall_before) = medians_in_turn(|program| {
+    let (ours, before) = in_turn(ROUNDS, |program| {
         world.program = program;
         let ran = world.watch(world.upload(&["--dry-run"]));
         assert_eq!(world.lines_printed(), NAMES, "not all names were listed");
-        Some(ran.wall)
+        ran
     });
-    let (peak, peak_before) = medians_in_turn(|program| {
-        world.program = program;
-        let ran = world.watch(world.upload(&["--dry-run"]));
-        Some(ran.peak_kib? as f64)
-    });
-    let wall = wall.unwrap_or_default();
+    let wall_of = |runs: &[Watched]| median(runs.iter().map(|ran| ran.wall).collect());
+    let peak_of = |runs: &[Watched]| {
+        let peaks = runs.iter().filter_map(|ran| ran.peak_kib);
+        median(peaks.map(|kib| kib as f64).collect())
+    };
+    let (wall, peak) = (wall_of(&ours).unwrap_or_default(), peak_of(&ours));
     let what = format!("`--dry-run` over {NAMES} names");
     table.row(
         what.clone(),
         format!("{wall:.2} s"),
         String::new(),
-        ratio_to_before(wall, wall_before),
+        ratio_to_before(wall, wall_of(&before)),
     );
     table.row(
         what + ", peak memory",
         mebibytes(peak),
         String::new(),
-        ratio_to_before(peak.unwrap_or_default(), peak_before),
+        ratio_to_before(peak.unwrap_or_default(), peak_of(&before)),
     );
     let version = || {
         let started = Instant::now();

@@ -118,7 +118,7 @@ fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Makes text safe for a terminal. Characters that are unsafe to show are written like `\u001b`, which JSON
 /// understands, too.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     if !text.contains(is_unsafe) {
         return text.to_owned();
     }

@@ -11,7 +11,7 @@ pub use config::{
     parse_config,
 };
 pub use console::{
-    Console, Reading, cannot_print, end_of_output, human_bytes, human_time, print, say,
+    Console, Reading, cannot_print, end_of_output, escape, human_bytes, human_time, print, say,
 };
 pub use help::show;
 pub use options::{

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::Format;
+use crate::cli::{Format, escape};
 use crate::files::{ListedFile, Origin, Stored};
 
 /// Returns the line of a file that is in the cloud and has a link.
@@ -59,12 +59,9 @@ pub fn listed_line(format: Format, file: &ListedFile, key: &str) -> String {
     }
 }
 
-/// Returns columns with tabs between them. A tab in a column is escaped; `print` escapes the rest.
+/// Returns columns with tabs between them. A tab in a column is escaped.
 fn columns(columns: &[&str]) -> String {
-    let escaped: Vec<String> = columns
-        .iter()
-        .map(|text| text.replace('\t', "\\u0009"))
-        .collect();
+    let escaped: Vec<String> = columns.iter().map(|column| escape(column)).collect();
     escaped.join("\t")
 }
 

@@ -5,7 +5,7 @@
 //! one open, with its signature. So an upload waits for step 2 only if that signature has become too old
 //! (`is_fresh` in `main.rs`). `pace.rs` makes the workers wait for their turn. The additional workers start
 //! once it shows that uploads take time: when nothing has finished for 50 ms, or when the quickest upload
-//! has taken more than 5 ms. Quicker ones, to a service on this machine, would gain nothing from more threads.
+//! has taken more than 5 ms. Quicker ones, to a service on this machine, have little to gain from more threads.
 //!
 //! Files wait for their links together: one call asks for all that finished while the last call was under
 //! way. If those are more than one call can name, up to seven other calls go out beside it, each of them
@@ -33,9 +33,9 @@ use crate::words::{io_words, words};
 const LINKS_PER_CALL: usize = 50;
 /// Files that finish within this time share a call for links.
 const GATHER_TIME: Duration = Duration::from_millis(5);
-/// An upload that takes no longer, with all its steps, gains nothing from an additional worker.
+/// An upload that takes no longer, with all its steps, has little to gain from an additional worker.
 const QUICK: Duration = Duration::from_millis(5);
-/// If nothing finishes for this time, uploads take longer than that. The first one needs five round trips.
+/// If nothing finishes for this time, uploads take time. The first one of a run needs six round trips.
 const LONG_WAIT: Duration = Duration::from_millis(50);
 /// The workers get at most this number of files before the first of them is reported. It limits the
 /// memory for results that wait to be reported.

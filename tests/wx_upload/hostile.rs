@@ -658,8 +658,8 @@ fn run_with_mutated_proxies(seed: u64, count: &Arc<AtomicUsize>) {
     });
 }
 
-/// Mutates at least `wanted` replies, in rounds. A round has about 4,000, and fewer where a run ends early: which of its
-/// files fail first is for the machine to say, and 8 failures without a success end it.
+/// Mutates at least `wanted` replies, in rounds. A round has about 4,000, and fewer where a run ends early:
+/// which of its files fail first depends on the machine, and 8 failures without a success end it.
 fn mutate_at_least(wanted: usize) {
     let (seed, count) = (seed(), Arc::new(AtomicUsize::new(0)));
     let so_far = || count.load(Ordering::Relaxed);
