@@ -55,7 +55,7 @@ use run::{
 };
 use service::{
     AccessToken, Call, SharedToken, call_api, content_type, judged_by_packets, judged_by_signature,
-    link_in, post_object, signature_life, text_field, unix_seconds,
+    link_in, post_object, signature_life, text_field,
 };
 use stop::{Stop, StopSignal};
 use words::{either, io_words, words};
@@ -209,7 +209,7 @@ fn get_access_token(run: &Run, stage: Stage) -> Result<String, Failure> {
 /// Returns the token that another run has just saved. If there is none, fetches one and saves it.
 fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
     let Some(path) = run.settings.token_file() else {
-        return Ok(new_token(run)?.to_use());
+        return new_token(run);
     };
     // The lock makes other runs wait, so that they find this run's token. If locks do not work, two
     // runs may each fetch a token.
@@ -239,11 +239,11 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
             "{path}: 新的 access_token 无法保存，下次运行会重新获取：{why}"
         ));
     }
-    Ok(fetched.to_use())
+    Ok(fetched)
 }
 
 /// Fetches a token, with all tries. An error stops the run.
-fn new_token(run: &Run) -> Result<FetchedToken, Failure> {
+fn new_token(run: &Run) -> Result<AccessToken, Failure> {
     let fetched = run.retries.with_retries(Stage::Token, || fetch_token(run));
     let fetched = fetched.map_err(|failure| failure.with_cure(Cure::StopRun))?;
     if run.settings.auth_is_missing {
@@ -260,7 +260,7 @@ const SAVE_TRIES: usize = 100;
 /// the run began, and only the four keys of the token change: the script's three, and the account that
 /// the token belongs to. If the config belongs to another account by now, it is left alone. The error is
 /// a sentence.
-fn save_token(run: &Run, path: &Path, token: &FetchedToken) -> Result<(), String> {
+fn save_token(run: &Run, path: &Path, token: &AccessToken) -> Result<(), String> {
     for _ in 0..SAVE_TRIES {
         let old = read_config(path)?;
         let mut config = parse_config(&old)?;
@@ -271,7 +271,7 @@ fn save_token(run: &Run, path: &Path, token: &FetchedToken) -> Result<(), String
             );
             return Err(why.to_owned());
         }
-        config["create_time"] = unix_seconds().into();
+        config["create_time"] = token.created.into();
         config["expires_in"] = token.expires_in.into();
         config["access_token"] = token.text.as_str().into();
         config["token_appid"] = run.settings.appid().into();
@@ -285,21 +285,8 @@ fn save_token(run: &Run, path: &Path, token: &FetchedToken) -> Result<(), String
     ))
 }
 
-/// A token that the API has just given.
-struct FetchedToken {
-    text: String,
-    /// Seconds.
-    expires_in: i64,
-}
-
-impl FetchedToken {
-    fn to_use(&self) -> AccessToken {
-        AccessToken::fetched(&self.text, self.expires_in)
-    }
-}
-
 /// Asks for a new token.
-fn fetch_token(run: &Run) -> Result<FetchedToken, Failure> {
+fn fetch_token(run: &Run) -> Result<AccessToken, Failure> {
     let stage = Stage::Token;
     let account = match run.settings.account() {
         Ok(account) => account,
@@ -323,7 +310,7 @@ fn fetch_token(run: &Run) -> Result<FetchedToken, Failure> {
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
-        Some(expires_in @ 1..) => Ok(FetchedToken { text, expires_in }),
+        Some(expires_in @ 1..) => Ok(AccessToken::fetched(text, expires_in)),
         _ => Err(Failure::odd_reply(
             stage,
             either(

@@ -15,21 +15,23 @@ use crate::stop::wait_a_moment;
 const MARGIN: i64 = 60;
 
 pub struct AccessToken {
-    text: String,
-    /// Seconds since 1970.
-    use_until: i64,
+    /// The token itself. No output may show it.
+    pub text: String,
+    /// When it was fetched, in seconds since 1970.
+    pub created: i64,
+    /// Its life, in seconds.
+    pub expires_in: i64,
     /// It was fetched by this run, not found in the config.
     is_new: bool,
 }
 
 impl AccessToken {
     /// A token that was just fetched; it expires in `expires_in` seconds.
-    pub fn fetched(text: &str, expires_in: i64) -> AccessToken {
-        // `stable_token` may return a token that has few seconds left.
-        let margin = MARGIN.min(expires_in / 2);
+    pub fn fetched(text: String, expires_in: i64) -> AccessToken {
         AccessToken {
-            text: text.to_owned(),
-            use_until: unix_seconds().saturating_add(expires_in - margin),
+            text,
+            created: unix_seconds(),
+            expires_in,
             is_new: true,
         }
     }
@@ -42,17 +44,24 @@ impl AccessToken {
         {
             return None;
         }
-        let created = whole_seconds(&config["create_time"])?;
-        let life = whole_seconds(&config["expires_in"])?;
-        let use_until = created.saturating_add(life).saturating_sub(MARGIN);
-        if !(created..=use_until).contains(&unix_seconds()) {
-            return None;
-        }
-        Some(AccessToken {
+        let token = AccessToken {
             text: text_in(config, "access_token")?.to_owned(),
-            use_until,
+            created: whole_seconds(&config["create_time"])?,
+            expires_in: whole_seconds(&config["expires_in"])?,
             is_new: false,
-        })
+        };
+        let is_from_future = token.created > unix_seconds();
+        (!is_from_future && token.is_usable()).then_some(token)
+    }
+
+    fn is_usable(&self) -> bool {
+        let margin = if self.is_new {
+            MARGIN.min(self.expires_in / 2) // `stable_token` may return one that has few seconds left
+        } else {
+            MARGIN
+        };
+        let end = self.created.saturating_add(self.expires_in);
+        unix_seconds() <= end.saturating_sub(margin)
     }
 }
 
@@ -81,8 +90,7 @@ struct State {
 
 impl State {
     fn usable(&self) -> Option<&AccessToken> {
-        let current = self.current.as_ref()?;
-        (unix_seconds() <= current.use_until).then_some(current)
+        self.current.as_ref().filter(|token| token.is_usable())
     }
 }
 
@@ -185,7 +193,7 @@ impl SharedToken {
     }
 }
 
-pub fn unix_seconds() -> i64 {
+fn unix_seconds() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     since_1970.map_or(0, |time| time.as_secs() as i64)
 }
@@ -216,9 +224,12 @@ mod tests {
 
     #[test]
     fn a_new_token_that_has_few_seconds_left_is_used_for_half_of_them() {
-        let seconds_used =
-            |expires_in| AccessToken::fetched("t", expires_in).use_until - unix_seconds();
-        assert!((7139..=7140).contains(&seconds_used(7200)));
-        assert!((9..=10).contains(&seconds_used(20)));
+        let is_used = |expires_in, age| {
+            let mut token = AccessToken::fetched("t".to_owned(), expires_in);
+            token.created -= age;
+            token.is_usable()
+        };
+        assert!(is_used(7200, 7130) && !is_used(7200, 7150));
+        assert!(is_used(20, 8) && !is_used(20, 12));
     }
 }
