@@ -127,6 +127,8 @@ fn swap_while_a_is_sent(world: &World, arguments: &[&str], swap: impl Fn(&Path))
     world.stand_in.fault(Step::Upload, key("a"), Fault::Hold);
     let child = world.start(["-j", "1", "pub"].iter().chain(arguments));
     assert!(world.stand_in.wait_for(Step::Upload, 1, PATIENCE));
+    // The next file is open by now. Else it could be opened in the middle of the swap.
+    assert!(world.stand_in.wait_for(Step::Info, 2, PATIENCE));
     swap(world.dir.path());
     a_is_on_its_way.open();
     world.stand_in.open_gate();
