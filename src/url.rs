@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use ureq::http::Uri;
 
 /// ASCII characters that RFC 3986 does not allow in a path or a query. (It allows none beyond
 /// ASCII.)
@@ -79,29 +80,17 @@ fn raw_key<'a>(rest: &'a str, key: &str) -> Option<RawKey<'a>> {
     None
 }
 
-/// Returns whether `url` can be shown as a link: http or https, then a host and perhaps a port.
-/// Anything else, such as `javascript:` or `https://<script>`, can harm the reader of a page.
-pub fn is_link(url: &str) -> bool {
-    let Some((scheme, after)) = url.split_once("://") else {
-        return false;
-    };
-    let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    let (authority, _) = after.split_at(position(after, &['/', '?', '#']));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port),
-        _ => (authority, ""),
-    };
-    is_web && is_host(host) && port.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Returns whether `host` is a name, an IPv4 address, or an IPv6 address in brackets.
-fn is_host(host: &str) -> bool {
-    if let Some(after) = host.strip_prefix('[') {
-        let address = after.strip_suffix(']').unwrap_or_default();
-        return address.parse::<Ipv6Addr>().is_ok();
-    }
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    !host.is_empty() && host.bytes().all(is_plain)
+/// Reads a URL that is http or https, with a host and perhaps a port. Anything else, such as
+/// `javascript:`, `https://<script>` or a user before the host, can harm the reader of a page.
+pub fn web_address(url: &str) -> Option<Uri> {
+    let uri: Uri = url.parse().ok()?;
+    let authority = uri.authority()?;
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let host = authority.host();
+    let is_host = !host.starts_with('[') || ipv6_address(host).is_some();
+    let is_bare =
+        authority == host || authority.port().is_some() && !authority.as_str().contains('@');
+    (is_web && is_host && is_bare).then_some(uri)
 }
 
 /// Returns the position after scheme, host and port.
@@ -137,18 +126,18 @@ fn is_encoded(text: &str) -> bool {
 /// Whether the host of a URL is this machine itself. What `localhost` leads to is for the system to
 /// say: a connection over plain http checks that it stays on this machine.
 pub fn is_this_machine(host: &str) -> bool {
-    let bracketed = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    if let Some(address) = bracketed {
-        return address
-            .parse::<Ipv6Addr>()
-            .is_ok_and(|address| address.is_loopback());
+    if let Some(address) = ipv6_address(host) {
+        return address.is_loopback();
     }
     match host.parse::<Ipv4Addr>() {
         Ok(address) => address.is_loopback(),
         Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
+}
+
+/// Returns the IPv6 address that a host in brackets is.
+fn ipv6_address(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -218,7 +207,7 @@ mod tests {
             "http://[::1]:80/a",
             "https://x.example",
         ] {
-            assert!(is_link(url), "{url}");
+            assert!(web_address(url).is_some(), "{url}");
         }
         for url in [
             "javascript:alert(1)",
@@ -237,7 +226,7 @@ mod tests {
             "https://[::1/a",
             "https://[x]/a",
         ] {
-            assert!(!is_link(url), "{url}");
+            assert!(web_address(url).is_none(), "{url}");
         }
     }
 

@@ -14,7 +14,7 @@ use ureq::http::Uri;
 use super::config::{has_own_key, or_default};
 use super::exclude::Exclude;
 use super::help::{command_to_type, help_text, version_text};
-use crate::url::is_this_machine;
+use crate::url::{is_this_machine, web_address};
 use crate::words::{either, words};
 use crate::{cloud_rules, disk};
 
@@ -690,7 +690,7 @@ impl Base {
             (None, None) => (of_config, default),
         };
         let url = url.trim_end_matches('/').to_owned();
-        let Some(uri) = base_uri(&url) else {
+        let Some(uri) = web_address(&url).filter(|_| !url.contains(['?', '#'])) else {
             return Err(words!(
                 "{source} must be like https://api.weixin.qq.com",
                 "{source} 应形如 https://api.weixin.qq.com"
@@ -709,16 +709,6 @@ impl Base {
         let is_trusted = url == official || is_from_environment;
         Ok(Base { url, is_trusted })
     }
-}
-
-/// Reads a URL of a host, by http or https, perhaps with a path.
-fn base_uri(url: &str) -> Option<Uri> {
-    let uri: Uri = url.parse().ok()?;
-    let authority = uri.authority()?;
-    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-    let is_host = authority == authority.host() || authority.port().is_some();
-    let is_bare = !url.contains(['?', '#', '@']);
-    (is_http && is_host && is_bare).then_some(uri)
 }
 
 /// Returns the prefix of all cloud names: from `--to`, or else from the config.

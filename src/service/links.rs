@@ -43,12 +43,6 @@ pub fn link_in(
         return Err(failure);
     }
     let url = text_field(Stage::Link, entry, "download_url")?;
-    if !url::is_link(&url) {
-        return odd(either(
-            "the reply's link is not an http or https address",
-            "应答中的链接不是 http 或 https 地址",
-        ));
-    }
     if holds_secret(&url, secrets) {
         return odd(either(
             "the reply's link holds the AppSecret or the access token, and is not shown",
@@ -58,6 +52,12 @@ pub fn link_in(
     let url = url::encoded(&url, &stored.key);
     if url.len() > MAX_URL_BYTES {
         return odd(either("its link is longer than 8 KiB", "链接超过 8 KiB"));
+    }
+    if url::web_address(&url).is_none() {
+        return odd(either(
+            "the reply's link is not an http or https address",
+            "应答中的链接不是 http 或 https 地址",
+        ));
     }
     Ok(url)
 }

@@ -23,13 +23,14 @@ fn a_host_that_only_looks_like_this_machine_gets_no_secret_over_http() {
         "[::]",
         "128.0.0.1",
         "[::1:1]",
-        "[127.0.0.1]",
         "api.weixin.qq.com",
     ] {
         let base = format!("http://{host}:1");
         world.configure(json!({ "api_base": base }));
         world.assert_refused(&world.run(["a.txt"]), &["`api_base`", &base, "https"]);
     }
+    world.configure(json!({ "api_base": "http://[127.0.0.1]:1" })); // no address
+    world.assert_refused(&world.run(["a.txt"]), &["`api_base` must be like https"]);
 }
 
 #[test]
