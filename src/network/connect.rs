@@ -28,7 +28,6 @@
 //! This file does not know what the connection is for.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -64,6 +63,8 @@ pub struct Host {
 struct HostState {
     /// The address that worked last; `None` if the host was never connected.
     worked_last: Option<SocketAddr>,
+    /// The last try to connect failed.
+    is_unreachable: bool,
     /// The number of idle connections that the host dropped without a word.
     drops: usize,
     /// The last time that a connection broke.
@@ -99,34 +100,6 @@ impl Host {
     }
 }
 
-/// Why no connection can be made to a host that was there before.
-#[derive(Debug)]
-pub struct Away(pub ureq::Error);
-
-impl fmt::Display for Away {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Away {}
-
-/// Why nothing is sent to a `localhost` that is another machine.
-#[derive(Debug)]
-pub struct NotThisMachine;
-
-impl fmt::Display for NotThisMachine {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(either(
-            "this name leads to another machine, where plain http is not sent: check /etc/hosts, or \
-             use https",
-            "这个名字指向另一台机器，明文 http 不会发往那里：请检查 /etc/hosts，或改用 https",
-        ))
-    }
-}
-
-impl std::error::Error for NotThisMachine {}
-
 /// A connection that was just made.
 pub struct Connected {
     pub stream: TcpStream,
@@ -135,23 +108,23 @@ pub struct Connected {
     pub until: Instant,
 }
 
-/// Connects to the host of a URL. If that fails although the host was connected before, the error is
-/// `Away`.
+/// Connects to the host of a URL.
 pub fn connect(uri: &Uri) -> Result<Connected, ureq::Error> {
     let host = Host::of(uri);
-    let worked_last = host.state.lock().unwrap().worked_last;
-    match connect_to(uri, host, worked_last) {
-        Ok(connected) => Ok(connected),
-        Err(error) if worked_last.is_some() => Err(ureq::Error::Other(Box::new(Away(error)))),
-        Err(error) => Err(error),
-    }
+    let connected = connect_to(uri, Arc::clone(&host));
+    host.state.lock().unwrap().is_unreachable = connected.is_err();
+    connected
 }
 
-fn connect_to(
-    uri: &Uri,
-    host: Arc<Host>,
-    worked_last: Option<SocketAddr>,
-) -> Result<Connected, ureq::Error> {
+/// Whether a URL's host was connected before, but the last try failed.
+pub fn is_away(uri: &Uri) -> bool {
+    let host = Host::of(uri);
+    let state = host.state.lock().unwrap();
+    state.is_unreachable && state.worked_last.is_some()
+}
+
+fn connect_to(uri: &Uri, host: Arc<Host>) -> Result<Connected, ureq::Error> {
+    let worked_last = host.state.lock().unwrap().worked_last;
     let addresses = addresses_of(uri)?;
     let until = Instant::now() + CONNECT_TIMEOUT;
     let (stream, address) = connect_to_one_of(&in_order(addresses, worked_last), until)
@@ -164,12 +137,8 @@ fn connect_to(
     })
 }
 
-/// Whether a connection to a URL's host can be made now.
-pub fn can_connect(uri: &Uri) -> bool {
-    connect(uri).is_ok()
-}
-
-/// Returns the addresses of a URL's host.
+/// Returns the addresses of a URL's host. If a `localhost` is another machine, the error is
+/// `AddrNotAvailable`.
 fn addresses_of(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
     let Some(name) = uri.host() else {
         return Err(ureq::Error::BadUri("no host".into()));
@@ -179,12 +148,17 @@ fn addresses_of(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
     let literal = name.trim_start_matches('[').trim_end_matches(']');
     let mut addresses = match literal.parse() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => look_up(name, port).map_err(io::Error::other)?,
+        Err(_) => look_up(name, port)?,
     };
     if is_http && is_this_machine(name) {
         addresses.retain(|address| address.ip().is_loopback());
         if addresses.is_empty() {
-            return Err(io::Error::other(NotThisMachine).into());
+            let why = either(
+                "this name leads to another machine, where plain http is not sent: check /etc/hosts, or \
+                 use https",
+                "这个名字指向另一台机器，明文 http 不会发往那里：请检查 /etc/hosts，或改用 https",
+            );
+            return Err(io::Error::new(ErrorKind::AddrNotAvailable, why).into());
         }
     }
     Ok(addresses)

@@ -9,8 +9,7 @@ use std::time::Duration;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, Proxy, ResponseExt, Timeout};
 
-use super::connect::{Away, NotThisMachine, can_connect};
-use super::look_up::NotFound;
+use super::connect::{connect, is_away};
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::words::{either, io_words, words};
 
@@ -79,24 +78,24 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
         }
         None => String::new(),
     };
-    let (error, was_known) = match error {
-        ureq::Error::Other(other) => match other.downcast::<Away>() {
-            Ok(away) => (away.0, true),
-            Err(other) => (ureq::Error::Other(other), false),
-        },
-        error => (error, false),
-    };
     let HttpFailure {
         kind,
         mut cure,
         what,
     } = failure_of(agent, error);
     let way = proxy.map_or(&uri, Proxy::uri);
-    if was_known && kind.is_without_connection() || is_broken(kind) && !can_connect(way) {
+    if kind.is_without_connection() && is_away(way) || is_broken(kind) && connect(way).is_err() {
         cure = Cure::SlowDown(Obstacle::NobodyThere);
     }
+    let is_http = uri.scheme_str() == Some("http");
     let help = match kind {
-        UNREACHABLE if proxy.is_none() => help_for_unreachable(&uri),
+        UNREACHABLE if proxy.is_none() && is_http => {
+            either(": is the network up?", "：网络是否正常？")
+        }
+        UNREACHABLE if proxy.is_none() => either(
+            ": is the network up? behind a proxy, set HTTPS_PROXY",
+            "：网络是否正常？如需经代理上网，请设置 HTTPS_PROXY",
+        ),
         Kind::Network(ErrorKind::ConnectionRefused) if proxy.is_some() => either(
             ": is the proxy running? if none is needed, unset HTTPS_PROXY (or ALL_PROXY)",
             "：代理是否在运行？不需要代理的，请取消 HTTPS_PROXY（或 ALL_PROXY）",
@@ -110,29 +109,12 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
 /// The host could not be looked up, or nothing leads to it.
 const UNREACHABLE: Kind = Kind::Network(ErrorKind::HostUnreachable);
 
-/// What the user can do where nothing leads to a host, and no proxy is set.
-fn help_for_unreachable(uri: &Uri) -> &'static str {
-    if uri.scheme_str() == Some("http") {
-        return either(": is the network up?", "：网络是否正常？");
-    }
-    either(
-        ": is the network up? behind a proxy, set HTTPS_PROXY",
-        "：网络是否正常？如需经代理上网，请设置 HTTPS_PROXY",
-    )
-}
-
 /// Whether a connection that was made is lost.
 fn is_broken(kind: Kind) -> bool {
-    let Kind::Network(kind) = kind else {
-        return false;
-    };
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     matches!(
         kind,
-        ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-            | ErrorKind::UnexpectedEof
-            | ErrorKind::TimedOut
+        Kind::Network(ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof | TimedOut)
     )
 }
 
@@ -229,44 +211,30 @@ fn timeout_failure(agent: &Agent, timeout: Timeout) -> HttpFailure {
 }
 
 fn connection_failure(error: &io::Error) -> HttpFailure {
-    if error.kind() == ErrorKind::UnexpectedEof {
-        let what = either("it closed the connection too early", "连接被对方提前关闭");
-        return HttpFailure::temporary(ErrorKind::UnexpectedEof, what);
-    }
     let told = error.to_string();
-    if error
-        .get_ref()
-        .is_some_and(|why| why.is::<NotThisMachine>())
-    {
-        return HttpFailure {
-            kind: Kind::Network(ErrorKind::AddrNotAvailable),
+    let is_of_system = error.get_ref().is_none(); // else it is from rustls or `connect`
+    match error.kind() {
+        ErrorKind::UnexpectedEof => {
+            let what = either("it closed the connection too early", "连接被对方提前关闭");
+            HttpFailure::temporary(ErrorKind::UnexpectedEof, what)
+        }
+        ErrorKind::AddrNotAvailable if !is_of_system => HttpFailure {
             cure: Cure::StopRun,
-            what: told,
-        };
+            ..HttpFailure::permanent(ErrorKind::AddrNotAvailable, told)
+        },
+        kind if told.contains("certificate") => {
+            HttpFailure::permanent(kind, certificate_words(&told))
+        }
+        ErrorKind::InvalidData if !is_of_system => {
+            let name = told.rsplit(' ').next().unwrap_or_default(); // rustls' own name for it
+            let what = words!("{told}", "TLS 连接失败（{name}）");
+            HttpFailure::temporary(ErrorKind::InvalidData, what)
+        }
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            HttpFailure::temporary(ErrorKind::HostUnreachable, io_words(error))
+        }
+        kind => HttpFailure::temporary(kind, io_words(error)),
     }
-    if told.contains("certificate") {
-        return HttpFailure::permanent(ErrorKind::InvalidData, certificate_words(&told));
-    }
-    let is_lookup = error.get_ref().is_some_and(|why| why.is::<NotFound>());
-    let is_route = matches!(
-        error.kind(),
-        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown
-    );
-    let kind = if is_lookup || is_route {
-        ErrorKind::HostUnreachable
-    } else {
-        error.kind()
-    };
-    let is_tls = error.kind() == ErrorKind::InvalidData && error.get_ref().is_some();
-    let what = if is_lookup {
-        told
-    } else if is_tls {
-        let name = told.rsplit(' ').next().unwrap_or_default(); // rustls' own name for it
-        words!("{told}", "TLS 连接失败（{name}）")
-    } else {
-        io_words(error)
-    };
-    HttpFailure::temporary(kind, what)
 }
 
 /// What a proxy's refusal means. `why` is in ureq's words, and ends with the HTTP status.

@@ -22,7 +22,7 @@
 //! Does not know what a host is looked up for.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -50,34 +50,19 @@ enum Form {
     Ipv4Complete,
 }
 
-/// No form has found the host.
-#[derive(Debug)]
-pub struct NotFound {
-    host: String,
-}
-
-impl fmt::Display for NotFound {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let host = &self.host;
-        f.write_str(&words!(
-            "no address found for {host}",
-            "域名解析失败，找不到 {host} 的地址"
-        ))
-    }
-}
-
-impl std::error::Error for NotFound {}
-
-/// Returns the addresses of a host, at least one.
-pub fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, NotFound> {
+/// Returns the addresses of a host, at least one. If there is none, the error is `HostUnreachable`.
+pub fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let known = FOUND_BY.lock().unwrap().get(host).copied();
     let name = host.to_owned();
     let found = first_found(&in_order(known), START_NEXT_AFTER, move |form| {
         addresses(&name, port, form)
     });
     let Some(Answer { form, addresses }) = found else {
-        let host = host.to_owned();
-        return Err(NotFound { host });
+        let why = words!(
+            "no address found for {host}",
+            "域名解析失败，找不到 {host} 的地址"
+        );
+        return Err(io::Error::new(ErrorKind::HostUnreachable, why));
     };
     FOUND_BY.lock().unwrap().insert(host.to_owned(), form);
     Ok(addresses)

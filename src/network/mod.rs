@@ -5,6 +5,7 @@ mod agent;
 mod connect;
 mod failure;
 mod look_up;
+mod proxy;
 mod tcp;
 
 pub use agent::{http_agent, send};
