@@ -50,7 +50,7 @@ use files::{
 };
 use network::http_agent;
 use run::{
-    Outcome, Report, Retries, Throttle, dry_run, note_new_token, print_notes, run_pipeline,
+    Outcome, Pace, Report, Retries, dry_run, note_new_token, print_notes, run_pipeline,
     worker_count,
 };
 use service::{
@@ -105,7 +105,7 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
         began,
         agent,
         retries: Retries::new(settings.options.retries, &stop),
-        throttle: Throttle::new(settings.options.jobs, has_proxy, &console, &stop),
+        pace: Pace::new(settings.options.jobs, has_proxy, &console, &stop),
         stop: &stop,
         console: &console,
         own: &own,
@@ -128,7 +128,7 @@ struct Run<'a> {
     names: CloudNames<'a>,
     retries: Retries<'a>,
     /// Holds each call back to the pace of the run.
-    throttle: Throttle<'a>,
+    pace: Pace<'a>,
     stop: &'a StopSignal,
     manifest: Manifest<'a>,
     token: SharedToken,
@@ -138,7 +138,7 @@ impl Run<'_> {
     /// Makes one call of the API, as soon as the pace of the run allows it.
     fn call(&self, call: Call) -> Result<Value, Failure> {
         let send = || call_api(&self.agent, &self.settings, &call);
-        self.throttle.call(call.stage, send)
+        self.pace.call(call.stage, send)
     }
 }
 
@@ -489,7 +489,7 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     get_access_token(run, Stage::Info)?;
     let mut body = open_body(run, file, name)?;
     let mut info = get_upload_file_info(run, &name.key)?;
-    let uploaded = run.throttle.call(Stage::Upload, || {
+    let uploaded = run.pace.call(Stage::Upload, || {
         // The upload may have waited for its turn, on a thin line for longer than a signature lives.
         if !info.is_fresh() {
             info = get_upload_file_info(run, &name.key)?;
@@ -499,7 +499,7 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
         }
         upload_file(run, &info, &name.key, &mut body).map_err(|failure| {
             let failure = judged_by_signature(failure, info.age(), info.life());
-            if run.throttle.has_upload_got_through() {
+            if run.pace.has_upload_got_through() {
                 return failure;
             }
             judged_by_packets(failure, body.bytes_read())

@@ -6,10 +6,9 @@ mod pace;
 mod pipeline;
 mod report;
 mod retry;
-mod throttle;
 
 pub use notes::{note_new_token, print_notes};
+pub use pace::Pace;
 pub use pipeline::{Outcome, run_pipeline, worker_count};
 pub use report::{Report, dry_run};
 pub use retry::Retries;
-pub use throttle::Throttle;

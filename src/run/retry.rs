@@ -1,4 +1,5 @@
-//! The retry loop. A failure knows its cure (`failure.rs`), and `with_retries` applies those below. (Another
+//! The waits and tries after a failure that can pass: HTTP 5xx, a connection that broke off, a service
+//! that is busy. A failure knows its cure (`failure.rs`), and `with_retries` applies those below. (Another
 //! token is the business of `post_json` in `main.rs`, and another upload that of `pipeline.rs`.)
 //!
 //! - `Wait`: the failure can pass by itself. The loop waits 0.5 s, 1 s, 2 s … and tries again, at
@@ -6,8 +7,7 @@
 //!   that many threads (and many machines) do not come back at the same moment. If the server asks for
 //!   a longer time by `Retry-After`, the loop waits for exactly that. No wait is longer than 60 s.
 //! - `SlowDown`: the service is asked too often, or by too many at once, or the network is down. This is
-//!   no fault of the file, so it costs no try. The throttle makes the next call wait until the pace of
-//!   the run allows it.
+//!   no fault of the file, so it costs no try. The next call waits for its turn (`pace.rs`).
 //! - `NewSignature`: COS did not take the signature. It lives 15 minutes, so one new signature is
 //!   worth a try; a second refusal has another reason.
 //! - Any other failure ends the loop.
@@ -56,7 +56,7 @@ impl Retries<'_> {
             };
             let tries = 1 + waits + u32::from(signed_again);
             let may_pass = match failure.cure {
-                Cure::SlowDown(_) => true, // the throttle makes the next call wait
+                Cure::SlowDown(_) => true, // the pace makes the next call wait
                 Cure::Wait(at_least) if waits < self.most => {
                     let wait = backoff(waits, random_millis()).max(at_least);
                     self.stop.sleep(wait.min(LONGEST_WAIT), stage);

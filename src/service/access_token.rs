@@ -1,6 +1,6 @@
 //! The access token that all threads share: until when it is used, and whether the API takes it.
 //!
-//! Does not fetch or save tokens.
+//! Does not fetch, save or renew tokens: `get_access_token` and `post_json` in `main.rs` do.
 
 use std::sync::{Condvar, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
