@@ -88,7 +88,7 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
         Some(http_agent(&settings)?)
     };
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
-    let names = CloudNames::new(settings.options.unique, &own, &console);
+    let names = CloudNames::new(settings.options.unique, &own, &console.progress);
     let token = SharedToken::new(saved_token);
     print_notes(&settings, &config, &console, &listing);
     // A dry run prints its list and ends here.
@@ -526,7 +526,7 @@ fn open_body<'a>(
     name: &CloudName,
 ) -> Result<FileBody<'a>, Failure> {
     let secrets = known_secrets(&run.settings, &run.token);
-    let body = FileBody::open(file, run.own, &secrets, run.console)?;
+    let body = FileBody::open(file, run.own, &secrets, &run.console.progress)?;
     Ok(body.expecting(name.crc64))
 }
 
@@ -560,7 +560,7 @@ fn name_if_sent(
 /// the cloud has lost the file.
 fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
     if again {
-        run.console.add_to_total(file.size);
+        run.console.progress.add_to_total(file.size);
     }
     let mut claim = None;
     let result = run.retries.with_retries(Stage::Upload, || {
@@ -569,15 +569,15 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
     let result = match result {
         Ok(stored) => {
             if stored.is_new() {
-                run.console.count_stored(stored.size);
+                run.console.progress.count_stored(stored.size);
                 run.stop.note_success();
             } else {
-                run.console.take_from_total(file.size);
+                run.console.progress.take_from_total(file.size);
             }
             Ok(stored)
         }
         Err(failure) => {
-            run.console.take_from_total(file.size);
+            run.console.progress.take_from_total(file.size);
             Err(run.stop.note_failure(failure))
         }
     };

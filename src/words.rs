@@ -92,3 +92,73 @@ pub fn io_words(error: &io::Error) -> String {
         None => words.to_owned(),
     }
 }
+
+/// Joins words like `a, b and c`.
+pub fn listed(words: &[&str]) -> String {
+    match words {
+        [all_but_last @ .., last] if !all_but_last.is_empty() => {
+            let first = all_but_last.join(either(", ", "、"));
+            words!("{first} and {last}", "{first} 和 {last}")
+        }
+        _ => words.concat(),
+    }
+}
+
+/// Writes a number of bytes like `1.2 MiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes >> shift > 0 {
+            let count = bytes as f64 / f64::from(1 << shift);
+            return format!("{count:.1} {unit}");
+        }
+    }
+    format!("{bytes} B")
+}
+
+/// Writes a number of seconds like `5 s`, `3 min 5 s` or `2 h 3 min`.
+pub fn human_time(seconds: u64) -> String {
+    let (h, min, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match seconds {
+        0..60 => words!("{s} s", "{s} 秒"),
+        60..3600 => words!("{min} min {s} s", "{min} 分 {s} 秒"),
+        _ => words!("{h} h {min} min", "{h} 小时 {min} 分"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_in_units_that_people_read() {
+        let cases = [
+            (0, "0 B"),
+            (1, "1 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (5 << 18, "1.2 MiB"),
+            (5 << 30, "5.0 GiB"),
+        ];
+        for (bytes, shown) in cases {
+            assert_eq!(human_bytes(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn seconds_are_written_as_people_say_them() {
+        let cases = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min 0 s"),
+            (185, "3 min 5 s"),
+            (3599, "59 min 59 s"),
+            (3600, "1 h 0 min"),
+            (7_384, "2 h 3 min"),
+        ];
+        for (seconds, shown) in cases {
+            assert_eq!(human_time(seconds), shown);
+        }
+    }
+}

@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 
 use super::console::say;
 use super::help::{command_to_type, shell_word};
-use super::options::{Options, is_misspelled, listed, variable};
+use super::options::{Options, is_misspelled};
 use crate::disk::{
     create_private, is_missing, no_directory, read_regular, without_bom, without_verbatim_prefix,
 };
-use crate::words::{either, io_words, words};
+use crate::words::{either, io_words, listed, words};
 
 const EXAMPLE_CONFIG: &str = include_str!("../../config.example.json");
 
@@ -36,22 +36,14 @@ pub fn or_default(config: Option<&Path>) -> &Path {
     config.unwrap_or(Path::new(CONFIG))
 }
 
-/// The keys of a config.
-const KEYS: [&str; 13] = [
-    "appid",
-    "secret",
-    "env",
-    "create_time",
-    "expires_in",
-    "access_token",
-    "token_appid",
-    "upload_dir",
-    "upload_path",
-    "auth",
-    "cache_control",
-    "max_age",
-    "api_base",
-];
+/// The keys of a config that hold a text.
+pub const TEXT_KEYS: &str = "appid secret env upload_dir upload_path auth api_base cache_control";
+/// The other keys of a config. A token that is no text counts as none.
+const OTHER_KEYS: &str = "create_time expires_in access_token token_appid max_age";
+
+fn keys() -> impl Iterator<Item = &'static str> {
+    TEXT_KEYS.split(' ').chain(OTHER_KEYS.split(' '))
+}
 
 /// Prints a note for each key of the config at `path` that is probably a misspelled one of ours.
 pub fn note_misspelled_keys(path: &Path, config: &Value) {
@@ -69,7 +61,7 @@ fn misspelled_keys(config: &Value) -> Vec<(&str, &str)> {
     let mut misspelled = Vec::new();
     for key in config.as_object().into_iter().flat_map(Map::keys) {
         let is_meant = |known: &&str| config.get(known).is_none() && is_misspelled(key, known);
-        if let Some(known) = KEYS.into_iter().find(is_meant) {
+        if let Some(known) = keys().find(is_meant) {
             misspelled.push((key.as_str(), known));
         }
     }
@@ -78,8 +70,8 @@ fn misspelled_keys(config: &Value) -> Vec<(&str, &str)> {
 
 /// Whether a config has a key of this program, apart from `others`.
 pub fn has_own_key(config: &Value, others: &[&str]) -> bool {
-    let is_own = |key: &&str| !others.contains(key) && config.get(key).is_some();
-    KEYS.iter().any(is_own)
+    let is_own = |key| !others.contains(&key) && config.get(key).is_some();
+    keys().any(is_own)
 }
 
 /// Returns the path of the config. It is the one that `-c` names. Without `-c` it is the one in the
@@ -352,4 +344,24 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
         "{shown}: cannot be written: {error}",
         "{shown}: 无法写入：{error}"
     )
+}
+
+/// Returns a text in the config or in a reply. A text that is null, missing or empty is `None`.
+pub fn text_in<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object[key].as_str().filter(|text| !text.is_empty())
+}
+
+/// Returns a variable of the environment without the white space around it: many tools leave a
+/// newline at the end. docker's `--env-file` keeps quotes: they are left out, too. An empty variable is
+/// `None`.
+pub fn variable(name: &str) -> Option<String> {
+    let text = env::var(name).ok()?;
+    let mut trimmed = text.trim();
+    for quote in ['"', '\''] {
+        let unquoted = trimmed
+            .strip_prefix(quote)
+            .and_then(|text| text.strip_suffix(quote));
+        trimmed = unquoted.unwrap_or(trimmed);
+    }
+    (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }

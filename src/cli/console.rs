@@ -1,9 +1,7 @@
 //! The terminal: lines on standard output and standard error. The one place that makes text safe for a
-//! terminal. (The progress below the lines is drawn in `console/progress.rs`.)
+//! terminal.
 //!
 //! Does not know what the lines are about.
-
-mod progress;
 
 use std::env;
 #[cfg(unix)]
@@ -15,15 +13,12 @@ use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::LazyLock;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use terminal::{Color, style};
 
-pub use self::progress::Reading;
-use self::progress::progress_bar;
+use super::progress::Progress;
 use crate::words::{io_words, words};
 
 /// A non-blocking output that takes no more bytes is tried again after this.
@@ -141,39 +136,12 @@ fn is_unsafe(c: char) -> bool {
     is_odd || c.is_control()
 }
 
-/// Writes a number of bytes like `1.2 MiB`.
-pub fn human_bytes(bytes: u64) -> String {
-    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
-        if bytes >> shift > 0 {
-            let count = bytes as f64 / f64::from(1 << shift);
-            return format!("{count:.1} {unit}");
-        }
-    }
-    format!("{bytes} B")
-}
-
-/// Writes a number of seconds like `5 s`, `3 min 5 s` or `2 h 3 min`.
-pub fn human_time(seconds: u64) -> String {
-    let (h, min, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match seconds {
-        0..60 => words!("{s} s", "{s} 秒"),
-        60..3600 => words!("{min} min {s} s", "{min} 分 {s} 秒"),
-        _ => words!("{h} h {min} min", "{h} 小时 {min} 分"),
-    }
-}
-
 // ---- Standard error ---------------------------------------------------------------------------
 
 /// Standard error while a run goes on: lines, and the progress below them.
 pub struct Console {
     quiet: bool,
-    /// The progress. It counts as finished while nothing is shown.
-    bar: ProgressBar,
-    /// Bytes of files that the system took to send, without those that were sent in vain.
-    sent: AtomicU64,
-    /// Bytes of files that COS has confirmed.
-    stored: AtomicU64,
-    waiting_because: Mutex<Option<&'static str>>,
+    pub progress: Progress,
     said_once: Mutex<Vec<String>>,
 }
 
@@ -184,17 +152,14 @@ impl Console {
         let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         Console {
             quiet,
-            bar: progress_bar(!quiet && !is_dumb && io::stderr().is_terminal()),
-            sent: AtomicU64::new(0),
-            stored: AtomicU64::new(0),
-            waiting_because: Mutex::new(None),
+            progress: Progress::new(!quiet && !is_dumb && io::stderr().is_terminal()),
             said_once: Mutex::default(),
         }
     }
 
     /// Prints a line on standard error, above the progress.
     pub fn say(&self, line: &str) {
-        self.bar.suspend(|| say(line));
+        self.progress.hidden_while(|| say(line));
     }
 
     /// Prints a warning, also if quiet. The same warning is not printed again.
@@ -232,10 +197,17 @@ impl Console {
     /// Prints a line on standard output.
     pub fn print(&self, line: &str) -> io::Result<()> {
         if io::stdout().is_terminal() {
-            return self.bar.suspend(|| print(line));
+            return self.progress.hidden_while(|| print(line));
         }
         // A pipe may take long. The progress, and so the workers, must not wait for it.
         print(line)
+    }
+
+    /// Shows the progress over this number of files and bytes while `work` runs, or tells it in notes
+    /// where there is no terminal.
+    pub fn while_shown(&self, files: usize, bytes: u64, work: impl FnOnce()) {
+        self.progress
+            .while_shown(files, bytes, |progress| self.note(progress), work);
     }
 }
 
@@ -258,39 +230,6 @@ mod tests {
         ];
         for (text, escaped) in cases {
             assert_eq!(escape(text), escaped);
-        }
-    }
-
-    #[test]
-    fn bytes_are_written_in_units_that_people_read() {
-        let cases = [
-            (0, "0 B"),
-            (1, "1 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (1 << 20, "1.0 MiB"),
-            (5 << 18, "1.2 MiB"),
-            (5 << 30, "5.0 GiB"),
-        ];
-        for (bytes, shown) in cases {
-            assert_eq!(human_bytes(bytes), shown);
-        }
-    }
-
-    #[test]
-    fn seconds_are_written_as_people_say_them() {
-        let cases = [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min 0 s"),
-            (185, "3 min 5 s"),
-            (3599, "59 min 59 s"),
-            (3600, "1 h 0 min"),
-            (7_384, "2 h 3 min"),
-        ];
-        for (seconds, shown) in cases {
-            assert_eq!(human_time(seconds), shown);
         }
     }
 }

@@ -5,16 +5,15 @@ mod console;
 mod exclude;
 mod help;
 mod options;
+mod progress;
+mod settings;
 
 pub use config::{
     config_of_environment, find_config, help_for_backslashes, init_config, note_misspelled_keys,
-    parse_config,
+    parse_config, text_in, variable,
 };
-pub use console::{
-    Console, Reading, cannot_print, end_of_output, escape, human_bytes, human_time, print, say,
-};
+pub use console::{Console, cannot_print, end_of_output, escape, print, say};
 pub use help::show;
-pub use options::{
-    Auth, Command, DEFAULT_DIR, Format, LINK_CALLS, MOST_AHEAD, MOST_JOBS, Options, Settings,
-    appid, parse_options, text_in, variable,
-};
+pub use options::{Command, Format, LINK_CALLS, MOST_AHEAD, MOST_JOBS, Options, parse_options};
+pub use progress::{Progress, Reading};
+pub use settings::{Auth, DEFAULT_DIR, Settings, appid};

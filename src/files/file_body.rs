@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use super::listing::ListedFile;
 use super::own_files::{OwnFiles, never_uploaded};
 use super::secrets;
-use crate::cli::Console;
+use crate::cli::Progress;
 use crate::cloud_rules::{is_too_large, too_large};
 use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
@@ -36,7 +36,7 @@ pub struct FileBody<'a> {
     metadata: Metadata,
     left: u64,
     crc: crc64fast::Digest,
-    console: &'a Console,
+    progress: &'a Progress,
     /// Bytes that were read last. They do not count in the progress yet.
     in_hand: u64,
     /// What the CRC-64 of all bytes must be, if that is known.
@@ -46,13 +46,13 @@ pub struct FileBody<'a> {
 
 impl FileBody<'_> {
     /// Opens a regular file that is not one of the program's `own`, and that holds none of `secrets`.
-    /// Bytes that are read count in the progress on `console` when the next ones are read: by then
+    /// Bytes that are read count in the `progress` when the next ones are read: by then
     /// they were handed over to the system. (The last piece of a file counts a little early.)
     pub fn open<'a>(
         listed: &ListedFile,
         own: &OwnFiles,
         secrets: &[String],
-        console: &'a Console,
+        progress: &'a Progress,
     ) -> Result<FileBody<'a>, Failure> {
         let path = &listed.path;
         let mut file = disk::open_regular(path).map_err(cannot_be_opened)?;
@@ -78,7 +78,7 @@ impl FileBody<'_> {
             left: metadata.len(),
             metadata,
             crc: crc64fast::Digest::new(),
-            console,
+            progress,
             in_hand: 0,
             expected_crc64: None,
             failed: None,
@@ -172,7 +172,7 @@ impl FileBody<'_> {
 
     /// Takes the bytes read so far out of the progress again, because they were sent in vain.
     pub fn take_back_progress(&self) {
-        self.console
+        self.progress
             .take_back_bytes(self.bytes_read() - self.in_hand);
     }
 
@@ -361,7 +361,7 @@ fn can_pass(error: &io::Error) -> bool {
 
 impl Read for FileBody<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.console.count_bytes(mem::take(&mut self.in_hand));
+        self.progress.count_bytes(mem::take(&mut self.in_hand));
         match self.read_checked(buffer) {
             Ok(count) => {
                 self.in_hand = count as u64;

@@ -114,7 +114,7 @@ pub fn list_files(
     let mut lister = Lister {
         settings,
         own,
-        reading: Reading::new(console, |count| {
+        reading: Reading::new(&console.progress, |count| {
             words!(
                 "listing the files: {count} so far",
                 "正在列出文件：已有 {count} 个"

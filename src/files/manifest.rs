@@ -173,7 +173,7 @@ impl Manifest<'_> {
     /// Reads the lines of a file of `size` bytes. Returns the length of all complete lines. A file
     /// without a line of a manifest is an error.
     fn read_lines(&mut self, file: &File, size: u64, wanted: &Wanted) -> io::Result<u64> {
-        let mut reading = Reading::new(self.console, |count| {
+        let mut reading = Reading::new(&self.console.progress, |count| {
             words!(
                 "reading the manifest: {count} lines so far",
                 "正在读取清单：已读 {count} 行"

@@ -12,7 +12,7 @@ use super::file_body::FileBody;
 use super::listing::ListedFile;
 use super::own_files::OwnFiles;
 use super::stored::Stored;
-use crate::cli::Console;
+use crate::cli::Progress;
 use crate::cloud_rules::with_crc64;
 use crate::failure::{Cure, Failure, Kind, Stage};
 use crate::stop::wait_a_moment;
@@ -28,7 +28,7 @@ pub struct CloudName {
 pub struct CloudNames<'a> {
     unique: bool,
     own: &'a OwnFiles,
-    console: &'a Console,
+    progress: &'a Progress,
     /// With `--unique`, the uploads of this run by their cloud names.
     uploads: Mutex<HashMap<String, Arc<Upload>>>,
 }
@@ -66,11 +66,11 @@ pub struct Claim<'a> {
 }
 
 impl CloudNames<'_> {
-    pub fn new<'a>(unique: bool, own: &'a OwnFiles, console: &'a Console) -> CloudNames<'a> {
+    pub fn new<'a>(unique: bool, own: &'a OwnFiles, progress: &'a Progress) -> CloudNames<'a> {
         CloudNames {
             unique,
             own,
-            console,
+            progress,
             uploads: Mutex::default(),
         }
     }
@@ -87,7 +87,7 @@ impl CloudNames<'_> {
                 crc64: None,
             });
         }
-        let crc64 = FileBody::open(file, self.own, secrets, self.console)?.into_crc64()?;
+        let crc64 = FileBody::open(file, self.own, secrets, self.progress)?.into_crc64()?;
         Ok(CloudName {
             key: with_crc64(&file.key, crc64),
             crc64: Some(crc64),

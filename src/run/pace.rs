@@ -130,6 +130,7 @@ impl Pace<'_> {
         if failure.kind.is_without_connection() {
             // The tries can take half a minute before an error tells why.
             self.console
+                .progress
                 .show_waiting(Some(reason(Obstacle::NobodyThere)));
         }
         match failure.kind {
@@ -148,7 +149,7 @@ impl Pace<'_> {
             self.has_upload_got_through.store(true, Ordering::Relaxed);
         }
         let held_for = self.turns.got_through(begun, Instant::now());
-        self.console.show_waiting(held_for.map(reason));
+        self.console.progress.show_waiting(held_for.map(reason));
     }
 
     /// Tells why the run adapts its pace, in a note the first time. The progress tells it, too, but not
@@ -170,7 +171,7 @@ impl Pace<'_> {
                 .note(&words!("{why}: {reaction}", "{why}；{reaction}"));
         }
         if obstacle != Obstacle::TooMany {
-            self.console.show_waiting(Some(reason(obstacle)));
+            self.console.progress.show_waiting(Some(reason(obstacle)));
         }
     }
 }

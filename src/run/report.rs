@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use super::format::{failed_line, linked_line, listed_line};
 use super::pipeline::Outcome;
-use crate::cli::{Console, Format, Settings, end_of_output, human_bytes, print, say};
+use crate::cli::{Console, Format, Settings, end_of_output, print, say};
 use crate::failure::{Failure, Kind};
 use crate::files::{ListedFile, Listing, Origin, Stored};
 use crate::stop::{FAILED_TO_STOP, Stop};
-use crate::words::{either, words};
+use crate::words::{either, human_bytes, words};
 
 /// Tells how each file of a run ended, and counts.
 pub struct Report<'a> {
@@ -99,7 +99,7 @@ impl Report<'_> {
             Outcome::Linked { stored, .. } => self.counts.add(stored),
             Outcome::NoLink { .. } | Outcome::Failed { .. } => self.counts.failed += 1,
         }
-        self.console.show_files_done(self.counts.files());
+        self.console.progress.show_files_done(self.counts.files());
     }
 
     /// Returns the words for a failure. If a service failed in the same way for the file before, they

@@ -9,11 +9,10 @@ use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
 use ureq::{Agent, Body, SendBody};
 
-use crate::cli::human_time;
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, first_words, quote};
 use crate::files::FileBody;
 use crate::network::{request_failure, retry_after, send, status_failure};
-use crate::words::{colon, either, words};
+use crate::words::{colon, either, human_time, words};
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
 /// A `Code` is a word. A longer one is cut where it is shown.

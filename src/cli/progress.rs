@@ -5,15 +5,15 @@
 
 use std::io;
 use std::mem;
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use terminal::Term;
 
-use super::{Console, human_bytes, human_time};
-use crate::words::{either, is_chinese, words};
+use crate::words::{either, human_bytes, human_time, is_chinese, words};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Without a terminal, a note tells the progress this often.
@@ -25,7 +25,43 @@ const DRAWN_PER_SECOND: u8 = 20;
 /// A terminal with fewer columns gets a shorter progress.
 const NARROW: u16 = 60;
 
-impl Console {
+/// The progress of a run.
+pub struct Progress {
+    /// It counts as finished while nothing is shown.
+    bar: ProgressBar,
+    /// Bytes of files that the system took to send, without those that were sent in vain.
+    sent: AtomicU64,
+    /// Bytes of files that COS has confirmed.
+    stored: AtomicU64,
+    waiting_because: Mutex<Option<&'static str>>,
+}
+
+impl Progress {
+    /// If it `is_on_terminal`, the progress is drawn on standard error.
+    pub fn new(is_on_terminal: bool) -> Progress {
+        let target = if is_on_terminal {
+            let terminal = Box::new(Narrower(Term::buffered_stderr()));
+            ProgressDrawTarget::term_like_with_hz(terminal, DRAWN_PER_SECOND)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target)
+            .with_style(one_line())
+            .with_prefix("0");
+        bar.finish_and_clear();
+        Progress {
+            bar,
+            sent: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+            waiting_because: Mutex::new(None),
+        }
+    }
+
+    /// Hides the progress while `print` prints something.
+    pub fn hidden_while<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
     /// Adds bytes that the system took to send.
     pub fn count_bytes(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
@@ -64,17 +100,25 @@ impl Console {
         }
     }
 
-    /// Shows the progress over this number of files and bytes while `work` runs, or tells it in notes
-    /// where there is no terminal. This has a thread of its own; if the system gives no thread, there is
-    /// no progress.
-    pub fn while_shown(&self, files: usize, bytes: u64, work: impl FnOnce()) {
+    /// Shows the progress over this number of files and bytes while `work` runs, or passes it to `note`
+    /// where it is not drawn. This has a thread of its own; if the system gives no thread, there is no
+    /// progress.
+    pub fn while_shown(
+        &self,
+        files: usize,
+        bytes: u64,
+        note: impl Fn(&str) + Send + Sync,
+        work: impl FnOnce(),
+    ) {
         self.bar.set_length(bytes);
         self.bar.reset();
         thread::scope(|scope| {
-            let show = || match (self.bar.is_hidden(), self.quiet) {
-                (false, _) => self.show_progress(files),
-                (true, false) => self.note_progress(files),
-                (true, true) => {}
+            let show = || {
+                if self.bar.is_hidden() {
+                    self.note_progress(files, &note);
+                } else {
+                    self.show_progress(files);
+                }
             };
             let progress = thread::Builder::new().spawn_scoped(scope, show);
             work();
@@ -88,23 +132,23 @@ impl Console {
     fn show_progress(&self, files: usize) {
         while !self.bar.is_finished() {
             self.bar.set_position(self.sent.load(Ordering::Relaxed));
-            self.bar.set_message(self.progress(files));
+            self.bar.set_message(self.for_terminal(files));
             thread::park_timeout(PROGRESS_EVERY);
         }
     }
 
-    fn note_progress(&self, files: usize) {
+    fn note_progress(&self, files: usize, note: impl Fn(&str)) {
         let mut next = Instant::now() + NOTE_EVERY;
         while !self.bar.is_finished() {
             if Instant::now() >= next {
-                self.note(&self.progress_in_a_note(files));
+                note(&self.for_note(files));
                 next = Instant::now() + NOTE_EVERY; // one note after the program was suspended
             }
             thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }
     }
 
-    fn progress_in_a_note(&self, files: usize) -> String {
+    fn for_note(&self, files: usize) -> String {
         let files_done = self.bar.prefix();
         let sent = human_bytes(self.sent.load(Ordering::Relaxed));
         let of_all = human_bytes(self.bar.length().unwrap_or_default());
@@ -114,7 +158,7 @@ impl Console {
         )
     }
 
-    fn progress(&self, files: usize) -> String {
+    fn for_terminal(&self, files: usize) -> String {
         let bar = &self.bar;
         let files_done = bar.prefix();
         let (position, length) = (bar.position(), bar.length().unwrap_or_default());
@@ -158,8 +202,8 @@ pub struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    pub fn new(console: &Console, words: fn(usize) -> String) -> Reading<'_> {
-        let bar = &console.bar;
+    pub fn new(progress: &Progress, words: fn(usize) -> String) -> Reading<'_> {
+        let bar = &progress.bar;
         let next = (!bar.is_hidden()).then(|| Instant::now() + READING_IS_LONG);
         Reading {
             bar,
@@ -188,21 +232,6 @@ impl Drop for Reading<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
-}
-
-/// Makes the bar of the progress. It counts as finished while nothing is shown.
-pub fn progress_bar(is_shown: bool) -> ProgressBar {
-    let target = if is_shown {
-        let terminal = Box::new(Narrower(Term::buffered_stderr()));
-        ProgressDrawTarget::term_like_with_hz(terminal, DRAWN_PER_SECOND)
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(0), target)
-        .with_style(one_line())
-        .with_prefix("0");
-    bar.finish_and_clear();
-    bar
 }
 
 /// A style that cuts the message to the width of the terminal. A line that wraps would overwrite
@@ -272,13 +301,14 @@ mod tests {
 
     #[test]
     fn a_note_about_the_progress_has_files_and_bytes() {
-        let console = Console::new(true);
-        console.while_shown(12, 3 << 20, || {
-            console.count_bytes(5 << 18);
-            console.show_files_done(3);
-            console.take_from_total(1 << 20);
-            let note = console.progress_in_a_note(12);
+        let progress = Progress::new(false);
+        let work = || {
+            progress.count_bytes(5 << 18);
+            progress.show_files_done(3);
+            progress.take_from_total(1 << 20);
+            let note = progress.for_note(12);
             assert_eq!(note, "3 of 12 files, 1.2 MiB of 2.0 MiB");
-        });
+        };
+        progress.while_shown(12, 3 << 20, |_| {}, work);
     }
 }
