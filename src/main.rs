@@ -55,7 +55,7 @@ use run::{
 };
 use service::{
     AccessToken, Call, SharedToken, call_api, content_type, judged_by_packets, judged_by_signature,
-    link_in, post_object, signature_life, text_field,
+    link_in, post_object, signature_life, text_field, unusable_field,
 };
 use stop::{Stop, StopSignal};
 use words::{either, io_words, words};
@@ -144,8 +144,8 @@ impl Run<'_> {
 
 /// Returns the AppSecret and the run's access token. Each is empty where there is none.
 fn known_secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
-    let secret = settings.secret().unwrap_or_default();
-    [secret.to_owned(), token.text()]
+    let secret = settings.secret.clone().unwrap_or_default();
+    [secret, token.text()]
 }
 
 // ---- The config -------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
     });
     if let Ok(config) = load_config(path)
         && !run.settings.is_of_other_account(&config)
-        && let Some(saved) = AccessToken::saved_in(&config, run.settings.appid())
+        && let Some(saved) = AccessToken::saved_in(&config, run.settings.appid.as_deref())
         && !run.token.has_refused(&saved)
     {
         return Ok(saved);
@@ -274,7 +274,7 @@ fn save_token(run: &Run, path: &Path, token: &AccessToken) -> Result<(), String>
         config["create_time"] = token.created.into();
         config["expires_in"] = token.expires_in.into();
         config["access_token"] = token.text.as_str().into();
-        config["token_appid"] = run.settings.appid().into();
+        config["token_appid"] = run.settings.appid.clone().into();
         if save_config(&config, path, &old).map_err(|error| io_words(&error))? {
             return Ok(());
         }
@@ -288,10 +288,8 @@ fn save_token(run: &Run, path: &Path, token: &AccessToken) -> Result<(), String>
 /// Asks for a new token.
 fn fetch_token(run: &Run) -> Result<AccessToken, Failure> {
     let stage = Stage::Token;
-    let account = match run.settings.account() {
-        Ok(account) => account,
-        Err(why) => return Err(Failure::local(stage, why)),
-    };
+    let account = run.settings.account();
+    let account = account.map_err(|why| Failure::local(stage, why))?;
     let reply = if run.settings.auth == Auth::StableToken {
         let body = json!({
             "grant_type": "client_credential",
@@ -299,25 +297,19 @@ fn fetch_token(run: &Run) -> Result<AccessToken, Failure> {
             "secret": account.secret,
             "force_refresh": false,
         });
-        run.call(Call::post(stage, "/cgi-bin/stable_token", &[], &body))?
+        run.call(Call::new(stage, "/cgi-bin/stable_token", &[], Some(&body)))?
     } else {
         let query = [
             ("grant_type", "client_credential"),
             ("appid", account.appid),
             ("secret", account.secret),
         ];
-        run.call(Call::get(stage, "/cgi-bin/token", &query))?
+        run.call(Call::new(stage, "/cgi-bin/token", &query, None))?
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
         Some(expires_in @ 1..) => Ok(AccessToken::fetched(text, expires_in)),
-        _ => Err(Failure::odd_reply(
-            stage,
-            either(
-                "the reply has no usable `expires_in`",
-                "应答中没有可用的 `expires_in`",
-            ),
-        )),
+        _ => Err(unusable_field(stage, "expires_in")),
     }
 }
 
@@ -339,7 +331,7 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
         if run.settings.auth != Auth::None {
             query.push(("access_token", token.as_str()));
         }
-        match run.call(Call::post(stage, path, &query, body)) {
+        match run.call(Call::new(stage, path, &query, Some(body))) {
             Ok(reply) => {
                 run.token.worked(&token);
                 return Ok(reply);

@@ -42,8 +42,9 @@ pub struct Settings {
     saves_token: bool,
     /// The directory that is uploaded if the user names no path.
     pub upload_dir: PathBuf,
-    appid: Option<String>,
-    secret: Option<String>,
+    pub appid: Option<String>,
+    /// The AppSecret, which no output may show.
+    pub secret: Option<String>,
     secret_may_be_sent: bool,
     pub env: String,
     /// The prefix of each cloud name: empty, or with a last `/`.
@@ -177,16 +178,6 @@ impl Settings {
         self.appid.is_some() && appid(config).is_some_and(|other| Some(other) != self.appid)
     }
 
-    /// Returns the account's `appid`, if it is known.
-    pub fn appid(&self) -> Option<&str> {
-        self.appid.as_deref()
-    }
-
-    /// Returns the AppSecret, which no output may show.
-    pub fn secret(&self) -> Option<&str> {
-        self.secret.as_deref()
-    }
-
     /// Whether plain http is refused. It is, unless the API's own URL is plain http.
     pub fn https_only(&self) -> bool {
         let base: Uri = self.api_base.parse().unwrap_or_default();
@@ -211,7 +202,7 @@ fn where_account_is() -> &'static str {
 
 /// Checks that the keys that hold texts hold nothing else.
 fn check_texts(config: &Value) -> Result<(), String> {
-    for key in TEXT_KEYS.split(' ') {
+    for key in TEXT_KEYS.split(',') {
         if !config[key].is_null() && !config[key].is_string() {
             return Err(words!(
                 "`{key}` must be text in quotes",

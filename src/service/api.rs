@@ -26,31 +26,22 @@ pub struct Call<'a> {
     pub stage: Stage,
     path: &'a str,
     query: &'a [(&'a str, &'a str)],
-    /// The body of a POST; a GET has none.
     body: Option<&'a Value>,
 }
 
 impl<'a> Call<'a> {
-    pub fn get(stage: Stage, path: &'a str, query: &'a [(&str, &str)]) -> Call<'a> {
-        Call {
-            stage,
-            path,
-            query,
-            body: None,
-        }
-    }
-
-    pub fn post(
+    /// A POST of `body`, or without one a GET.
+    pub fn new(
         stage: Stage,
         path: &'a str,
         query: &'a [(&str, &str)],
-        body: &'a Value,
+        body: Option<&'a Value>,
     ) -> Call<'a> {
         Call {
             stage,
             path,
             query,
-            body: Some(body),
+            body,
         }
     }
 }
@@ -83,13 +74,7 @@ pub fn call_api(agent: &Agent, settings: &Settings, call: &Call) -> Result<Value
     match reply.get("errcode").map_or(Some(0), Value::as_i64) {
         Some(0) => Ok(reply),
         Some(errcode) => Err(errcode_failure(settings, call, errcode, &reply)),
-        None => {
-            let why = either(
-                "the reply's `errcode` is not a whole number",
-                "应答中的 `errcode` 不是整数",
-            );
-            Err(Failure::odd_reply(stage, why))
-        }
+        None => Err(unusable_field(stage, "errcode")),
     }
 }
 
@@ -216,7 +201,7 @@ fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec
     for name in ["access_token", "authorization", "token"] {
         secrets.extend(text_in(reply, name));
     }
-    secrets.extend(settings.secret());
+    secrets.extend(settings.secret.as_deref());
     for (name, value) in call.query {
         if *name == "access_token" {
             secrets.push(value);
@@ -581,14 +566,17 @@ fn help_for_refused_token(auth: Auth) -> &'static str {
 pub fn text_field(stage: Stage, reply: &Value, name: &str) -> Result<String, Failure> {
     match text_in(reply, name) {
         Some(text) => Ok(text.to_owned()),
-        None => {
-            let why = words!(
-                "the reply has no usable `{name}`",
-                "应答中没有可用的 `{name}`"
-            );
-            Err(Failure::odd_reply(stage, why))
-        }
+        None => Err(unusable_field(stage, name)),
     }
+}
+
+/// The failure if what a reply has under `name` is missing or of another kind.
+pub fn unusable_field(stage: Stage, name: &str) -> Failure {
+    let why = words!(
+        "the reply has no usable `{name}`",
+        "应答中没有可用的 `{name}`"
+    );
+    Failure::odd_reply(stage, why)
 }
 
 #[cfg(test)]

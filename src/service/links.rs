@@ -5,7 +5,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::api::{refused_entry, text_field};
+use super::api::{refused_entry, text_field, unusable_field};
 use crate::cli::{Auth, text_in};
 use crate::failure::{Cure, Failure, Kind, MIN_SECRET_BYTES, Stage, quote};
 use crate::files::{Origin, Stored};
@@ -29,15 +29,8 @@ pub fn link_in(
     let Some(entry) = entries.find(|entry| entry["fileid"] == stored.file_id) else {
         return odd(either("the reply has no link for it", "应答中没有它的链接"));
     };
-    let status = match entry.get("status") {
-        None => Some(0),
-        Some(status) => status.as_i64(),
-    };
-    let Some(status) = status else {
-        return odd(either(
-            "the reply's `status` is not a whole number",
-            "应答中的 `status` 不是整数",
-        ));
+    let Some(status) = entry.get("status").map_or(Some(0), Value::as_i64) else {
+        return Err(unusable_field(Stage::Link, "status"));
     };
     if let Some(failure) = failure_of(entry, status, stored.origin, auth, secrets) {
         return Err(failure);
@@ -121,6 +114,10 @@ fn failure_of(
 
 /// The failure if the API does not find an object. Just after an upload, the API may need a moment.
 fn not_found(origin: Origin) -> Failure {
+    let gone = either(
+        "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check the file_id",
+        "云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查 file_id",
+    );
     let (cure, why) = match origin {
         Origin::ThisRun | Origin::OtherFile => (
             Cure::TRY_AGAIN,
@@ -131,20 +128,8 @@ fn not_found(origin: Origin) -> Failure {
                  获取链接",
             ),
         ),
-        Origin::EarlierRun => (
-            Cure::UploadAgain,
-            either(
-                "it is not in the cloud any more (STORAGE_FILE_NONEXIST)",
-                "云端已没有这个文件（STORAGE_FILE_NONEXIST）",
-            ),
-        ),
-        Origin::Named => (
-            Cure::Nothing,
-            either(
-                "there is no such file in the cloud (STORAGE_FILE_NONEXIST): check the file_id",
-                "云端没有这个文件（STORAGE_FILE_NONEXIST）：请检查 file_id",
-            ),
-        ),
+        Origin::EarlierRun => (Cure::UploadAgain, gone),
+        Origin::Named => (Cure::Nothing, gone),
     };
     Failure::new(Stage::Link, Kind::NotFound, cure, why)
 }

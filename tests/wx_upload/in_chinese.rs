@@ -485,7 +485,7 @@ fn odd_replies_are_told_in_chinese() {
     assert_odd_link("应答中没有它的链接", |reply| {
         reply["file_list"] = json!([])
     });
-    assert_odd_link("应答中的 `status` 不是整数", |reply| {
+    assert_odd_link("应答中没有可用的 `status`", |reply| {
         reply["file_list"][0]["status"] = "0".into();
     });
     assert_odd_link("应答中的链接不是 http 或 https 地址", |reply| {

@@ -256,7 +256,7 @@ fn odd_replies_of_the_api_are_told_in_chinese() {
     let cases = [
         ("127.0.0.1：应答不是 JSON（", Fault::Body(b"<html>".into())),
         (
-            "应答中的 `errcode` 不是整数",
+            "应答中没有可用的 `errcode`",
             Fault::edit(|reply| reply["errcode"] = json!("7")),
         ),
         (
