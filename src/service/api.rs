@@ -214,18 +214,14 @@ fn secrets<'a>(settings: &'a Settings, call: &Call<'a>, reply: &'a Value) -> Vec
 fn errcode_failure(settings: &Settings, call: &Call, errcode: i64, reply: &Value) -> Failure {
     let errmsg = text_in(reply, "errmsg").unwrap_or_default();
     let told = quote(errmsg, &secrets(settings, call, reply));
-    let refusal = Refusal::new(errcode, errmsg, call.stage, settings.auth);
-    let help = help_for(&refusal);
+    let code = code_meant(errcode, errmsg);
+    let help = help_for(code, call.stage, settings.auth);
     let detail = words!(
         "errcode {errcode} ({told}): {help}",
         "errcode {errcode}（{told}）：{help}"
     );
-    Failure::new(
-        call.stage,
-        Kind::Errcode(errcode),
-        cure_of(&refusal),
-        detail,
-    )
+    let cure = cure_of(code, settings.auth);
+    Failure::new(call.stage, Kind::Errcode(errcode), cure, detail)
 }
 
 /// What a refusal of the sidecar means. In a CloudRun container a sidecar of the platform answers for
@@ -246,65 +242,57 @@ fn refused_by_sidecar(settings: &Settings, call: &Call, reply: &Value) -> Option
         words("error_message"),
         words("request_id"),
     );
-    let number = code.parse().unwrap_or_default();
-    let refusal = Refusal::new(number, "", call.stage, settings.auth);
-    let (path, help) = (call.path, help_for(&refusal));
+    let code = code.parse().unwrap_or_default();
+    let (path, help) = (call.path, help_for(code, call.stage, settings.auth));
     let detail = words!("{path} ({told}): {help}", "{path}（{told}）：{help}");
-    Some(Failure::new(
-        call.stage,
-        Kind::Errcode(number),
-        cure_of(&refusal),
-        detail,
-    ))
+    let cure = cure_of(code, settings.auth);
+    Some(Failure::new(call.stage, Kind::Errcode(code), cure, detail))
 }
 
-/// What the `status` of one file in a reply means: its cure, and what helps (empty if that is unknown).
+/// What the code of one file in a reply means: its cure, and what helps (empty if that is unknown).
 /// The call itself got through. So a code that slows a run down is tried again as a busy service is,
 /// and no code asks for another token.
-pub fn refused_entry(status: i64, errmsg: &str, auth: Auth) -> (Cure, &'static str) {
-    let refusal = Refusal::new(status, errmsg, Stage::Link, auth);
-    let cure = match cure_of(&refusal) {
+pub fn refused_entry(code: i64, auth: Auth) -> (Cure, &'static str) {
+    let cure = match cure_of(code, auth) {
         Cure::SlowDown(_) => Cure::TRY_AGAIN,
         Cure::NewToken => Cure::Nothing,
         cure => cure,
     };
     // Small numbers, such as 1, are no errcodes.
-    let is_errcode = !(0..40_000).contains(&status);
-    let help = if is_errcode { help_for(&refusal) } else { "" };
+    let is_errcode = !(0..40_000).contains(&code);
+    let help = if is_errcode {
+        help_for(code, Stage::Link, auth)
+    } else {
+        ""
+    };
     (cure, help)
 }
 
 // ---- The codes: errcodes of the API (全局错误码), negative errcodes of the CloudBase behind it
 // (云开发错误码), and codes of a container's sidecar (851xx)
 
-/// What decides about a refused request.
-struct Refusal {
-    code: i64,
-    stage: Stage,
-    auth: Auth,
-    /// Several codes stand for a wrong `env`, and some of them for other things, too.
-    is_wrong_env: bool,
-}
+/// Names of codes, and the SDK's words for them. In an `errmsg` they count for more than the number
+/// beside them.
+const NAMES: [(&str, i64); 6] = [
+    ("INVALID_ENV", -501000),
+    ("env not exists", -501000),
+    ("STORAGE_EXCEED_AUTHORITY", -503002),
+    ("SYS_ERR", -501001),
+    ("resource system error", -501001),
+    ("INVALID_PARAM", -501007),
+];
 
-impl Refusal {
-    fn new(code: i64, errmsg: &str, stage: Stage, auth: Auth) -> Refusal {
-        let says = |words: &str| errmsg.contains(words);
-        Refusal {
-            code,
-            stage,
-            auth,
-            is_wrong_env: matches!(code, -501000 | -501005 | -501009 | -601027)
-                || says("INVALID_ENV")
-                || says("env not exists"),
-        }
-    }
+/// Returns the code that counts for a refusal: that of a name in its `errmsg`, or else its own.
+pub fn code_meant(code: i64, errmsg: &str) -> i64 {
+    let named = NAMES.iter().find(|(name, _)| errmsg.contains(name));
+    named.map_or(code, |(_, meant)| *meant)
 }
 
 /// What the program does about a code.
-fn cure_of(refusal: &Refusal) -> Cure {
-    let has_no_token = refusal.auth == Auth::None;
-    match refusal.code {
-        _ if refusal.is_wrong_env => Cure::StopRun,
+fn cure_of(code: i64, auth: Auth) -> Cure {
+    let has_no_token = auth == Auth::None;
+    match code {
+        -501000 | -501005 | -501009 | -601027 => Cure::StopRun, // `env` is wrong
         -1 | -1000 | -501001 | -501002 | -503001 | -601001 | -601003 | -601008 => Cure::TRY_AGAIN,
         45011 => Cure::SlowDown(Obstacle::TooFast(Duration::ZERO)),
         -501004 => Cure::SlowDown(Obstacle::TooMany),
@@ -322,29 +310,29 @@ fn cure_of(refusal: &Refusal) -> Cure {
 }
 
 /// What a code tells the user: what to do about it.
-fn help_for(refusal: &Refusal) -> &'static str {
-    let has_no_token = refusal.auth == Auth::None;
-    match refusal.code {
+fn help_for(code: i64, stage: Stage, auth: Auth) -> &'static str {
+    let has_no_token = auth == Auth::None;
+    match code {
         -501005 => either(
             "check `env`, and its state in the 云托管 console",
             "请检查 `env`，以及它在云托管控制台中的状态",
         ),
-        _ if refusal.is_wrong_env => either(
+        -501000 | -501009 | -601027 => either(
             "check `env`: it must be the id of an environment of this account, as the 云托管 console \
              (cloud.weixin.qq.com/cloudrun) shows it",
             "请检查 `env`：应为本账号的环境 ID，与云托管控制台（cloud.weixin.qq.com/cloudrun）中的一致",
         ),
-        40001 if refusal.stage == Stage::Token => wrong_secret(),
+        40001 if stage == Stage::Token => wrong_secret(),
         40125 => wrong_secret(),
         41001 if has_no_token => no_token_yet(),
-        40001 | 40014 | 41001 | 42001 => help_for_refused_token(refusal.auth),
+        40001 | 40014 | 41001 | 42001 => help_for_refused_token(auth),
         48001 if has_no_token => either(
             "this account may not use the API, or the environment is shared by another account \
              (资源复用), which wx-upload does not support: check the account's permissions",
             "该账号无权调用此 API，或环境是从其他账号共享来的（资源复用，wx-upload 不支持）：请检查账号的\
              权限",
         ),
-        -501007 if refusal.stage == Stage::Link => either(
+        -501007 if stage == Stage::Link => either(
             "check `env`, the file's cloud name, and `max_age` if the config has it",
             "请检查 `env` 和云端文件名，以及配置中的 `max_age`（如果有）",
         ),

@@ -5,7 +5,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::api::{refused_entry, text_field, unusable_field};
+use super::api::{code_meant, refused_entry, text_field, unusable_field};
 use crate::cli::{Auth, text_in};
 use crate::failure::{Cure, Failure, Kind, MIN_SECRET_BYTES, Stage, quote};
 use crate::files::{Origin, Stored};
@@ -64,26 +64,6 @@ fn holds_secret(url: &str, secrets: &[&str]) -> bool {
     })
 }
 
-/// The table of codes has two meanings for it. Here it has this one.
-const FILE_NONEXIST: i64 = -503003;
-
-/// Returns the code for which a known name, or the SDK's words for it, stands in an `errmsg`. It counts
-/// for more than the number beside it.
-fn code_told(errmsg: &str) -> Option<i64> {
-    let says = |words: &str| errmsg.contains(words);
-    if says("STORAGE_FILE_NONEXIST") || says("storage file not exists") {
-        Some(FILE_NONEXIST)
-    } else if says("STORAGE_EXCEED_AUTHORITY") {
-        Some(-503002)
-    } else if says("SYS_ERR") || says("resource system error") {
-        Some(-501001)
-    } else if says("INVALID_PARAM") {
-        Some(-501007)
-    } else {
-        None
-    }
-}
-
 /// Returns the failure that the API reports for one file, if it does. Only the `status` 0 is
 /// documented. The SDK takes the others from the table of errcodes.
 fn failure_of(
@@ -94,13 +74,15 @@ fn failure_of(
     secrets: &[&str],
 ) -> Option<Failure> {
     let errmsg = text_in(entry, "errmsg").unwrap_or_default();
-    let code = match code_told(errmsg) {
-        Some(FILE_NONEXIST) => return Some(not_found(origin)),
-        Some(code) => code,
-        None if status == 0 => return None,
-        None => status,
-    };
-    let (cure, help) = refused_entry(code, errmsg, auth);
+    let says = |words: &str| errmsg.contains(words);
+    if says("STORAGE_FILE_NONEXIST") || says("storage file not exists") {
+        return Some(not_found(origin));
+    }
+    let code = code_meant(status, errmsg);
+    if code == 0 {
+        return None;
+    }
+    let (cure, help) = refused_entry(code, auth);
     let mut detail = format!("status {status}");
     for words in [&*quote(errmsg, secrets), help] {
         if !words.is_empty() {
