@@ -15,23 +15,14 @@ const MAX_FILE_ID_BYTES: usize = 4 << 10;
 /// The limit of COS's "POST Object".
 const MAX_FILE_BYTES: u64 = 5 << 30;
 
-pub fn too_long() -> &'static str {
-    either(
-        "the cloud name is longer than 850 bytes",
-        "云端文件名超过 850 字节",
-    )
-}
-
-/// Whether COS refuses a file of this size.
-pub fn is_too_large(bytes: u64) -> bool {
-    bytes > MAX_FILE_BYTES
-}
-
-pub fn too_large() -> &'static str {
-    either(
-        "it is larger than the 5 GiB that COS takes",
-        "文件超过 COS 的 5 GiB 上限",
-    )
+/// Returns why COS refuses a file of this size, if it does.
+pub fn too_large(bytes: u64) -> Option<&'static str> {
+    (bytes > MAX_FILE_BYTES).then(|| {
+        either(
+            "it is larger than the 5 GiB that COS takes",
+            "文件超过 COS 的 5 GiB 上限",
+        )
+    })
 }
 
 /// Returns the rule for cloud names that `key` breaks: 官方文件名命名限制, no `.` or `..` between
@@ -61,14 +52,17 @@ pub fn broken_rule(key: &str) -> Option<&'static str> {
             "云端文件名不能含有 `${filename}`：COS 会把它换成别的名字",
         ));
     }
-    if is_too_long(key) {
-        return Some(too_long());
-    }
-    None
+    too_long(key)
 }
 
-pub fn is_too_long(key: &str) -> bool {
-    key.len() > MAX_BYTES
+/// Returns why a cloud name is too long, if it is.
+pub fn too_long(key: &str) -> Option<&'static str> {
+    (key.len() > MAX_BYTES).then(|| {
+        either(
+            "the cloud name is longer than 850 bytes",
+            "云端文件名超过 850 字节",
+        )
+    })
 }
 
 /// Returns `key` with the CRC-64 of the content before its extension: `img/图 2.tar.gz` becomes
@@ -264,6 +258,6 @@ mod tests {
 
     #[test]
     fn a_file_may_have_5_gib() {
-        assert!(!is_too_large(5 << 30) && is_too_large((5 << 30) + 1));
+        assert!(too_large(5 << 30).is_none() && too_large((5 << 30) + 1).is_some());
     }
 }

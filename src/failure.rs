@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::iter;
 use std::time::Duration;
 
 use crate::words::{either, words};
@@ -183,11 +184,13 @@ pub fn quote(words: &str, secrets: &[&str]) -> String {
         quoted += between;
     }
     for secret in secrets {
-        quoted = hide(quoted, secret);
         // XML and URLs write some characters in another way. So the parts between such characters
         // are hidden, too.
-        for part in secret.split(|c: char| !c.is_alphanumeric()) {
-            quoted = hide(quoted, part);
+        let parts = secret.split(|c: char| !c.is_alphanumeric());
+        for part in iter::once(*secret).chain(parts) {
+            if part.len() >= MIN_SECRET_BYTES {
+                quoted = quoted.replace(part, "***");
+            }
         }
     }
     quoted.chars().take(MAX_QUOTE_CHARS).collect()
@@ -210,15 +213,6 @@ fn is_between_words(c: char) -> bool {
 fn is_key(word: &str) -> bool {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
     word.contains("q-signature=") || word.len() >= MIN_TOKEN_BYTES && word.bytes().all(is_base64)
-}
-
-/// Puts `***` in the place of `secret`, unless that is too short to be a secret.
-fn hide(words: String, secret: &str) -> String {
-    if secret.len() >= MIN_SECRET_BYTES {
-        words.replace(secret, "***")
-    } else {
-        words
-    }
 }
 
 #[cfg(test)]

@@ -431,10 +431,8 @@ fn upload_file(
         form.push(("Cache-Control", cache_control));
     }
     let url = url::encoded(&info.url, request_path);
-    let object = post_object(&run.agent, &url, &form, file)?; // the file itself comes last
-    if let Some(crc64) = object.crc64
-        && crc64 != file.crc64()
-    {
+    let stored_crc64 = post_object(&run.agent, &url, &form, file)?; // the file itself comes last
+    if stored_crc64.is_some_and(|crc64| crc64 != file.crc64()) {
         let why = either(
             "what COS stored differs from what was sent (CRC-64)",
             "COS 存下的内容与发送的不一致（CRC-64）",

@@ -6,7 +6,7 @@
 use std::env;
 #[cfg(unix)]
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 #[cfg(unix)]
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -58,7 +58,7 @@ pub fn cannot_print(error: &io::Error) -> String {
 /// Returns the exit status of `--help` or a dry run that cannot print more. To stop reading is no fault
 /// of the reader: `wx-upload --help | head -1` ends well.
 pub fn end_of_output(error: &io::Error) -> ExitCode {
-    if error.kind() == io::ErrorKind::BrokenPipe {
+    if error.kind() == ErrorKind::BrokenPipe {
         return ExitCode::SUCCESS;
     }
     say(&format!("error: {}", cannot_print(error)));
@@ -86,23 +86,16 @@ fn with_colour(line: String) -> String {
 /// Writes all bytes. std's own `write_all` loses some where the output is non-blocking, as whoever
 /// has the other end of a pipe or a terminal can make it.
 fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
-    loop {
-        let written = if bytes.is_empty() {
-            output.flush().map(|()| 0)
-        } else {
-            output.write(bytes)
-        };
-        match written {
-            Ok(0) if bytes.is_empty() => return Ok(()),
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+    while !bytes.is_empty() {
+        match output.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                thread::sleep(FULL_PIPE_WAIT)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(FULL_PIPE_WAIT),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    output.flush()
 }
 
 /// Makes text safe for a terminal. Characters that are unsafe to show are written like `\u001b`, which JSON

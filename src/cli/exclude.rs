@@ -15,15 +15,9 @@ const OPTIONS: MatchOptions = MatchOptions {
     require_literal_leading_dot: false,
 };
 
-/// The patterns of `--exclude`.
+/// The patterns of `--exclude`, for paths below the named directory.
 #[derive(Default)]
-pub struct Exclude(Vec<Glob>);
-
-struct Glob {
-    pattern: Pattern,
-    /// It is for the path below the named directory, and not for a name at any depth.
-    is_for_path: bool,
-}
+pub struct Exclude(Vec<Pattern>);
 
 impl Exclude {
     /// Adds a pattern. The error is a sentence about it.
@@ -49,37 +43,39 @@ impl Exclude {
                 "--exclude “{text}”：不支持 {{a,b}}，请分别写成多个 --exclude"
             ));
         }
-        let Ok(pattern) = Pattern::new(glob) else {
+        let is_for_path = from_top.is_some() || glob.contains('/');
+        let at_any_depth = if is_for_path { "" } else { "**/" };
+        let Ok(pattern) = Pattern::new(&format!("{at_any_depth}{glob}")) else {
             return Err(words!(
                 "--exclude '{text}' is not a pattern: ** must stand alone between two /, and a [ needs \
                  its ]",
                 "--exclude “{text}”不是有效的模式：** 只能单独占一级目录，[ 要有配对的 ]"
             ));
         };
-        self.0.push(Glob {
-            pattern,
-            is_for_path: from_top.is_some() || glob.contains('/'),
-        });
+        self.0.push(pattern);
         Ok(())
     }
 
     /// Whether the user wants to leave out what lies at `below`, a path below the named directory: a
     /// pattern matches it, or a directory on the way to it.
     pub fn leaves_out(&self, below: &Path, is_directory: bool) -> bool {
-        let matches = |(levels_up, path): (usize, &Path)| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let path = path.to_string_lossy();
-            self.0.iter().any(|glob| {
-                let matches = |text: &str| glob.pattern.matches_with(text, OPTIONS);
-                if !glob.is_for_path {
-                    return !name.is_empty() && matches(&name);
-                }
-                let is_directory = is_directory || levels_up > 0;
-                // `raw/**` leaves nothing of the directory `raw`, so it need not be entered.
-                matches(&path) || is_directory && !path.is_empty() && matches(&format!("{path}/"))
-            })
+        let matches = |text: &str| {
+            let mut patterns = self.0.iter();
+            patterns.any(|pattern| pattern.matches_with(text, OPTIONS))
         };
-        !self.0.is_empty() && below.ancestors().enumerate().any(matches)
+        if self.0.is_empty() {
+            return false; // nearly always, and for many files
+        }
+        for (levels_up, path) in below.ancestors().enumerate() {
+            let path = path.to_string_lossy();
+            let is_directory = is_directory || levels_up > 0;
+            // `raw/**` leaves nothing of the directory `raw`, so it need not be entered.
+            let is_left_out = matches(&path) || is_directory && matches(&format!("{path}/"));
+            if is_left_out && !path.is_empty() {
+                return true;
+            }
+        }
+        false
     }
 }
 

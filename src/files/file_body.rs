@@ -17,11 +17,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use super::hidden::why_private;
 use super::listing::ListedFile;
 use super::own_files::{OwnFiles, never_uploaded};
 use super::secrets;
 use crate::cli::Progress;
-use crate::cloud_rules::{is_too_large, too_large};
+use crate::cloud_rules::too_large;
 use crate::disk;
 use crate::failure::{Cure, Failure, Stage};
 use crate::words::{either, io_words, words};
@@ -56,9 +57,10 @@ impl FileBody<'_> {
     ) -> Result<FileBody<'a>, Failure> {
         let path = &listed.path;
         let mut file = disk::open_regular(path).map_err(cannot_be_opened)?;
-        if listed.has_root() {
+        if let Some(root) = &listed.root {
+            // It may be another file than the one that was listed.
             let real = real_path_of(&file, path).map_err(cannot_be_opened)?;
-            if let Some(why) = listed.why_private(&real) {
+            if let Some(why) = why_private(root, &real) {
                 return Err(unusable(why));
             }
         }
@@ -66,8 +68,8 @@ impl FileBody<'_> {
         if own.is_own_opened(path, &metadata) {
             return Err(unusable(never_uploaded()));
         }
-        if is_too_large(metadata.len()) {
-            return Err(unusable(too_large()));
+        if let Some(why) = too_large(metadata.len()) {
+            return Err(unusable(why));
         }
         let found = secrets::found_in(&mut file, metadata.len(), secrets);
         if let Some(why) = found.map_err(cannot_be_read)? {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::hidden::{why_not_for_others, why_private};
 use super::own_files::{OwnFiles, never_uploaded};
 use crate::cli::{Console, DEFAULT_DIR, Reading, Settings, help_for_backslashes};
-use crate::cloud_rules::{self, FileId, is_too_large, too_large, too_long};
+use crate::cloud_rules::{FileId, broken_rule, too_large, too_long, with_crc64};
 use crate::disk::{identity_of, real_path, without_verbatim_prefix};
 use crate::words::{either, io_words, words};
 
@@ -36,9 +36,9 @@ pub struct ListedFile {
     /// The length of the prefix, in bytes.
     prefix_len: usize,
     pub size: u64,
-    /// The directory that the user named, its path with all links followed. `None` for a file that the user
-    /// named, and in the fixed directory without `-r`.
-    root: Option<Arc<Path>>,
+    /// The directory that it must lie in, its path with all links followed: the one that the user named.
+    /// `None` for a file that the user named, and in the fixed directory without `-r`.
+    pub root: Option<Arc<Path>>,
     /// Why it cannot be uploaded.
     pub problem: Option<Box<str>>,
     /// It is not an entry of a directory: the user or the config named it.
@@ -68,17 +68,6 @@ impl ListedFile {
     /// Returns the place of the file in the cloud. Two files must not have the same.
     fn place(&self) -> &str {
         self.file_id().unwrap_or(&self.key)
-    }
-
-    /// Whether the file must lie in a certain directory.
-    pub fn has_root(&self) -> bool {
-        self.root.is_some()
-    }
-
-    /// `real` is the real path of the file that was opened, which may be another one than the file
-    /// that was listed. Returns why it must not be uploaded.
-    pub fn why_private(&self, real: &Path) -> Option<&'static str> {
-        why_private(self.root.as_deref()?, real)
     }
 }
 
@@ -428,12 +417,8 @@ impl Lister<'_> {
         let looked_at = fs::symlink_metadata(path);
         let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
         let below = Path::new(&directory.below).join(name);
-        if self
-            .settings
-            .options
-            .exclude
-            .leaves_out(&below, is_directory)
-        {
+        let exclude = &self.settings.options.exclude;
+        if exclude.leaves_out(&below, is_directory) {
             return Ok(None);
         }
         if cfg!(windows) && self.own.is_lock(&real) {
@@ -516,8 +501,8 @@ impl Lister<'_> {
             return None;
         };
         let below = format!("{}{name}/", directory.below);
-        if cloud_rules::is_too_long(&self.expected_key(&format!("{below}x"))) {
-            self.add_problem(directory, path, too_long()); // as every name below it
+        if let Some(why) = too_long(&self.expected_key(&format!("{below}x"))) {
+            self.add_problem(directory, path, why); // as every name below it
             return None;
         }
         let path = path.to_owned();
@@ -551,15 +536,11 @@ impl Lister<'_> {
         let below = found_in.map_or("", |directory| &directory.below);
         let own_name = real.file_name().unwrap_or_default();
         let name = format!("{below}{}", own_name.to_string_lossy());
-        let problem = if why_not.is_some() {
-            why_not
-        } else if own_name.to_str().is_none() {
-            Some(not_utf8())
-        } else if is_too_large(metadata.len()) {
-            Some(too_large())
-        } else {
-            cloud_rules::broken_rule(&self.expected_key(&name))
-        };
+        let is_utf8 = own_name.to_str().is_some();
+        let problem = why_not
+            .or((!is_utf8).then(not_utf8))
+            .or(too_large(metadata.len()))
+            .or_else(|| broken_rule(&self.expected_key(&name)));
         self.push(path, &name, metadata.len(), problem);
     }
 
@@ -573,7 +554,7 @@ impl Lister<'_> {
     fn expected_key(&self, name: &str) -> String {
         let key = self.key(name);
         if self.settings.options.unique {
-            return cloud_rules::with_crc64(&key, 0);
+            return with_crc64(&key, 0);
         }
         key
     }

@@ -90,18 +90,13 @@ fn as_named(config: &Path) -> PathBuf {
 /// Small letters and capitals are the same, as some file systems do not tell them apart. Editors put a
 /// `.` or `#` before the name.
 fn is_named_like(name: &OsStr, own: &OsStr) -> bool {
-    let [name, own] = [name, own].map(OsStr::to_string_lossy);
-    let begins = |name: &str| {
-        let (Some(beginning), Some(rest)) = (name.get(..own.len()), name.get(own.len()..)) else {
-            return false;
-        };
-        beginning.eq_ignore_ascii_case(&own) && !rest.starts_with(char::is_alphanumeric)
+    let [name, own] = [name, own].map(|name| name.to_string_lossy().to_ascii_lowercase());
+    let is_like = |name: &str| {
+        let rest = name.strip_prefix(&*own);
+        rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
     };
-    let marks = name
-        .bytes()
-        .take_while(|byte| b".#~".contains(byte))
-        .count();
-    (0..=marks).any(|at| begins(&name[at..]))
+    let marks = name.chars().take_while(|c| ".#~".contains(*c)).count();
+    (0..=marks).any(|at| is_like(&name[at..]))
 }
 
 #[cfg(test)]
@@ -140,6 +135,7 @@ mod tests {
             assert!(!is_like(name), "{name}");
         }
         assert!(is_named_like(OsStr::new(".own"), OsStr::new(".own")));
+        assert!(is_named_like(OsStr::new("#.own#"), OsStr::new(".own")));
         assert!(!is_named_like(
             OsStr::new("conference.jpg"),
             OsStr::new("conf")

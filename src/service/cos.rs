@@ -15,22 +15,15 @@ use crate::network::{request_failure, retry_after, send, status_failure};
 use crate::words::{colon, either, human_time, words};
 
 const MAX_REPLY_BYTES: u64 = 64 << 10;
-/// A `Code` is a word. A longer one is cut where it is shown.
-const MAX_CODE_CHARS: usize = 80;
 
-/// What COS says of an object that it stored.
-pub struct StoredObject {
-    /// CRC-64/XZ, if COS tells it.
-    pub crc64: Option<u64>,
-}
-
-/// POSTs a form of `fields` and `file` to `url`, which is percent-encoded.
+/// POSTs a form of `fields` and `file` to `url`, which is percent-encoded. Returns the CRC-64/XZ of the
+/// object that COS stored, if COS tells it.
 pub fn post_object(
     agent: &Agent,
     url: &str,
     fields: &[(&str, &str)],
     file: &mut FileBody,
-) -> Result<StoredObject, Failure> {
+) -> Result<Option<u64>, Failure> {
     let sent = send(|idle_at_most| send_form(agent, url, fields, file, idle_at_most));
     if let Some(failure) = file.read_failure() {
         return Err(failure); // ureq would only say that reading failed
@@ -49,8 +42,7 @@ pub fn post_object(
         return Err(failure);
     }
     let crc64 = reply.headers().get("x-cos-hash-crc64ecma");
-    let crc64 = crc64.and_then(|crc64| crc64.to_str().ok()?.trim().parse().ok());
-    Ok(StoredObject { crc64 })
+    Ok(crc64.and_then(|crc64| crc64.to_str().ok()?.trim().parse().ok()))
 }
 
 /// Sends the form, over no connection that was idle for longer than `idle_at_most`.
@@ -143,11 +135,7 @@ fn refusal(reply: &Response<Body>, text: &[u8], fields: &[(&str, &str)]) -> Fail
     }
     let code = element(&text, "Code").unwrap_or_default();
     let message = element(&text, "Message").unwrap_or_default();
-    let shown_code: String = quote(&code, &secrets)
-        .chars()
-        .take(MAX_CODE_CHARS)
-        .collect();
-    let mut reasons = vec![shown_code, quote(&message, &secrets)];
+    let mut reasons = vec![quote(&code, &secrets), quote(&message, &secrets)];
     if code.is_empty() && message.is_empty() {
         reasons.push(first_words(&quote(&text, &secrets)));
     }
