@@ -19,7 +19,7 @@ use ureq::{Agent, Body};
 use super::connect::CONNECT_TIMEOUT;
 use super::failure::REPLY_TIMEOUT_FACTOR;
 use super::look_up::LOOK_UP_TIMEOUT;
-use super::proxy::{ProxyCheck, proxy_from_env};
+use super::proxy::proxy_from_env;
 use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector, forget_drops, note_drop};
 use crate::cli::{LINK_CALLS, Settings};
 use crate::disk::read_regular;
@@ -51,8 +51,7 @@ pub fn http_agent(settings: &Settings) -> Result<Agent, String> {
         .max_idle_connections(2 * most_idle) // the API's host and COS's
         .build();
     let connector =
-        ().chain(ProxyCheck)
-            .chain(ConnectProxyConnector::default())
+        ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector)
             .chain(RustlsConnector::default());
     Ok(Agent::with_parts(config, connector, TcpConnector))

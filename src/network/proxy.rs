@@ -1,9 +1,9 @@
-//! The proxy that the environment names, by curl's rules for https.
+//! The proxy that the environment names: which kinds are supported, and which hosts are reached without it.
 //!
-//! Does not connect to it: ureq does.
+//! Does not connect to it: ureq does (`ConnectProxyConnector` in `agent.rs`).
 
 use ureq::http::Uri;
-use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
+use ureq::unversioned::transport::ConnectionDetails;
 use ureq::{Proxy, ProxyBuilder, ProxyProtocol};
 
 use crate::cli::{Settings, variable};
@@ -13,7 +13,7 @@ use crate::words::words;
 /// Returns the proxy that the environment names, by curl's rules for https. (ureq's own rules differ:
 /// ALL_PROXY comes first, though it often is a SOCKS proxy beside an HTTPS_PROXY; HTTP_PROXY is used
 /// for https; and capitals come before small letters.) A proxy that cannot be used is an error, unless
-/// the API is not asked through it: then perhaps COS is not, either. See `ProxyCheck`.
+/// the API is not asked through it: then perhaps COS is not, either. See `check_proxy`.
 pub fn proxy_from_env(settings: &Settings) -> Result<Option<Proxy>, String> {
     let names = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
     let named = names.iter().find_map(|name| Some((name, variable(name)?)));
@@ -93,24 +93,13 @@ fn is_supported(proxy: &Proxy) -> bool {
     matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
 }
 
-/// Refuses each connection through a proxy that is not supported. ureq itself would connect without
-/// the proxy.
-#[derive(Debug)]
-pub struct ProxyCheck;
-
-impl<In: Transport> Connector<In> for ProxyCheck {
-    type Out = In;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<In>, ureq::Error> {
-        match details.config.proxy() {
-            Some(proxy) if !is_supported(proxy) && !proxy.is_no_proxy(details.uri) => {
-                Err(ureq::Error::InvalidProxyUrl)
-            }
-            _ => Ok(chained),
+/// Refuses a connection through a proxy that is not supported. ureq itself would connect without the
+/// proxy.
+pub fn check_proxy(details: &ConnectionDetails) -> Result<(), ureq::Error> {
+    match details.config.proxy() {
+        Some(proxy) if !is_supported(proxy) && !proxy.is_no_proxy(details.uri) => {
+            Err(ureq::Error::InvalidProxyUrl)
         }
+        _ => Ok(()),
     }
 }

@@ -54,6 +54,7 @@ use ureq::unversioned::transport::{
 };
 
 use super::connect::{Connected, Host, connect, is_timeout, or_timeout};
+use super::proxy::check_proxy;
 use crate::words::either;
 
 /// The limit of a reply, with its head and TLS. ureq itself would read interim replies for ever.
@@ -131,6 +132,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
         if let Some(tunnel) = chained {
             return Ok(Some(Either::A(tunnel)));
         }
+        check_proxy(details)?;
         let Connected {
             stream,
             host,
@@ -151,9 +153,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
             was_used: false,
             heard_in_all: 0,
             handed_over: 0,
-            received: 0,
-            sent: 0,
-            listen_after: OUTPUT_BUFFER,
+            listen_at: OUTPUT_BUFFER,
             heard: false,
             tickets_due: details.uri.scheme_str() == Some("https"),
             replied: false,
@@ -199,12 +199,8 @@ pub struct Tcp {
     heard_in_all: usize,
     /// Bytes that the system took since that answer.
     handed_over: usize,
-    /// Bytes that `await_input` has received since something was sent.
-    received: usize,
-    /// Bytes sent since `listen` looked for an answer.
-    sent: usize,
-    /// `listen` looks for an answer when `sent` has reached this number.
-    listen_after: usize,
+    /// When `handed_over` has reached this number, the connection looks for an answer.
+    listen_at: usize,
     /// `listen_for_reply` has received bytes. ureq may have used them since.
     heard: bool,
     /// The first bytes to come may be TLS's session tickets.
@@ -280,9 +276,9 @@ impl Tcp {
         }));
     }
 
-    /// Reads what the peer has sent, without waiting. Returns the number of bytes.
-    fn listen(&mut self) -> io::Result<usize> {
-        self.sent = 0;
+    /// Reads what the peer has sent while a request is sent, without waiting, and notes whether it is a
+    /// reply.
+    fn listen_for_reply(&mut self) -> io::Result<()> {
         self.stream.set_nonblocking(true)?;
         let read = self.stream.read(self.buffers.input_append_buf());
         self.stream.set_nonblocking(false)?;
@@ -292,12 +288,6 @@ impl Tcp {
         self.buffers.input_appended(amount);
         self.heard |= amount > 0;
         self.heard_in_all += amount;
-        Ok(amount)
-    }
-
-    /// Reads what the peer has sent while a request is sent, and notes whether it is a reply.
-    fn listen_for_reply(&mut self) -> io::Result<()> {
-        let amount = self.listen()?;
         let of_tls = if self.tickets_due {
             TICKET_BYTES
         } else {
@@ -330,7 +320,6 @@ impl Transport for Tcp {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        self.received = 0;
         if self.broken {
             return Ok(());
         }
@@ -340,9 +329,9 @@ impl Transport for Tcp {
         if let Err(error) = self.write(amount) {
             return self.after_failed_write(error);
         }
-        self.sent += amount;
-        if self.sent >= self.listen_after {
-            self.listen_after = (self.listen_after * 2).min(LISTEN_EVERY);
+        if self.handed_over >= self.listen_at {
+            // After 64 KiB, then after 128 KiB more, and so on.
+            self.listen_at += (self.listen_at + OUTPUT_BUFFER).min(LISTEN_EVERY);
             self.listen_for_reply()?;
         }
         // TLS may not even look for a reply: a `close_notify` can have come with the last one.
@@ -366,9 +355,8 @@ impl Transport for Tcp {
             return Err(io::Error::from(ErrorKind::ConnectionReset).into());
         }
         self.buffers.input_appended(amount);
-        self.received += amount;
         self.unanswered = 0;
-        if self.received > MAX_RECEIVED {
+        if self.heard_in_all > MAX_RECEIVED {
             let why = either(
                 "it sent more than any reply can hold",
                 "对方发来的数据超出了应答的长度上限",
@@ -384,6 +372,7 @@ impl Transport for Tcp {
         self.was_used = true;
         self.heard_in_all = 0;
         self.handed_over = 0;
+        self.listen_at = OUTPUT_BUFFER;
         if !self.host.may_reuse(self.connected) {
             return false;
         }
