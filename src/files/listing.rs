@@ -129,7 +129,13 @@ pub fn list_files(
             words!("{shown}: {error}: {hint}", "{shown}: {error}：{hint}")
         })?;
     }
-    let Lister { files, skipped, .. } = lister;
+    let Lister {
+        files, mut skipped, ..
+    } = lister;
+    // What was found and skipped may be named, too.
+    let named = files.iter().filter(|file| file.is_named);
+    let named: HashSet<&Path> = named.map(|file| &*file.path).collect();
+    skipped.retain(|one| !named.contains(&*one.path));
     without_doubles(files, skipped, settings.options.unique)
 }
 

@@ -105,6 +105,16 @@ fn links_of_the_fixed_directory_are_followed_as_by_the_script() {
 }
 
 #[test]
+fn what_is_hidden_and_also_named_has_no_note() {
+    let world = World::with_files(&["pub/.env", "pub/.git", "pub/a.txt"]);
+    let ran = world.run(["pub", "pub/.env"]);
+    let note = "note: pub/.git: skipped: hidden (give its path to upload it)\n";
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    ran.assert_failure(0, &[note, "2 uploaded (17 B), 1 skipped in "]);
+    assert_eq!(world.keys(), ["temp3/.env", "temp3/a.txt"]);
+}
+
+#[test]
 fn what_is_below_a_hidden_directory_that_is_named_is_not_hidden() {
     if not_under_wine("links of Unix") {
         return;
