@@ -1,6 +1,6 @@
 //! What the user wants, and what the user sees: the command line, the config's keys, and the terminal.
 
-mod config;
+mod config_file;
 mod console;
 mod exclude;
 mod help;
@@ -8,7 +8,7 @@ mod options;
 mod progress;
 mod settings;
 
-pub use config::{
+pub use config_file::{
     config_of_environment, find_config, help_for_backslashes, init_config, note_misspelled_keys,
     parse_config, text_in, variable,
 };

@@ -8,7 +8,7 @@ use std::path::{self, Path, PathBuf};
 use serde_json::Value;
 use ureq::http::Uri;
 
-use super::config::{TEXT_KEYS, has_own_key, or_default, text_in, variable};
+use super::config_file::{TEXT_KEYS, has_own_key, or_default, text_in, variable};
 use super::options::Options;
 use crate::cloud_rules;
 use crate::url::{is_this_machine, web_address};

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::hidden::why_private;
 use super::listing::ListedFile;
 use super::own_files::{OwnFiles, never_uploaded};
 use super::secrets;
+use super::skipped::why_private;
 use crate::cli::Progress;
 use crate::cloud_rules::too_large;
 use crate::disk;

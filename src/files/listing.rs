@@ -9,8 +9,8 @@ use std::io::{self, ErrorKind};
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
-use super::hidden::{why_not_for_others, why_private};
 use super::own_files::{OwnFiles, never_uploaded};
+use super::skipped::{why_not_for_others, why_private};
 use crate::cli::{Console, DEFAULT_DIR, Reading, Settings, help_for_backslashes};
 use crate::cloud_rules::{FileId, broken_rule, too_large, too_long, with_crc64};
 use crate::disk::{identity_of, real_path, without_verbatim_prefix};

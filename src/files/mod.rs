@@ -1,11 +1,11 @@
 //! Which files are uploaded, their bytes and their cloud names, and what earlier runs sent.
 
 mod file_body;
-mod hidden;
 mod listing;
 mod manifest;
 mod own_files;
 mod secrets;
+mod skipped;
 mod stored;
 mod unique;
 
