@@ -162,15 +162,20 @@ pub fn did_you_mean(meant: Option<&str>) -> String {
     }
 }
 
-fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    use lexopt::prelude::*;
-    let mut init = false;
-    let mut options = Options {
+/// Returns the options of an empty command line.
+fn default_options() -> Options {
+    Options {
         jobs: 8,
         retries: 3,
         timeout: 60,
         ..Options::default()
-    };
+    }
+}
+
+fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut init = false;
+    let mut options = default_options();
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('c') | Long("config") => {
