@@ -28,6 +28,7 @@
 //! This file does not know what the connection is for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -39,7 +40,6 @@ use ureq::http::uri::Scheme;
 
 use super::look_up::look_up;
 use crate::url::is_this_machine;
-use crate::words::either;
 
 /// The time for a connection, after the host was looked up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,8 +63,6 @@ pub struct Host {
 struct HostState {
     /// The address that worked last; `None` if the host was never connected.
     worked_last: Option<SocketAddr>,
-    /// The last try to connect failed.
-    is_unreachable: bool,
     /// The number of idle connections that the host dropped without a word.
     drops: usize,
     /// The last time that a connection broke.
@@ -108,23 +106,48 @@ pub struct Connected {
     pub until: Instant,
 }
 
-/// Connects to the host of a URL.
+/// Why no connection can be made, where neither the system nor ureq has an error for it. (`failure.rs` has
+/// the words.)
+#[derive(Debug)]
+pub enum NoConnection {
+    /// The host was connected before, and now there is this error.
+    Away(ureq::Error),
+    /// This host has no address.
+    NotFound(String),
+    /// A `localhost` that is another machine: plain http is not sent there.
+    NotThisMachine,
+}
+
+impl fmt::Display for NoConnection {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl std::error::Error for NoConnection {}
+
+impl From<NoConnection> for ureq::Error {
+    fn from(why: NoConnection) -> ureq::Error {
+        ureq::Error::Other(Box::new(why))
+    }
+}
+
+/// Connects to the host of a URL. If that fails although the host was connected before, the error is
+/// `Away`.
 pub fn connect(uri: &Uri) -> Result<Connected, ureq::Error> {
     let host = Host::of(uri);
-    let connected = connect_to(uri, Arc::clone(&host));
-    host.state.lock().unwrap().is_unreachable = connected.is_err();
-    connected
-}
-
-/// Whether a URL's host was connected before, but the last try failed.
-pub fn is_away(uri: &Uri) -> bool {
-    let host = Host::of(uri);
-    let state = host.state.lock().unwrap();
-    state.is_unreachable && state.worked_last.is_some()
-}
-
-fn connect_to(uri: &Uri, host: Arc<Host>) -> Result<Connected, ureq::Error> {
     let worked_last = host.state.lock().unwrap().worked_last;
+    match connect_to(uri, host, worked_last) {
+        Err(error) if worked_last.is_some() => Err(NoConnection::Away(error).into()),
+        connected => connected,
+    }
+}
+
+fn connect_to(
+    uri: &Uri,
+    host: Arc<Host>,
+    worked_last: Option<SocketAddr>,
+) -> Result<Connected, ureq::Error> {
     let addresses = addresses_of(uri)?;
     let until = Instant::now() + CONNECT_TIMEOUT;
     let (stream, address) = connect_to_one_of(&in_order(addresses, worked_last), until)
@@ -137,8 +160,12 @@ fn connect_to(uri: &Uri, host: Arc<Host>) -> Result<Connected, ureq::Error> {
     })
 }
 
-/// Returns the addresses of a URL's host. If a `localhost` is another machine, the error is
-/// `AddrNotAvailable`.
+/// Whether a connection to a URL's host can be made now.
+pub fn can_connect(uri: &Uri) -> bool {
+    connect(uri).is_ok()
+}
+
+/// Returns the addresses of a URL's host.
 fn addresses_of(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
     let Some(name) = uri.host() else {
         return Err(ureq::Error::BadUri("no host".into()));
@@ -148,17 +175,15 @@ fn addresses_of(uri: &Uri) -> Result<Vec<SocketAddr>, ureq::Error> {
     let literal = name.trim_start_matches('[').trim_end_matches(']');
     let mut addresses = match literal.parse() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => look_up(name, port)?,
+        Err(_) => {
+            let found = look_up(name, port);
+            found.ok_or_else(|| NoConnection::NotFound(name.to_owned()))?
+        }
     };
     if is_http && is_this_machine(name) {
         addresses.retain(|address| address.ip().is_loopback());
         if addresses.is_empty() {
-            let why = either(
-                "this name leads to another machine, where plain http is not sent: check /etc/hosts, or \
-                 use https",
-                "这个名字指向另一台机器，明文 http 不会发往那里：请检查 /etc/hosts，或改用 https",
-            );
-            return Err(io::Error::new(ErrorKind::AddrNotAvailable, why).into());
+            return Err(NoConnection::NotThisMachine.into());
         }
     }
     Ok(addresses)

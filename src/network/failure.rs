@@ -9,7 +9,7 @@ use std::time::Duration;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, Proxy, ResponseExt, Timeout};
 
-use super::connect::{connect, is_away};
+use super::connect::{NoConnection, can_connect};
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::words::{either, io_words, words};
 
@@ -84,7 +84,7 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
         what,
     } = failure_of(agent, error);
     let way = proxy.map_or(&uri, Proxy::uri);
-    if kind.is_without_connection() && is_away(way) || is_broken(kind) && connect(way).is_err() {
+    if is_broken(kind) && !can_connect(way) {
         cure = Cure::SlowDown(Obstacle::NobodyThere);
     }
     let is_http = uri.scheme_str() == Some("http");
@@ -159,6 +159,10 @@ fn failure_of(agent: &Agent, error: ureq::Error) -> HttpFailure {
             );
             HttpFailure::temporary(ErrorKind::InvalidData, what)
         }
+        ureq::Error::Other(why) => match why.downcast() {
+            Ok(why) => no_connection(agent, *why),
+            Err(_) => cannot_be_used(),
+        },
         ureq::Error::ConnectProxyFailed(why) => proxy_failure(&why),
         ureq::Error::InvalidProxyUrl => HttpFailure {
             kind: Kind::Proxy,
@@ -177,17 +181,21 @@ fn failure_of(agent: &Agent, error: ureq::Error) -> HttpFailure {
             );
             HttpFailure::permanent(ErrorKind::InvalidInput, what)
         }
-        _ => {
-            let what = either("cannot be used", "无法使用");
-            HttpFailure::permanent(ErrorKind::InvalidInput, what)
-        }
+        _ => cannot_be_used(),
     }
+}
+
+fn cannot_be_used() -> HttpFailure {
+    HttpFailure::permanent(
+        ErrorKind::InvalidInput,
+        either("cannot be used", "无法使用"),
+    )
 }
 
 fn timeout_failure(agent: &Agent, timeout: Timeout) -> HttpFailure {
     let silence = agent.config().timeout_per_read().unwrap_or_default();
     match timeout {
-        Timeout::Connect | Timeout::Resolve => {
+        Timeout::Connect => {
             let what = either("no connection within 10 s", "10 秒内无法建立连接");
             HttpFailure::temporary(ErrorKind::HostUnreachable, what)
         }
@@ -210,19 +218,45 @@ fn timeout_failure(agent: &Agent, timeout: Timeout) -> HttpFailure {
     }
 }
 
+fn no_connection(agent: &Agent, why: NoConnection) -> HttpFailure {
+    match why {
+        NoConnection::Away(error) => {
+            let mut failure = failure_of(agent, error);
+            if failure.kind.is_without_connection() {
+                failure.cure = Cure::SlowDown(Obstacle::NobodyThere);
+            }
+            failure
+        }
+        NoConnection::NotFound(host) => {
+            let what = words!(
+                "no address found for {host}",
+                "域名解析失败，找不到 {host} 的地址"
+            );
+            HttpFailure::temporary(ErrorKind::HostUnreachable, what)
+        }
+        NoConnection::NotThisMachine => {
+            let what = either(
+                "this name leads to another machine, where plain http is not sent: check /etc/hosts, or \
+                 use https",
+                "这个名字指向另一台机器，明文 http 不会发往那里：请检查 /etc/hosts，或改用 https",
+            );
+            HttpFailure {
+                cure: Cure::StopRun,
+                ..HttpFailure::permanent(ErrorKind::AddrNotAvailable, what)
+            }
+        }
+    }
+}
+
 fn connection_failure(error: &io::Error) -> HttpFailure {
     let told = error.to_string();
-    let is_of_system = error.get_ref().is_none(); // else it is from rustls or `connect`
+    let is_of_system = error.get_ref().is_none();
     match error.kind() {
         ErrorKind::UnexpectedEof => {
             let what = either("it closed the connection too early", "连接被对方提前关闭");
             HttpFailure::temporary(ErrorKind::UnexpectedEof, what)
         }
-        ErrorKind::AddrNotAvailable if !is_of_system => HttpFailure {
-            cure: Cure::StopRun,
-            ..HttpFailure::permanent(ErrorKind::AddrNotAvailable, told)
-        },
-        kind if told.contains("certificate") => {
+        kind @ ErrorKind::InvalidData if told.contains("certificate") => {
             HttpFailure::permanent(kind, certificate_words(&told))
         }
         ErrorKind::InvalidData if !is_of_system => {

@@ -22,7 +22,6 @@
 //! Does not know what a host is looked up for.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -30,8 +29,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrFamily, AddrInfoHints, SockType, getaddrinfo};
-
-use crate::words::words;
 
 /// The time for all forms together.
 pub const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -50,22 +47,16 @@ enum Form {
     Ipv4Complete,
 }
 
-/// Returns the addresses of a host, at least one. If there is none, the error is `HostUnreachable`.
-pub fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+/// Returns the addresses of a host; `None` if it has none.
+pub fn look_up(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     let known = FOUND_BY.lock().unwrap().get(host).copied();
     let name = host.to_owned();
     let found = first_found(&in_order(known), START_NEXT_AFTER, move |form| {
         addresses(&name, port, form)
     });
-    let Some(Answer { form, addresses }) = found else {
-        let why = words!(
-            "no address found for {host}",
-            "域名解析失败，找不到 {host} 的地址"
-        );
-        return Err(io::Error::new(ErrorKind::HostUnreachable, why));
-    };
+    let Answer { form, addresses } = found?;
     FOUND_BY.lock().unwrap().insert(host.to_owned(), form);
-    Ok(addresses)
+    Some(addresses)
 }
 
 /// Returns the forms in the order in which they are tried: the one that found the host first.
