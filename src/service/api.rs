@@ -252,7 +252,8 @@ fn refused_by_sidecar(settings: &Settings, call: &Call, reply: &Value) -> Option
 /// What the code of one file in a reply means: its cure, and what helps (empty if that is unknown).
 /// The call itself got through. So a code that slows a run down is tried again as a busy service is,
 /// and no code asks for another token.
-pub fn refused_entry(code: i64, auth: Auth) -> (Cure, &'static str) {
+pub fn refused_entry(code: i64, errmsg: &str, auth: Auth) -> (Cure, &'static str) {
+    let code = code_meant(code, errmsg);
     let cure = match cure_of(code, auth) {
         Cure::SlowDown(_) => Cure::TRY_AGAIN,
         Cure::NewToken => Cure::Nothing,
@@ -271,21 +272,14 @@ pub fn refused_entry(code: i64, auth: Auth) -> (Cure, &'static str) {
 // ---- The codes: errcodes of the API (全局错误码), negative errcodes of the CloudBase behind it
 // (云开发错误码), and codes of a container's sidecar (851xx)
 
-/// Names of codes, and the SDK's words for them. In an `errmsg` they count for more than the number
-/// beside them.
-const NAMES: [(&str, i64); 6] = [
-    ("INVALID_ENV", -501000),
-    ("env not exists", -501000),
-    ("STORAGE_EXCEED_AUTHORITY", -503002),
-    ("SYS_ERR", -501001),
-    ("resource system error", -501001),
-    ("INVALID_PARAM", -501007),
-];
-
-/// Returns the code that counts for a refusal: that of a name in its `errmsg`, or else its own.
-pub fn code_meant(code: i64, errmsg: &str) -> i64 {
-    let named = NAMES.iter().find(|(name, _)| errmsg.contains(name));
-    named.map_or(code, |(_, meant)| *meant)
+/// Returns the code that counts: several codes come with words for a wrong `env`.
+fn code_meant(code: i64, errmsg: &str) -> i64 {
+    let says_wrong_env = errmsg.contains("INVALID_ENV") || errmsg.contains("env not exists");
+    match code {
+        -501005 => code, // it has advice of its own
+        _ if says_wrong_env => -501000,
+        _ => code,
+    }
 }
 
 /// What the program does about a code.

@@ -5,7 +5,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::api::{code_meant, refused_entry, text_field, unusable_field};
+use super::api::{refused_entry, text_field, unusable_field};
 use crate::cli::{Auth, text_in};
 use crate::failure::{Cure, Failure, Kind, MIN_SECRET_BYTES, Stage, quote};
 use crate::files::{Origin, Stored};
@@ -64,6 +64,15 @@ fn holds_secret(url: &str, secrets: &[&str]) -> bool {
     })
 }
 
+/// Names of codes, and the SDK's words for them. In the `errmsg` of a file they count for more than the
+/// number beside it.
+const NAMES: [(&str, i64); 4] = [
+    ("STORAGE_EXCEED_AUTHORITY", -503002),
+    ("SYS_ERR", -501001),
+    ("resource system error", -501001),
+    ("INVALID_PARAM", -501007),
+];
+
 /// Returns the failure that the API reports for one file, if it does. Only the `status` 0 is
 /// documented. The SDK takes the others from the table of errcodes.
 fn failure_of(
@@ -78,11 +87,12 @@ fn failure_of(
     if says("STORAGE_FILE_NONEXIST") || says("storage file not exists") {
         return Some(not_found(origin));
     }
-    let code = code_meant(status, errmsg);
-    if code == 0 {
-        return None;
-    }
-    let (cure, help) = refused_entry(code, auth);
+    let code = match NAMES.iter().find(|(name, _)| says(name)) {
+        Some((_, code)) => *code,
+        None if status == 0 => return None,
+        None => status,
+    };
+    let (cure, help) = refused_entry(code, errmsg, auth);
     let mut detail = format!("status {status}");
     for words in [&*quote(errmsg, secrets), help] {
         if !words.is_empty() {

@@ -411,8 +411,9 @@ fn an_errcode_of_the_storage_or_its_network_passes() {
 }
 
 /// Refusals that every other file would meet, too, and words of what they tell.
-const STOPS: [(i64, &str, &[&str]); 23] = [
+const STOPS: [(i64, &str, &[&str]); 25] = [
     (45009, "", &["quota", "midnight"]),
+    (45009, "SYS_ERR", &["quota", "midnight"]), // names count for links alone
     (-501003, "", &["quota", "plan"]),
     (-501015, "", &["quota of reads", "plan"]),
     (-501016, "", &["quota of writes", "plan"]),
@@ -420,6 +421,7 @@ const STOPS: [(i64, &str, &[&str]); 23] = [
     (-501018, "", &["arrears", "console"]),
     (-501000, "", &["`env`", "console"]),
     (-501005, "", &["`env`", "console"]),
+    (-501005, "INVALID_ENV", &["`env`", "its state"]),
     (-501009, "", &["`env`", "console"]),
     (-601027, "", &["`env`", "console"]),
     (-501007, "env not exists", &["`env`", "console"]),
