@@ -48,7 +48,7 @@ use files::{
     Claim, Claimed, CloudName, CloudNames, FileBody, ListedFile, Listing, Manifest, Origin,
     OwnFiles, Stored, list_files,
 };
-use network::http_agent;
+use network::{http_agent, is_proxied};
 use run::{
     Outcome, Pace, Report, Retries, dry_run, note_new_token, print_notes, run_pipeline,
     worker_count,
@@ -99,13 +99,12 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
             name_if_sent(file, &secrets, &names, &manifest)
         }));
     };
-    let has_proxy = agent.config().proxy().is_some(); // behind one, the first call goes alone
     let stop = StopSignal::default();
     let run = Run {
         began,
         agent,
         retries: Retries::new(settings.options.retries, &stop),
-        pace: Pace::new(settings.options.jobs, has_proxy, &console, &stop),
+        pace: Pace::new(settings.options.jobs, &console, &stop),
         stop: &stop,
         console: &console,
         own: &own,
@@ -138,7 +137,8 @@ impl Run<'_> {
     /// Makes one call of the API, as soon as the pace of the run allows it.
     fn call(&self, call: Call) -> Result<Value, Failure> {
         let send = || call_api(&self.agent, &self.settings, &call);
-        self.pace.call(call.stage, send)
+        let is_proxied = is_proxied(&self.agent, &self.settings.api_base);
+        self.pace.in_turn(call.stage, is_proxied, send)
     }
 }
 
@@ -479,7 +479,8 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     get_access_token(run, Stage::Info)?;
     let mut body = open_body(run, file, name)?;
     let mut info = get_upload_file_info(run, &name.key)?;
-    let uploaded = run.pace.call(Stage::Upload, || {
+    let is_proxied = is_proxied(&run.agent, &info.url);
+    let uploaded = run.pace.in_turn(Stage::Upload, is_proxied, || {
         // The upload may have waited for its turn, on a thin line for longer than a signature lives.
         if !info.is_fresh() {
             info = get_upload_file_info(run, &name.key)?;

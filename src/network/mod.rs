@@ -10,3 +10,4 @@ mod tcp;
 
 pub use agent::{http_agent, send};
 pub use failure::{request_failure, retry_after, status_failure};
+pub use proxy::is_proxied;

@@ -4,7 +4,7 @@
 
 use ureq::http::Uri;
 use ureq::unversioned::transport::ConnectionDetails;
-use ureq::{Proxy, ProxyBuilder, ProxyProtocol};
+use ureq::{Agent, Proxy, ProxyBuilder, ProxyProtocol};
 
 use crate::cli::{Settings, variable};
 use crate::url::is_this_machine;
@@ -87,6 +87,13 @@ fn proxy_at(url: &str, variable: &str) -> ProxyBuilder {
         copy = copy.password(password);
     }
     copy
+}
+
+/// Whether requests to `url` go through a proxy.
+pub fn is_proxied(agent: &Agent, url: &str) -> bool {
+    let uri: Uri = url.parse().unwrap_or_default();
+    let proxy = agent.config().proxy();
+    proxy.is_some_and(|proxy| !proxy.is_no_proxy(&uri))
 }
 
 fn is_supported(proxy: &Proxy) -> bool {

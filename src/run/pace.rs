@@ -27,15 +27,9 @@ pub struct Pace<'a> {
 }
 
 impl Pace<'_> {
-    /// Never lets more than `jobs` uploads be under way at once. Behind a proxy, the first call goes
-    /// alone: a proxy that wants another password (HTTP 407) may lock the account after a few wrong ones.
-    pub fn new<'a>(
-        jobs: usize,
-        has_proxy: bool,
-        console: &'a Console,
-        stop: &'a StopSignal,
-    ) -> Pace<'a> {
-        let turns = Arc::new(Turns::new(jobs, has_proxy));
+    /// Never lets more than `jobs` uploads be under way at once.
+    pub fn new<'a>(jobs: usize, console: &'a Console, stop: &'a StopSignal) -> Pace<'a> {
+        let turns = Arc::new(Turns::new(jobs));
         let waits = Arc::clone(&turns);
         stop.when_stopped(move || waits.wake_all());
         Pace {
@@ -48,23 +42,27 @@ impl Pace<'_> {
         }
     }
 
-    /// Makes one call of a service as soon as the pace of the run allows it. The service's answer
-    /// then sets the pace.
-    pub fn call<T>(
+    /// Makes one call of a service as soon as the pace of the run allows it. The service's answer then
+    /// sets the pace. The first call that `is_proxied` goes alone: a proxy that wants another password (HTTP
+    /// 407) may lock the account after a few wrong ones.
+    pub fn in_turn<T>(
         &self,
         stage: Stage,
+        is_proxied: bool,
         call: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let Some(begun) = self.turns.begin(stage, || self.stop.is_over(stage)) else {
+        let is_over = || self.stop.is_over(stage);
+        let Some(begun) = self.turns.begin(stage, is_proxied, is_over) else {
             return Err(Failure::stopped(stage));
         };
-        if let Some(Stop::Failed(failure)) = self.stop.reason()
+        if is_proxied
+            && let Some(Stop::Failed(failure)) = self.stop.reason()
             && failure.kind == Kind::Proxy
         {
             // A stop does not end calls for links, and eight of them may have waited for the first
-            // answer. Another wrong password could lock the account.
+            // answer.
             self.turns.failed(&begun, Instant::now());
-            return Err(failure.clone());
+            return Err(Failure::stopped(stage));
         }
         match call() {
             Ok(value) => {

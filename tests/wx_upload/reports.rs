@@ -1,13 +1,16 @@
 //! What users reported: pasted white space, proxies that are not used, checkouts with new times.
 
 use std::fs;
+use std::io::Write;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use stand_in::{APPID, ENV, SECRET, Step};
 
 use crate::harness::World;
+use crate::services::proxy;
 
 // ---- Pasted white space -------------------------------------------------------------------------
 
@@ -133,6 +136,25 @@ fn nothing_goes_around_a_proxy_that_the_storage_alone_needs() {
         assert!(!ran.stderr.contains("pa55w0rd"), "{}", ran.stderr);
         assert_eq!(world.count(Step::Upload), 0);
     }
+}
+
+/// The API is asked without the proxy. So the first upload is the first request that the proxy gets.
+#[test]
+fn a_proxy_that_the_storage_alone_needs_is_asked_for_its_password_once() {
+    let (proxy, asked) = proxy(|client| {
+        thread::sleep(Duration::from_millis(300)); // the others could come meanwhile
+        let answer = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+        client.write_all(answer).ok();
+    });
+    let world = World::https();
+    (0..20).for_each(|n| drop(world.file(format!("files/{n}"), "x")));
+    let elsewhere = world.stand_in.base().replace("localhost", "127.0.0.1");
+    world.stand_in.set_upload_origin(&elsewhere);
+    let mut command = world.command(["files"]);
+    with_proxy(&mut command, "https_proxy", &proxy, "localhost");
+    let ran = world.finish(command);
+    ran.assert_failure(1, &["上传文件失败: 127.0.0.1, through", "20 not attempted"]);
+    assert_eq!(*asked.lock().unwrap(), 1);
 }
 
 // ---- Checkouts with new times -------------------------------------------------------------------

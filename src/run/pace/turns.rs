@@ -65,9 +65,8 @@
 //! file a try: a network that was never there is no reason to wait. A call that lasts for more than
 //! 65 s has had a connection, so the network was there, and nothing holds the step back any more.
 //!
-//! **The first call.** Behind a proxy, the first call of the run goes alone until it is answered, however
-//! it is answered: a proxy that wants another password may lock the account after a few wrong ones.
-//! After that nobody waits.
+//! **The first call through a proxy** goes alone until it is answered, however it is answered: a proxy that
+//! wants another password may lock the account after a few wrong ones. After that nobody waits.
 //!
 //! **The end.** The run stops if a call is refused that began three minutes after the step was first
 //! held back, and no upload and no link got through meanwhile: other files would fail in the same way.
@@ -99,7 +98,7 @@ const ROOM_FOR_ALL: usize = MOST_JOBS + MOST_AHEAD + LINK_CALLS;
 /// The limit of `caution`.
 const MOST_CAUTION: usize = 16;
 
-/// Whose turn it is to call a service.
+/// Decides when each call may begin.
 #[derive(Default)]
 pub struct Turns {
     state: Mutex<State>,
@@ -109,8 +108,7 @@ pub struct Turns {
 
 #[derive(Default)]
 struct State {
-    /// The first call goes alone, and it has no answer yet.
-    first_goes_alone: bool,
+    first_through_proxy: FirstThroughProxy,
     /// In the order of `Stage`.
     steps: [StepPace; 4],
     /// The number of calls so far.
@@ -122,6 +120,15 @@ struct State {
     last_look: Option<Instant>,
     /// The time for which the program was suspended while a thread waited.
     suspended: Duration,
+}
+
+/// How far the first call through a proxy is.
+#[derive(Default, PartialEq)]
+enum FirstThroughProxy {
+    #[default]
+    NotBegun,
+    UnderWay,
+    Answered,
 }
 
 struct StepPace {
@@ -163,6 +170,7 @@ pub struct Begun {
     at: Instant,
     /// No other call of its service was under way when it began.
     began_alone: bool,
+    is_proxied: bool,
 }
 
 /// What a refusal means for the file.
@@ -177,23 +185,27 @@ pub enum Verdict {
 
 impl Turns {
     /// At most `jobs` uploads are under way at once.
-    pub fn new(jobs: usize, first_goes_alone: bool) -> Turns {
+    pub fn new(jobs: usize) -> Turns {
         let turns = Turns::default();
         let mut state = turns.state.lock().unwrap();
-        state.first_goes_alone = first_goes_alone;
         state.steps[Stage::Upload as usize] = StepPace::with_room_for(jobs);
         drop(state);
         turns
     }
 
-    /// Waits until a call may begin, behind the threads that wait already. Returns `None` once `is_over` is
-    /// true. `wake_all` must be called when it becomes true.
-    pub fn begin(&self, stage: Stage, is_over: impl Fn() -> bool) -> Option<Begun> {
+    /// Waits until a call may begin, which goes through a proxy if it `is_proxied`. Returns `None` once
+    /// `is_over` is true. `wake_all` must be called when it becomes true.
+    pub fn begin(
+        &self,
+        stage: Stage,
+        is_proxied: bool,
+        is_over: impl Fn() -> bool,
+    ) -> Option<Begun> {
         let mut state = self.state.lock().unwrap();
         let mut is_in_line = state.steps[stage as usize].has_room_in_line();
         while !is_over() {
             let now = state.look(Instant::now());
-            if is_in_line && let Some(begun) = state.begin(stage, now) {
+            if is_in_line && let Some(begun) = state.begin(stage, is_proxied, now) {
                 return Some(begun);
             }
             state = self.wait(stage, state);
@@ -206,7 +218,8 @@ impl Turns {
     /// clock. Any other waits for the end of a call, which wakes it.
     fn wait<'a>(&self, stage: Stage, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let changed = &self.changed[stage as usize];
-        let holds_back = state.first_goes_alone || state.steps[stage as usize].hold.is_some();
+        let holds_back = state.first_through_proxy == FirstThroughProxy::UnderWay
+            || state.steps[stage as usize].hold.is_some();
         state.steps[stage as usize].waiting += 1;
         if holds_back {
             state = wait_a_moment(changed, state);
@@ -309,7 +322,9 @@ impl State {
 
     /// Ends a call. After a long call, nobody waits for the network any more.
     fn end(&mut self, begun: &Begun, now: Instant) -> &mut StepPace {
-        self.first_goes_alone = false;
+        if begun.is_proxied {
+            self.first_through_proxy = FirstThroughProxy::Answered;
+        }
         let step = &mut self.steps[begun.stage as usize];
         step.under_way -= 1;
         if let Some(hold) = &step.hold
@@ -342,11 +357,14 @@ impl State {
     }
 
     /// Begins a call, if one may begin now.
-    fn begin(&mut self, stage: Stage, now: Instant) -> Option<Begun> {
-        let is_first = self.calls == 0;
-        let waits_for_first = self.first_goes_alone && !is_first;
+    fn begin(&mut self, stage: Stage, is_proxied: bool, now: Instant) -> Option<Begun> {
+        let first = &mut self.first_through_proxy;
+        let waits_for_first = is_proxied && *first == FirstThroughProxy::UnderWay;
         if waits_for_first || !self.steps[stage as usize].take_turn(now) {
             return None;
+        }
+        if is_proxied && *first == FirstThroughProxy::NotBegun {
+            *first = FirstThroughProxy::UnderWay;
         }
         let began_alone = self.of_service(stage).all(|step| step.under_way == 0);
         self.calls += 1;
@@ -358,6 +376,7 @@ impl State {
             number: self.calls,
             at: now,
             began_alone,
+            is_proxied,
         })
     }
 }
@@ -479,7 +498,7 @@ mod tests {
         fn new() -> Run {
             let now = Instant::now();
             Run {
-                turns: Turns::new(WORKERS, false),
+                turns: Turns::new(WORKERS),
                 began: now,
                 now,
             }
@@ -500,7 +519,11 @@ mod tests {
         }
 
         fn begin(&self, stage: Stage) -> Option<Begun> {
-            self.turns.state.lock().unwrap().begin(stage, self.now)
+            self.turns
+                .state
+                .lock()
+                .unwrap()
+                .begin(stage, false, self.now)
         }
 
         /// Begins as many calls as the pace allows, if there are workers for them.
@@ -574,7 +597,7 @@ mod tests {
     #[test]
     fn at_most_jobs_uploads_begin_however_many_got_through() {
         let mut run = Run::new();
-        run.turns = Turns::new(3, false);
+        run.turns = Turns::new(3);
         for _ in 0..10 {
             let calls = run.begin_all();
             assert_eq!(calls.len(), 3);
@@ -845,12 +868,17 @@ mod tests {
             |run, begun| run.turns.failed(begun, run.now),
         ];
         for answer in answers {
-            let mut run = Run::new();
-            run.turns = Turns::new(WORKERS, true);
-            let first = run.begin(Stage::Token).unwrap();
-            assert!(run.begin(Stage::Token).is_none() && run.begin(Stage::Info).is_none());
+            let run = Run::new();
+            let begin = |stage| {
+                let mut state = run.turns.state.lock().unwrap();
+                state.begin(stage, true, run.now)
+            };
+            let _beside_it = run.begin(Stage::Info).unwrap();
+            let first = begin(Stage::Token).unwrap();
+            assert!(begin(Stage::Token).is_none() && begin(Stage::Upload).is_none());
+            assert!(run.begin(Stage::Info).is_some()); // goes through no proxy
             answer(&run, &first);
-            assert!(run.begin(Stage::Info).is_some() && run.begin(Stage::Info).is_some());
+            assert!(begin(Stage::Upload).is_some() && begin(Stage::Upload).is_some());
         }
     }
 
