@@ -52,6 +52,15 @@ pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
+/// Returns the path with all links followed, but for a link at `path` itself.
+pub fn real_place(path: &Path) -> PathBuf {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    real_path(directory).join(path.file_name().unwrap_or_default())
+}
+
 /// Returns a real path as users type it: Windows puts `\\?\` before it.
 pub fn without_verbatim_prefix(real: PathBuf) -> PathBuf {
     let plain = real.to_str().and_then(|text| text.strip_prefix(r"\\?\"));

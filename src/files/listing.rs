@@ -13,7 +13,7 @@ use super::own_files::{OwnFiles, never_uploaded};
 use super::skipped::{why_not_for_others, why_private};
 use crate::cli::{Console, DEFAULT_DIR, Reading, Settings, help_for_backslashes};
 use crate::cloud_rules::{FileId, broken_rule, too_large, too_long, with_crc64};
-use crate::disk::{identity_of, real_path, without_verbatim_prefix};
+use crate::disk::{identity_of, real_path, real_place, without_verbatim_prefix};
 use crate::words::{either, io_words, words};
 
 /// A PATH that begins so is a `file_id`.
@@ -132,10 +132,10 @@ pub fn list_files(
     let Lister {
         files, mut skipped, ..
     } = lister;
-    // What was found and skipped may be named, too.
-    let named = files.iter().filter(|file| file.is_named);
-    let named: HashSet<&Path> = named.map(|file| &*file.path).collect();
-    skipped.retain(|one| !named.contains(&*one.path));
+    let paths = &settings.options.paths;
+    if !skipped.is_empty() && paths.len() > 1 {
+        leave_out_named(&mut skipped, paths);
+    }
     without_doubles(files, skipped, settings.options.unique)
 }
 
@@ -187,6 +187,14 @@ fn hint_for_upload_dir(path: &Path, error: &io::Error, settings: &Settings) -> S
             "它是 {config} 中的 `upload_dir`"
         )
     }
+}
+
+/// Leaves out of what is skipped the paths that the user named, too. They are uploaded, but for the
+/// program's own files.
+fn leave_out_named(skipped: &mut Vec<Skipped>, named: &[PathBuf]) {
+    let named: HashSet<PathBuf> = named.iter().map(|path| real_place(path)).collect();
+    let is_named = |path: &Path| named.contains(&real_place(path));
+    skipped.retain(|one| one.why == never_uploaded() || !is_named(&one.path));
 }
 
 /// Finds the files that are listed again. One that the user named stays in the list; one that was

@@ -8,7 +8,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Settings;
-use crate::disk::{Identity, identity, identity_of, lock_beside, real_path};
+use crate::disk::{Identity, identity, identity_of, lock_beside, real_path, real_place};
 use crate::words::either;
 
 /// Why such a file is skipped.
@@ -34,7 +34,7 @@ impl OwnFiles {
         let mut paths = Vec::from_iter(settings.config.clone());
         paths.extend(settings.options.manifest.clone());
         let configs = match &settings.config {
-            Some(config) => vec![as_named(config), real_path(config)],
+            Some(config) => vec![real_place(config), real_path(config)],
             None => Vec::new(),
         };
         OwnFiles {
@@ -75,15 +75,6 @@ impl OwnFiles {
         let is_opened = |own: &PathBuf| identity_of(own).as_ref() == Some(&opened);
         self.paths.iter().any(is_opened)
     }
-}
-
-/// Returns the path of the config with all links followed, but for that of the config itself.
-fn as_named(config: &Path) -> PathBuf {
-    let directory = match config.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    real_path(directory).join(config.file_name().unwrap_or_default())
 }
 
 /// Whether `name` begins with the whole name `own`: a letter or a digit behind it makes another name.

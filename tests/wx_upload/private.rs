@@ -106,12 +106,15 @@ fn links_of_the_fixed_directory_are_followed_as_by_the_script() {
 
 #[test]
 fn what_is_hidden_and_also_named_has_no_note() {
-    let world = World::with_files(&["pub/.env", "pub/.git", "pub/a.txt"]);
-    let ran = world.run(["pub", "pub/.env"]);
+    let world = World::with_files(&["pub/.env", "pub/.git", "pub/a.txt", "pub/.x/b", "pub/y/c"]);
+    let ran = world.run(["pub", "./pub/.env", "pub/.x/", "pub/y"]);
     let note = "note: pub/.git: skipped: hidden (give its path to upload it)\n";
     assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-    ran.assert_failure(0, &[note, "2 uploaded (17 B), 1 skipped in "]);
-    assert_eq!(world.keys(), ["temp3/.env", "temp3/a.txt"]);
+    ran.assert_failure(0, &[note, "4 uploaded (32 B), 1 skipped in "]);
+    assert_eq!(
+        world.keys(),
+        ["temp3/.env", "temp3/a.txt", "temp3/b", "temp3/c"]
+    );
 }
 
 #[test]
