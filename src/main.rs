@@ -2,19 +2,19 @@
 //!
 //! Each file goes through the four steps of the script that this program replaces:
 //!
-//! 1. `get_access_token`: `GET /cgi-bin/token`, once for all files; kept in `config.json`
+//! 1. `get_access_token`: `GET /cgi-bin/token`, where no usable token is in `config.json`
 //! 2. `get_upload_file_info`: `POST /tcb/uploadfile` returns the URL and the signature for the upload
 //! 3. `upload_file`: `POST` to COS as a form; the file is streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
 //! `wx_upload_file` does 1, 2 and 3 for one file, once. If 2 or 3 fails and another try may help,
-//! `upload_with_retries` has it done again. `upload_all` does this in worker threads for many files at
-//! once, asks for the links, and prints the results in the order of the input.
+//! `upload_with_retries` calls it again. `upload_all` runs this in several threads, asks for the links
+//! meanwhile, and prints the results in the order of the input.
 //!
-//! This file tells the script's story, in the script's order, but the config comes first. The machinery
-//! that the script did not have stands behind five doors: `cli` (what the user wants and sees), `files`
-//! (which files), `network` (the HTTP agent), `service` (WeChat and COS), and `run` (when, how many at
-//! once, how it ended). The other modules are the ground that all stand on.
+//! The functions stand in the order of the script, but the config comes first. The script had no need of
+//! the rest, which is in five folders: `cli` (what the user wants and sees), `files` (which files),
+//! `network` (the HTTP agent), `service` (WeChat and COS), and `run` (when, how many at once, how it
+//! ended). All of them use the other modules.
 
 #![forbid(unsafe_code)]
 
@@ -33,7 +33,7 @@ mod words;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -54,8 +54,8 @@ use run::{
     worker_count,
 };
 use service::{
-    AccessToken, Call, SharedToken, call_api, content_type, judged_by_packets, judged_by_signature,
-    link_in, post_object, signature_life, text_field, unusable_field,
+    AccessToken, Call, SharedToken, Signature, call_api, content_type, link_in, post_object,
+    text_field, unusable_field, with_mtu_hint,
 };
 use stop::{Stop, StopSignal};
 use words::{either, io_words, words};
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// Sets up the run, which began at `began`, and runs it. An error here is a sentence: `main` prints it
-/// and exits with 2, and nothing has been sent.
+/// Sets up the run, and runs it. The program began at `began`. The error is a sentence: `main` prints it and
+/// exits with 2, and nothing has been sent.
 fn try_main(began: Instant) -> Result<ExitCode, String> {
     let options = match parse_options()? {
         Command::Show(text) => return Ok(show(&text)),
@@ -77,27 +77,29 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
     };
     let (path, config) = find_and_load_config(&options)?;
     let saved_token = AccessToken::saved_in(&config, appid(&config).as_deref());
-    let settings = Settings::new(options, path, &config, saved_token.is_none())?;
-    let own = OwnFiles::of(&settings);
+    let needs_account = saved_token.is_none(); // for a new token
+    let settings = Settings::new(options, path, &config, needs_account)?;
+    let own_files = OwnFiles::of(&settings);
     let console = Console::new(settings.options.quiet);
-    let listing = list_files(&settings, &own, &console)?;
-    // A dry run makes no connection, so no setting of the network can refuse it.
+    let listing = list_files(&settings, &own_files, &console)?;
+    // A dry run makes no connection, so no setting of the network can refuse it. Any other run is refused
+    // before it creates a manifest.
     let agent = if settings.options.dry_run {
         None
     } else {
         Some(http_agent(&settings)?)
     };
     let manifest = Manifest::open(&settings, &listing.files, &console)?;
-    let names = CloudNames::new(settings.options.unique, &own, &console.progress);
+    let names = CloudNames::new(settings.options.unique, &own_files, &console.progress);
     let token = SharedToken::new(saved_token);
     print_notes(&settings, &config, &console, &listing);
     // A dry run prints its list and ends here.
     let Some(agent) = agent else {
         let secrets = known_secrets(&settings, &token);
         let format = settings.options.format;
-        return Ok(dry_run(format, &listing, &console, |file| {
-            name_if_sent(file, &secrets, &names, &manifest)
-        }));
+        return Ok(dry_run(
+            format, &listing, &console, &names, &manifest, &secrets,
+        ));
     };
     let stop = StopSignal::default();
     let run = Run {
@@ -107,7 +109,7 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
         pace: Pace::new(settings.options.jobs, &console, &stop),
         stop: &stop,
         console: &console,
-        own: &own,
+        own_files: &own_files,
         names,
         token,
         settings,
@@ -123,10 +125,10 @@ struct Run<'a> {
     agent: Agent,
     console: &'a Console,
     /// The config and the manifest, which are never uploaded.
-    own: &'a OwnFiles,
+    own_files: &'a OwnFiles,
     names: CloudNames<'a>,
     retries: Retries<'a>,
-    /// Holds each call back to the pace of the run.
+    /// Decides when each call may begin.
     pace: Pace<'a>,
     stop: &'a StopSignal,
     manifest: Manifest<'a>,
@@ -134,7 +136,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Makes one call of the API, as soon as the pace of the run allows it.
+    /// Makes one call of the API, when it is its turn.
     fn call(&self, call: Call) -> Result<Value, Failure> {
         let send = || call_api(&self.agent, &self.settings, &call);
         let is_proxied = is_proxied(&self.agent, &self.settings.api_base);
@@ -142,16 +144,20 @@ impl Run<'_> {
     }
 }
 
-/// Returns the AppSecret and the run's access token. Each is empty where there is none.
-fn known_secrets(settings: &Settings, token: &SharedToken) -> [String; 2] {
-    let secret = settings.secret.clone().unwrap_or_default();
-    [secret, token.text()]
+/// Returns the AppSecret and the access token of the run, if it has them.
+fn known_secrets(settings: &Settings, token: &SharedToken) -> Vec<String> {
+    settings
+        .secret
+        .clone()
+        .into_iter()
+        .chain(token.text())
+        .collect()
 }
 
 // ---- The config -------------------------------------------------------------------------------
 
-/// Returns the path of the config, and the config. There is no path if the variables of the environment
-/// are enough. The error is a sentence.
+/// Returns the path of the config, and the config. There is no path if there is no config, and the
+/// variables of the environment are enough. The error is a sentence.
 fn find_and_load_config(options: &Options) -> Result<(Option<PathBuf>, Value), String> {
     let Some(path) = find_config(options)? else {
         return Ok((None, config_of_environment().unwrap_or_default()));
@@ -163,8 +169,8 @@ fn find_and_load_config(options: &Options) -> Result<(Option<PathBuf>, Value), S
     Ok((Some(path), config))
 }
 
-/// Reads the config: the script's keys and the optional keys, in the order of the file. The
-/// error is a sentence that names the file and, for wrong JSON, the line.
+/// Reads the config: the script's keys and the optional keys. The error is a sentence that names the file
+/// and, for wrong JSON, the line.
 fn load_config(path: &Path) -> Result<Value, String> {
     let config = read_config(path).and_then(|bytes| parse_config(&bytes));
     config.map_err(|why| format!("{}: {why}", path.display()))
@@ -181,19 +187,20 @@ fn read_config(path: &Path) -> Result<Vec<u8>, String> {
 /// does not hold the bytes `old` any more, changes nothing and returns false.
 fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
     let mut json = String::new();
-    // serde_json indents by two, and its strings hold no raw newline.
+    // serde_json indents by two, so the indentation of each line is written twice. (JSON has no raw line
+    // break within a string.)
     for line in format!("{config:#}").lines() {
-        let indent = line.len() - line.trim_start().len();
-        json += &format!("{:indent$}{line}\n", ""); // doubles the indentation
+        let indentation = &line[..line.len() - line.trim_start().len()];
+        json += &format!("{indentation}{line}\n");
     }
     disk::replace_file(path, old, json.as_bytes())
 }
 
 // ---- Step 1: the access token -----------------------------------------------------------------
 
-/// Step 1: returns the access token of the run, for a call of `stage`. If the run has no good one, takes
-/// the one in the config. If that is not good either, fetches a new one and saves it at once. With `auth`
-/// `none`, the token is empty. An error stops the run.
+/// Step 1: returns the access token of the run, for a call of `stage`. If the run has no usable one, takes
+/// the one in the config, which another run may have saved. If that is not usable either, fetches a new one
+/// and saves it at once. With `auth` `none`, the token is empty. An error stops the run.
 /// <https://developers.weixin.qq.com/miniprogram/dev/api-backend/open-api/access-token/auth.getAccessToken.html>
 fn get_access_token(run: &Run, stage: Stage) -> Result<String, Failure> {
     match run.settings.auth {
@@ -206,7 +213,7 @@ fn get_access_token(run: &Run, stage: Stage) -> Result<String, Failure> {
     }
 }
 
-/// Returns the token that another run has just saved. If there is none, fetches one and saves it.
+/// Returns the token in the config, if it is usable. Otherwise fetches one and saves it.
 fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
     let Some(path) = run.settings.token_file() else {
         return new_token(run);
@@ -227,12 +234,13 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
         return Ok(saved);
     }
     let fetched = new_token(run)?;
-    let mut saved = save_token(run, path, &fetched);
-    if saved.is_err() {
-        drop(lock); // some network shares replace no file that is open
-        saved = save_token(run, path, &fetched);
+    let mut result = save_token(run, path, &fetched);
+    if result.is_err() {
+        // The lock keeps the file open, and some network shares replace no file that is open.
+        drop(lock);
+        result = save_token(run, path, &fetched);
     }
-    if let Err(why) = saved {
+    if let Err(why) = result {
         let path = path.display();
         run.console.warn(&words!(
             "{path}: the new token could not be saved, so the next run asks for another: {why}",
@@ -247,13 +255,14 @@ fn new_token(run: &Run) -> Result<AccessToken, Failure> {
     let fetched = run.retries.with_retries(Stage::Token, || fetch_token(run));
     let fetched = fetched.map_err(|failure| failure.with_cure(Cure::StopRun))?;
     if run.settings.auth_is_missing {
-        // The script's way ends the tokens of other programs.
+        // `/cgi-bin/token` ends the tokens of other programs.
         note_new_token(&run.settings, run.console);
     }
     Ok(fetched)
 }
 
-/// `save_token` gives up after this number of tries, if the config changes during each of them.
+/// `save_token` gives up after this number of tries, if the config changes during each of them. (A try
+/// takes some milliseconds.)
 const SAVE_TRIES: usize = 100;
 
 /// Saves a new token in the config. The config is read again, because it may have been edited since
@@ -297,14 +306,14 @@ fn fetch_token(run: &Run) -> Result<AccessToken, Failure> {
             "secret": account.secret,
             "force_refresh": false,
         });
-        run.call(Call::new(stage, "/cgi-bin/stable_token", &[], Some(&body)))?
+        run.call(Call::post(stage, "/cgi-bin/stable_token", &[], &body))?
     } else {
         let query = [
             ("grant_type", "client_credential"),
             ("appid", account.appid),
             ("secret", account.secret),
         ];
-        run.call(Call::new(stage, "/cgi-bin/token", &query, None))?
+        run.call(Call::get(stage, "/cgi-bin/token", &query))?
     };
     let text = text_field(stage, &reply, "access_token")?;
     match reply["expires_in"].as_i64() {
@@ -319,9 +328,9 @@ fn fetch_token(run: &Run) -> Result<AccessToken, Failure> {
 /// saved, and a new one.
 const TOKENS_PER_CALL: usize = 3;
 
-/// POSTs `body` to `path` of the API with the access token. The API can refuse a token. Then the call
-/// is made again with another token. The run stops if three tokens were refused in this call. It also
-/// stops if the refused token has never worked, and this run fetched it after another refusal.
+/// POSTs `body` to `path` of the API with the access token. If the API refuses the token, makes the call
+/// again with another one. The run stops if three tokens were refused in this call, or if a token is refused
+/// that this run fetched after a refusal, and that never worked.
 fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value, Failure> {
     let mut tokens = 0;
     loop {
@@ -331,13 +340,13 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
         if run.settings.auth != Auth::None {
             query.push(("access_token", token.as_str()));
         }
-        match run.call(Call::new(stage, path, &query, Some(body))) {
+        match run.call(Call::post(stage, path, &query, body)) {
             Ok(reply) => {
                 run.token.worked(&token);
                 return Ok(reply);
             }
             Err(failure) if failure.cure == Cure::NewToken => {
-                // The last token is kept: without it, each other thread would fetch one more.
+                // Keep the last token. If it was dropped, each other thread would fetch another.
                 let is_last = tokens == TOKENS_PER_CALL;
                 if is_last || !run.token.drop_refused(&token) {
                     return Err(failure.with_cure(Cure::StopRun));
@@ -354,49 +363,28 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
 struct UploadFileInfo {
     url: String,
     /// COS's security token, not the access token.
-    token: String,
-    authorization: String,
+    security_token: String,
+    signature: Signature,
     file_id: String,
     cos_file_id: String,
-    /// When the signature was asked for. (A monotonic clock may stop while the machine sleeps.)
-    signed: SystemTime,
 }
 
-impl UploadFileInfo {
-    /// Whether an upload may begin with the signature: at most a tenth of its life is spent, 90 s of 15
-    /// minutes. An upload that waits longer for its turn costs a second call of step 2.
-    fn is_fresh(&self) -> bool {
-        self.age() <= self.life() / 10
-    }
-
-    /// Returns the age of the signature.
-    fn age(&self) -> Duration {
-        self.signed.elapsed().unwrap_or_default()
-    }
-
-    /// Returns the time for which the signature is good.
-    fn life(&self) -> Duration {
-        signature_life(&self.authorization)
-    }
-}
-
-/// Step 2: asks where to upload the file with the cloud name `path`. The answer is usually good
-/// for 15 minutes.
+/// Step 2: asks where to upload the file with the cloud name `key`, which is the script's `uploadpath` and
+/// the name of the file. The answer is usually good for 15 minutes.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
-fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure> {
-    let body = json!({ "env": run.settings.env, "path": path });
-    let signed = SystemTime::now();
+fn get_upload_file_info(run: &Run, key: &str) -> Result<UploadFileInfo, Failure> {
+    let body = json!({ "env": run.settings.env, "path": key });
+    let asked = SystemTime::now();
     let reply = post_json(run, Stage::Info, "/tcb/uploadfile", &body)?;
     let text = |name| text_field(Stage::Info, &reply, name);
     let info = UploadFileInfo {
         url: text("url")?,
-        token: text("token")?,
-        authorization: text("authorization")?,
+        security_token: text("token")?,
+        signature: Signature::new(text("authorization")?, asked),
         file_id: text("file_id")?,
         cos_file_id: text("cos_file_id")?,
-        signed,
     };
-    if !is_file_id_of(&info.file_id, path) {
+    if !is_file_id_of(&info.file_id, key) {
         let why = either(
             "the reply's `file_id` is not that of this file",
             "应答中的 `file_id` 不是此文件的",
@@ -408,29 +396,28 @@ fn get_upload_file_info(run: &Run, path: &str) -> Result<UploadFileInfo, Failure
 
 // ---- Step 3: the upload -----------------------------------------------------------------------
 
-/// Step 3: uploads `file` under the cloud name `request_path`, as the form that COS's "POST Object"
-/// expects. If COS reports a CRC-64, it must be that of the bytes sent.
+/// Step 3: uploads `file` under the cloud name `key`, as the form that COS's "POST Object" expects. If COS reports a CRC-64, it must be that of the bytes sent.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
 fn upload_file(
     run: &Run,
     info: &UploadFileInfo,
-    request_path: &str,
+    key: &str,
     file: &mut FileBody,
 ) -> Result<(), Failure> {
-    let content_type = content_type(request_path, file);
+    let mime = content_type(key, file);
     let mut form = vec![
-        ("key", request_path),
-        ("Signature", &info.authorization),
-        ("x-cos-security-token", &info.token),
+        ("key", key),
+        ("Signature", info.signature.text()),
+        ("x-cos-security-token", &info.security_token),
         ("x-cos-meta-fileid", &info.cos_file_id),
     ];
-    if let Some(content_type) = &content_type {
-        form.push(("Content-Type", content_type));
+    if let Some(mime) = &mime {
+        form.push(("Content-Type", mime));
     }
     if let Some(cache_control) = &run.settings.cache_control {
         form.push(("Cache-Control", cache_control));
     }
-    let url = url::encoded(&info.url, request_path);
+    let url = url::encoded(&info.url, key);
     let stored_crc64 = post_object(&run.agent, &url, &form, file)?; // the file itself comes last
     if stored_crc64.is_some_and(|crc64| crc64 != file.crc64()) {
         let why = either(
@@ -445,8 +432,8 @@ fn upload_file(
 
 // ---- Step 4: the links ------------------------------------------------------------------------
 
-/// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `files`, in
-/// order. The error is that of the whole call.
+/// Step 4: asks for the links of up to 50 files at once. Returns a result for each of `files`, in order, or
+/// an error if the whole call failed.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/download.html>
 fn get_download_link(
     run: &Run,
@@ -462,7 +449,7 @@ fn get_download_link(
     let body = json!({ "env": run.settings.env, "file_list": file_list });
     let reply = post_json(run, Stage::Link, "/tcb/batchdownloadfile", &body)?;
     let secrets = known_secrets(&run.settings, &run.token);
-    let secrets = secrets.each_ref().map(String::as_str);
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
     let mut links = Vec::new();
     for file in files {
         links.push(link_in(&reply, file, run.settings.auth, &secrets));
@@ -482,19 +469,14 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     let is_proxied = is_proxied(&run.agent, &info.url);
     let uploaded = run.pace.in_turn(Stage::Upload, is_proxied, || {
         // The upload may have waited for its turn, on a thin line for longer than a signature lives.
-        if !info.is_fresh() {
+        if !info.signature.is_fresh() {
             info = get_upload_file_info(run, &name.key)?;
         }
         if body.is_outdated(&file.path) {
             body = open_body(run, file, name)?;
         }
-        upload_file(run, &info, &name.key, &mut body).map_err(|failure| {
-            let failure = judged_by_signature(failure, info.age(), info.life());
-            if run.pace.has_upload_got_through() {
-                return failure;
-            }
-            judged_by_packets(failure, body.bytes_read())
-        })
+        let uploaded = upload_file(run, &info, &name.key, &mut body);
+        uploaded.map_err(|failure| explained(run, failure, &info, &body))
     });
     if let Err(failure) = uploaded {
         body.take_back_progress();
@@ -510,6 +492,15 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     })
 }
 
+/// Returns the failure of an upload with what the signature and the first bytes tell about it.
+fn explained(run: &Run, failure: Failure, info: &UploadFileInfo, body: &FileBody) -> Failure {
+    let failure = info.signature.judge(failure);
+    if run.pace.has_upload_got_through() {
+        return failure;
+    }
+    with_mtu_hint(failure, body.bytes_read())
+}
+
 /// Opens a file to upload it under the cloud name `name`.
 fn open_body<'a>(
     run: &Run<'a>,
@@ -517,41 +508,17 @@ fn open_body<'a>(
     name: &CloudName,
 ) -> Result<FileBody<'a>, Failure> {
     let secrets = known_secrets(&run.settings, &run.token);
-    let body = FileBody::open(file, run.own, &secrets, &run.console.progress)?;
+    let body = FileBody::open(file, run.own_files, &secrets, &run.console.progress)?;
     Ok(body.expecting(name.crc64))
 }
 
-/// Returns the file if it is in the cloud already. There are two cases: the user gave its `file_id`, or
-/// an earlier run uploaded it and it has not changed since. To find that out, the file may be read.
-fn stored_before(file: &ListedFile, key: &str, manifest: &Manifest) -> Option<Stored> {
-    if let Some(file_id) = file.file_id() {
-        return Some(Stored::unsent(file, key, file_id, Origin::Named));
-    }
-    let file_id = manifest.unchanged(key, &file.path)?;
-    Some(Stored::unsent(file, key, file_id, Origin::EarlierRun))
-}
-
-/// For a dry run: returns the cloud name of a file that a run would send. `None` for a file that is in
-/// the cloud already.
-fn name_if_sent(
-    file: &ListedFile,
-    secrets: &[String],
-    names: &CloudNames,
-    manifest: &Manifest,
-) -> Result<Option<String>, Failure> {
-    let name = names.of(file, secrets)?;
-    match stored_before(file, &name.key, manifest) {
-        Some(_) => Ok(None),
-        None => Ok(Some(name.key)),
-    }
-}
-
-/// Uploads one file, with all its tries. Counts the result for the progress and for the course of the
-/// run. A file that is in the cloud already is not sent. It is sent `again` if the manifest was wrong:
-/// the cloud has lost the file.
+/// Uploads one file, with all its tries. Tells the progress and the stop signal how it ended. A file that is
+/// in the cloud already is not sent. It is sent `again` if the manifest was wrong: the cloud has lost the
+/// file.
 fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
+    let progress = &run.console.progress;
     if again {
-        run.console.progress.add_to_total(file.size);
+        progress.add_to_total(file.size);
     }
     let mut claim = None;
     let result = run.retries.with_retries(Stage::Upload, || {
@@ -560,20 +527,20 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
     let result = match result {
         Ok(stored) => {
             if stored.is_new() {
-                run.console.progress.count_stored(stored.size);
+                progress.count_stored(stored.size);
                 run.stop.note_success();
             } else {
-                run.console.progress.take_from_total(file.size);
+                progress.take_from_total(file.size);
             }
             Ok(stored)
         }
         Err(failure) => {
-            run.console.progress.take_from_total(file.size);
+            progress.take_from_total(file.size);
             Err(run.stop.note_failure(failure))
         }
     };
     if let Some(claim) = claim {
-        // Last: if this failure stops the run, no thread that waits for this name begins any more.
+        // Last. A thread that waits for this name must see that the run is stopped.
         claim.end(&result);
     }
     result
@@ -590,8 +557,8 @@ fn upload_unless_stored<'a>(
 ) -> Result<Stored, Failure> {
     let secrets = known_secrets(&run.settings, &run.token);
     let name = run.names.of(file, &secrets)?;
-    if let Some(other) = claim.take_if(|claim| !claim.is_on(&name)) {
-        other.give_up(); // the file has changed since the last try
+    if let Some(outdated) = claim.take_if(|claim| !claim.is_on(&name)) {
+        outdated.give_up(); // the file has changed since the last try
     }
     if claim.is_none() {
         let is_over = || run.stop.is_over(Stage::Upload);
@@ -603,7 +570,7 @@ fn upload_unless_stored<'a>(
             }
         }
     }
-    if !again && let Some(stored) = stored_before(file, &name.key, &run.manifest) {
+    if !again && let Some(stored) = run.manifest.stored_before(file, &name.key) {
         return Ok(stored);
     }
     wx_upload_file(run, file, &name)
@@ -619,7 +586,8 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
         let ask = |files_left: &[&Stored]| get_download_link(run, files_left);
         run.retries.each_with_retries(Stage::Link, files, ask)
     };
-    let tell = |file: &ListedFile, outcome: &Outcome| {
+    // Prints what the script printed: the name of the file, and its link.
+    let report_file = |file: &ListedFile, outcome: &Outcome| {
         if let Err(error) = report.file(file, outcome) {
             run.stop.stop(Stop::Here(cannot_print(&error)));
         }
@@ -629,7 +597,15 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let jobs = run.settings.options.jobs;
     let (count, bytes) = (listing.each_once().count(), listing.bytes());
     run.console.while_shown(count, bytes, || {
-        run_pipeline(files, workers, jobs, run.stop, upload, get_links, tell);
+        run_pipeline(
+            files,
+            workers,
+            jobs,
+            run.stop,
+            upload,
+            get_links,
+            report_file,
+        );
     });
     report.end(listing, run.stop.reason())
 }

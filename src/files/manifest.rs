@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::file_body::Fingerprint;
 use super::listing::ListedFile;
+use super::stored::{Origin, Stored};
 use crate::cli::{Console, Reading, Settings, text_in};
 use crate::cloud_rules::{is_file_id, without_crc64};
 use crate::disk::{lock_file, no_directory, open_regular_with};
@@ -240,10 +241,21 @@ impl Manifest<'_> {
         }
     }
 
+    /// Returns the file if it is in the cloud already, as `key`. There are two cases: the user gave its
+    /// `file_id`, or an earlier run uploaded it and it has not changed since. To find that out, the file may
+    /// be read.
+    pub fn stored_before(&self, file: &ListedFile, key: &str) -> Option<Stored> {
+        if let Some(file_id) = file.file_id() {
+            return Some(Stored::unsent(file, key, file_id, Origin::Named));
+        }
+        let file_id = self.unchanged(key, &file.path)?;
+        Some(Stored::unsent(file, key, file_id, Origin::EarlierRun))
+    }
+
     /// Returns the `file_id` of the file at `path`, if its content has not changed since it was
     /// uploaded as `key`. If its times have changed, as in a fresh checkout, or if they prove nothing,
     /// the file is read. Then its new times are recorded.
-    pub fn unchanged(&self, key: &str, path: &Path) -> Option<&str> {
+    fn unchanged(&self, key: &str, path: &Path) -> Option<&str> {
         let upload = self.known.get(key)?;
         let now = fs::metadata(path).ok()?;
         if now.len() != upload.size {

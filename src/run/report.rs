@@ -10,7 +10,7 @@ use super::format::{failed_line, linked_line, listed_line};
 use super::pipeline::Outcome;
 use crate::cli::{Console, Format, Settings, end_of_output, print, say};
 use crate::failure::{Failure, Kind};
-use crate::files::{ListedFile, Listing, Origin, Stored};
+use crate::files::{CloudNames, ListedFile, Listing, Manifest, Origin, Stored};
 use crate::stop::{FAILED_TO_STOP, Stop};
 use crate::words::{either, human_bytes, words};
 
@@ -259,39 +259,39 @@ fn exit_status(all_well: bool) -> ExitCode {
     }
 }
 
-/// Lists the files that a run would upload. `cloud_name` returns the cloud name of a file that would
-/// be sent, and `None` for one that would not. (With `--unique`, two files can have the same name and
-/// content. A run sends them once; the dry run lists both.)
+/// Lists the files that a run would upload. A file that holds one of `secrets` would fail. (With
+/// `--unique`, two files can have the same name and content. A run sends them once; the dry run lists
+/// both.)
 pub fn dry_run(
     format: Format,
     listing: &Listing,
     console: &Console,
-    cloud_name: impl Fn(&ListedFile) -> Result<Option<String>, Failure>,
+    names: &CloudNames,
+    manifest: &Manifest,
+    secrets: &[String],
 ) -> ExitCode {
     let mut listed = 0;
     let mut bytes = 0;
     let mut counts = Counts::default();
     for file in listing.each_once() {
-        let line = match cloud_name(file) {
+        let line = match names.of(file, secrets) {
             Err(why) => {
                 counts.failed += 1;
                 let why = why.to_string();
                 say(&error_line(file, &why));
                 failed_line(format, file, &why, None)
             }
-            Ok(None) if file.file_id().is_some() => {
-                counts.links += 1;
-                None
-            }
-            Ok(None) => {
-                counts.unchanged += 1;
-                None
-            }
-            Ok(Some(key)) => {
-                listed += 1;
-                bytes += file.size;
-                Some(listed_line(format, file, &key))
-            }
+            Ok(name) => match manifest.stored_before(file, &name.key) {
+                Some(stored) => {
+                    counts.add(&stored);
+                    None
+                }
+                None => {
+                    listed += 1;
+                    bytes += file.size;
+                    Some(listed_line(format, file, &name.key))
+                }
+            },
         };
         if let Some(line) = line
             && let Err(error) = print(&line)

@@ -149,13 +149,10 @@ impl SharedToken {
         }
     }
 
-    /// Returns the current token, even if it has expired; empty if there is none. No output may show
-    /// it.
-    pub fn text(&self) -> String {
-        match &self.state.lock().unwrap().current {
-            Some(token) => token.text.clone(),
-            None => String::new(),
-        }
+    /// Returns the current token, if there is one, even if it has expired. No output may show it.
+    pub fn text(&self) -> Option<String> {
+        let state = self.state.lock().unwrap();
+        Some(state.current.as_ref()?.text.clone())
     }
 
     /// Notes that a call worked with the token `text`.

@@ -26,22 +26,31 @@ pub struct Call<'a> {
     pub stage: Stage,
     path: &'a str,
     query: &'a [(&'a str, &'a str)],
+    /// The body of a POST; a GET has none.
     body: Option<&'a Value>,
 }
 
 impl<'a> Call<'a> {
-    /// A POST of `body`, or without one a GET.
-    pub fn new(
+    pub fn get(stage: Stage, path: &'a str, query: &'a [(&str, &str)]) -> Call<'a> {
+        Call {
+            stage,
+            path,
+            query,
+            body: None,
+        }
+    }
+
+    pub fn post(
         stage: Stage,
         path: &'a str,
         query: &'a [(&str, &str)],
-        body: Option<&'a Value>,
+        body: &'a Value,
     ) -> Call<'a> {
         Call {
             stage,
             path,
             query,
-            body,
+            body: Some(body),
         }
     }
 }

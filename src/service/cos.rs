@@ -3,7 +3,7 @@
 //! Does not know where the fields come from.
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::multipart::{Form, Part};
@@ -241,35 +241,64 @@ fn element(xml: &str, tag: &str) -> Option<String> {
 /// A signature of COS lives for this time, unless it says another.
 const SIGNATURE_LIFE: Duration = Duration::from_secs(15 * 60);
 
-/// Returns the time for which a signature is good. It says so itself: `q-sign-time=BEGIN;END`, in seconds
-/// since 1970.
-pub fn signature_life(authorization: &str) -> Duration {
-    let life = || {
-        let (_, times) = authorization.split_once("q-sign-time=")?;
-        let (begin, rest) = times.split_once(';')?;
-        let end = rest.split('&').next()?;
-        let seconds = end.parse::<u64>().ok()?.checked_sub(begin.parse().ok()?)?;
-        (seconds > 0).then(|| Duration::from_secs(seconds))
-    };
-    life().unwrap_or(SIGNATURE_LIFE)
+/// The signature that permits an upload.
+pub struct Signature {
+    text: String,
+    /// When it was asked for. (An `Instant` may stand still while the machine sleeps.)
+    asked: SystemTime,
 }
 
-/// Returns the failure of an upload whose signature had this `age` when the answer came. If COS refused
-/// it, and its `life` was over, the line is too thin for so many uploads at once.
-pub fn judged_by_signature(failure: Failure, age: Duration, life: Duration) -> Failure {
-    if failure.cure != Cure::NewSignature || age <= life {
-        return failure;
+impl Signature {
+    pub fn new(text: String, asked: SystemTime) -> Signature {
+        Signature { text, asked }
     }
-    let [age, life] = [age, life].map(|time| human_time(time.as_secs()));
-    let why = &failure.message;
-    Failure {
-        kind: Kind::SignatureTooOld,
-        cure: Cure::SlowDown(Obstacle::TooMany),
-        message: words!(
-            "{why}: the answer came {age} after the signature was made, but a signature lives {life}",
-            "{why}：收到应答时签名已过去 {age}，而签名的有效期只有 {life}"
-        ),
-        ..failure
+
+    /// Returns the signature itself. No output may show it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether an upload may begin with it: at most a tenth of its life is spent, 90 s of 15 minutes. An
+    /// upload that waits longer for its turn costs a second call of step 2.
+    pub fn is_fresh(&self) -> bool {
+        self.age() <= self.life() / 10
+    }
+
+    fn age(&self) -> Duration {
+        self.asked.elapsed().unwrap_or_default()
+    }
+
+    /// Returns the time for which the signature is good. It says so itself: `q-sign-time=BEGIN;END`, in
+    /// seconds since 1970.
+    fn life(&self) -> Duration {
+        let life = || {
+            let (_, times) = self.text.split_once("q-sign-time=")?;
+            let (begin, rest) = times.split_once(';')?;
+            let end = rest.split('&').next()?;
+            let seconds = end.parse::<u64>().ok()?.checked_sub(begin.parse().ok()?)?;
+            (seconds > 0).then(|| Duration::from_secs(seconds))
+        };
+        life().unwrap_or(SIGNATURE_LIFE)
+    }
+
+    /// Returns the failure of an upload to which the answer came just now. If COS refused the signature, and
+    /// its life was over, the line is too thin for so many uploads at once.
+    pub fn judge(&self, failure: Failure) -> Failure {
+        let (age, life) = (self.age(), self.life());
+        if failure.cure != Cure::NewSignature || age <= life {
+            return failure;
+        }
+        let [age, life] = [age, life].map(|time| human_time(time.as_secs()));
+        let why = &failure.message;
+        Failure {
+            kind: Kind::SignatureTooOld,
+            cure: Cure::SlowDown(Obstacle::TooMany),
+            message: words!(
+                "{why}: the answer came {age} after the signature was made, but a signature lives {life}",
+                "{why}：收到应答时签名已过去 {age}，而签名的有效期只有 {life}"
+            ),
+            ..failure
+        }
     }
 }
 
@@ -280,7 +309,7 @@ const STALLED_AT_MOST: u64 = 256 << 10;
 /// has had an answer yet, but small calls have. If it stalled at its beginning, the way may be the
 /// reason: some VPNs and PPPoE lines drop packets of over 1,300 bytes. (It is not, if no connection can be
 /// made at all: then the failure has another cure.)
-pub fn judged_by_packets(failure: Failure, sent: u64) -> Failure {
+pub fn with_mtu_hint(failure: Failure, sent: u64) -> Failure {
     let is_silent = failure.kind == Kind::Network(io::ErrorKind::TimedOut);
     if !is_silent || failure.cure != Cure::TRY_AGAIN || sent > STALLED_AT_MOST {
         return failure;
@@ -314,7 +343,10 @@ mod tests {
 
     #[test]
     fn a_signature_says_how_long_it_lives_or_lives_15_minutes() {
-        let life = |text| signature_life(text).as_secs();
+        let life = |text: &str| {
+            let signature = Signature::new(text.to_owned(), SystemTime::now());
+            signature.life().as_secs()
+        };
         assert_eq!(life("q-ak=x&q-sign-time=1557307130;1557307190&q-x=1"), 60);
         assert_eq!(life("q-sign-time=1;2"), 1);
         for odd in ["", "q-sign-time=1", "q-sign-time=2;1", "q-sign-time=a;b"] {

@@ -7,5 +7,5 @@ mod links;
 
 pub use access_token::{AccessToken, SharedToken};
 pub use api::{Call, call_api, text_field, unusable_field};
-pub use cos::{content_type, judged_by_packets, judged_by_signature, post_object, signature_life};
+pub use cos::{Signature, content_type, post_object, with_mtu_hint};
 pub use links::link_in;
