@@ -1,5 +1,4 @@
-//! Whether the run goes on. A failure that every other file would meet stops it, and each wait ends
-//! when it is stopped, but for a wait for a file's lock (`disk.rs`).
+//! Whether the run goes on. A failure that every other file would meet stops it.
 //!
 //! The run stops:
 //!
@@ -11,8 +10,9 @@
 //!   stop although some of the first uploads may still succeed. Those 8 files have failed. A file that
 //!   fails after them counts as not attempted.
 //!
-//! A run that is stopped takes no more files, and ends the waits of uploads. But it still asks for the
-//! links of all that it has uploaded, with all tries: an upload without its link is lost work.
+//! A run that is stopped takes no more files, and ends the waits of uploads, but for a wait for a file's lock
+//! (`disk.rs`). It still asks for the links of all that it has uploaded, with all tries: an upload without
+//! its link is lost work.
 //!
 //! Makes no call, and prints nothing.
 

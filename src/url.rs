@@ -87,10 +87,11 @@ pub fn web_address(url: &str) -> Option<Uri> {
     let authority = uri.authority()?;
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
     let host = authority.host();
-    let is_host = !host.starts_with('[') || ipv6_address(host).is_some();
-    let is_bare =
-        authority == host || authority.port().is_some() && !authority.as_str().contains('@');
-    (is_web && is_host && is_bare).then_some(uri)
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_host = host.bytes().all(is_plain) || ipv6_address(host).is_some();
+    let has_user = authority.as_str().contains('@');
+    let has_good_port = authority == host || authority.port().is_some();
+    (is_web && is_host && !has_user && has_good_port).then_some(uri)
 }
 
 /// Returns the position after scheme, host and port.
@@ -223,6 +224,7 @@ mod tests {
             "https://x.example:80)/a",
             "https://user:password@x.example/a",
             "https://x%2eexample/a",
+            "https://x'y.example/a",
             "https://[::1/a",
             "https://[x]/a",
         ] {

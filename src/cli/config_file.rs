@@ -1,6 +1,6 @@
 //! Where the config is, what helps if there is none, or if it is not JSON, and a config to fill in.
 //!
-//! Does not check the keys of a config.
+//! Does not check the values of a config.
 
 use std::env;
 use std::fs;
@@ -37,12 +37,27 @@ pub fn or_default(config: Option<&Path>) -> &Path {
 }
 
 /// The keys of a config that hold a text.
-pub const TEXT_KEYS: &str = "appid,secret,env,upload_dir,upload_path,auth,api_base,cache_control";
-/// The other keys of a config. A token that is no text counts as none.
-const OTHER_KEYS: &str = "create_time,expires_in,access_token,token_appid,max_age";
+pub const TEXT_KEYS: [&str; 8] = [
+    "appid",
+    "secret",
+    "env",
+    "upload_dir",
+    "upload_path",
+    "auth",
+    "api_base",
+    "cache_control",
+];
+/// The other keys of a config. (A token that is no text counts as none.)
+const OTHER_KEYS: [&str; 5] = [
+    "create_time",
+    "expires_in",
+    "access_token",
+    "token_appid",
+    "max_age",
+];
 
 fn keys() -> impl Iterator<Item = &'static str> {
-    TEXT_KEYS.split(',').chain(OTHER_KEYS.split(','))
+    TEXT_KEYS.into_iter().chain(OTHER_KEYS)
 }
 
 /// Prints a note for each key of the config at `path` that is probably a misspelled one of ours.

@@ -131,7 +131,7 @@ fn is_unsafe(c: char) -> bool {
 
 // ---- Standard error ---------------------------------------------------------------------------
 
-/// Standard error while a run goes on: lines, and the progress below them.
+/// The terminal while a run goes on: lines, and the progress below them.
 pub struct Console {
     quiet: bool,
     pub progress: Progress,

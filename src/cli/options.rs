@@ -13,9 +13,8 @@ use crate::disk;
 use crate::words::{either, words};
 
 /// The shape of a result line.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub enum Format {
-    #[default]
     Text,
     Url,
     Markdown,
@@ -32,7 +31,6 @@ pub enum Command {
 }
 
 /// The command line.
-#[derive(Default)]
 pub struct Options {
     /// The config that `-c` names.
     pub config: Option<PathBuf>,
@@ -66,6 +64,26 @@ impl Options {
     /// prepare the next files.
     pub fn workers(&self) -> usize {
         self.jobs + self.jobs.min(MOST_AHEAD)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            config: None,
+            paths: Vec::new(),
+            to: None,
+            recursive: false,
+            exclude: Exclude::default(),
+            jobs: 8,
+            format: Format::Text,
+            unique: false,
+            manifest: None,
+            retries: 3,
+            timeout: 60,
+            dry_run: false,
+            quiet: false,
+        }
     }
 }
 
@@ -162,20 +180,10 @@ pub fn did_you_mean(meant: Option<&str>) -> String {
     }
 }
 
-/// Returns the options of an empty command line.
-fn default_options() -> Options {
-    Options {
-        jobs: 8,
-        retries: 3,
-        timeout: 60,
-        ..Options::default()
-    }
-}
-
 fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::*;
     let mut init = false;
-    let mut options = default_options();
+    let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('c') | Long("config") => {

@@ -202,7 +202,7 @@ fn where_account_is() -> &'static str {
 
 /// Checks that the keys that hold texts hold nothing else.
 fn check_texts(config: &Value) -> Result<(), String> {
-    for key in TEXT_KEYS.split(',') {
+    for key in TEXT_KEYS {
         if !config[key].is_null() && !config[key].is_string() {
             return Err(words!(
                 "`{key}` must be text in quotes",

@@ -54,8 +54,8 @@ impl ListedFile {
         &self.key[self.prefix_len..]
     }
 
-    /// Returns the `file_id` that the user gave instead of a path. (A path of a file on this machine never
-    /// begins so: the user cannot name it, and no other path has a double slash.)
+    /// Returns the `file_id` that the user gave instead of a path. (No path of a file on this machine begins
+    /// so: a PATH that does is taken for a `file_id`.)
     pub fn file_id(&self) -> Option<&str> {
         // The sort asks for this often. `to_str` reads the whole path, so the beginning is looked at first.
         let bytes = self.path.as_os_str().as_encoded_bytes();

@@ -1,5 +1,6 @@
 //! What is found in a directory and is not meant for others: hidden files, and those that systems put
-//! there. They are uploaded only if the user names them, as all that is uploaded becomes public.
+//! there. They are uploaded only if the user names them, as all that is uploaded becomes public. (Of the
+//! fixed directory, all files are uploaded, as by the script.)
 //!
 //! Does not know how a directory is walked through.
 

@@ -1,6 +1,6 @@
 //! The proxy that the environment names: which kinds are supported, and which hosts are reached without it.
 //!
-//! Does not connect to it: ureq does (`ConnectProxyConnector` in `agent.rs`).
+//! Makes no connection.
 
 use ureq::http::Uri;
 use ureq::unversioned::transport::ConnectionDetails;

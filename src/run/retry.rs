@@ -1,5 +1,5 @@
-//! The waits and tries after a failure that can pass: HTTP 5xx, a connection that broke off, a service
-//! that is busy. A failure knows its cure (`failure.rs`), and `with_retries` applies those below. (Another
+//! The retry loop, with the waits before another try: after HTTP 5xx, after a connection that broke off,
+//! and so on. A failure knows its cure (`failure.rs`), and `with_retries` applies those below. (Another
 //! token is the business of `post_json` in `main.rs`, and another upload that of `pipeline.rs`.)
 //!
 //! - `Wait`: the failure can pass by itself. The loop waits 0.5 s, 1 s, 2 s … and tries again, at
@@ -8,8 +8,8 @@
 //!   a longer time by `Retry-After`, the loop waits for exactly that. No wait is longer than 60 s.
 //! - `SlowDown`: the service is asked too often, or by too many at once, or the network is down. This is
 //!   no fault of the file, so it costs no try. The next call waits for its turn (`pace.rs`).
-//! - `NewSignature`: COS did not take the signature. It lives 15 minutes, so one new signature is
-//!   worth a try; a second refusal has another reason.
+//! - `NewSignature`: COS did not take the signature. It usually lives 15 minutes, so one new signature
+//!   is worth a try; a second refusal has another reason.
 //! - Any other failure ends the loop.
 //!
 //! For example, `--retries 3` and a server that answers HTTP 503: tries at 0 s, 0.5 s, 1.5 s and 3.5 s,

@@ -93,6 +93,8 @@ const LONGER_THAN_CONNECTING: Duration = Duration::from_secs(65);
 /// A thread that holds back looks every 50 ms. If nobody has looked for this time, the program was
 /// suspended: by Ctrl-Z, or as the machine slept.
 const SUSPENDED: Duration = Duration::from_secs(5);
+/// The number of steps, and so of stages.
+const STEPS: usize = 4;
 /// The number of calls that can be under way: of all workers, and for links.
 const ROOM_FOR_ALL: usize = MOST_JOBS + MOST_AHEAD + LINK_CALLS;
 /// The limit of `caution`.
@@ -103,14 +105,14 @@ const MOST_CAUTION: usize = 16;
 pub struct Turns {
     state: Mutex<State>,
     /// For each step: another call may be able to begin.
-    changed: [Condvar; 4],
+    changed: [Condvar; STEPS],
 }
 
 #[derive(Default)]
 struct State {
     first_through_proxy: FirstThroughProxy,
     /// In the order of `Stage`.
-    steps: [StepPace; 4],
+    steps: [Step; STEPS],
     /// The number of calls so far.
     calls: u64,
     /// Some call has got through.
@@ -131,7 +133,7 @@ enum FirstThroughProxy {
     Answered,
 }
 
-struct StepPace {
+struct Step {
     /// Threads that wait until a call may begin.
     waiting: usize,
     under_way: usize,
@@ -188,7 +190,7 @@ impl Turns {
     pub fn new(jobs: usize) -> Turns {
         let turns = Turns::default();
         let mut state = turns.state.lock().unwrap();
-        state.steps[Stage::Upload as usize] = StepPace::with_room_for(jobs);
+        state.steps[Stage::Upload as usize] = Step::with_room_for(jobs);
         drop(state);
         turns
     }
@@ -321,7 +323,7 @@ impl State {
     }
 
     /// Ends a call. After a long call, nobody waits for the network any more.
-    fn end(&mut self, begun: &Begun, now: Instant) -> &mut StepPace {
+    fn end(&mut self, begun: &Begun, now: Instant) -> &mut Step {
         if begun.is_proxied {
             self.first_through_proxy = FirstThroughProxy::Answered;
         }
@@ -337,7 +339,7 @@ impl State {
     }
 
     /// Returns the steps of one service: step 3 asks COS, the others ask the API.
-    fn of_service(&self, stage: Stage) -> impl Iterator<Item = &StepPace> {
+    fn of_service(&self, stage: Stage) -> impl Iterator<Item = &Step> {
         let upload = Stage::Upload as usize;
         let asks_cos = stage == Stage::Upload;
         let steps = self.steps.iter().enumerate();
@@ -348,7 +350,7 @@ impl State {
     /// waiting. While a thread holds back, the last look was 50 ms ago.
     fn look(&mut self, now: Instant) -> Instant {
         let before = self.last_look.replace(now).unwrap_or(now);
-        let holds_back = |step: &StepPace| step.waiting > 0 && step.hold.is_some();
+        let holds_back = |step: &Step| step.waiting > 0 && step.hold.is_some();
         let gap = now.saturating_duration_since(before);
         if self.steps.iter().any(holds_back) && gap > SUSPENDED {
             self.suspended += gap;
@@ -381,15 +383,15 @@ impl State {
     }
 }
 
-impl Default for StepPace {
-    fn default() -> StepPace {
-        StepPace::with_room_for(ROOM_FOR_ALL)
+impl Default for Step {
+    fn default() -> Step {
+        Step::with_room_for(ROOM_FOR_ALL)
     }
 }
 
-impl StepPace {
-    fn with_room_for(calls: usize) -> StepPace {
-        StepPace {
+impl Step {
+    fn with_room_for(calls: usize) -> Step {
+        Step {
             waiting: 0,
             under_way: 0,
             newest: 0,
@@ -663,8 +665,8 @@ mod tests {
             under_way_in_all += under_way.len();
             let is_at_limit = run.numbers()[0] == 20;
             let begun = under_way.pop_front().unwrap();
-            let counts =
-                begun.number > run.turns.state.lock().unwrap().steps[2].newest_at_slow_down;
+            let counts = begun.number
+                > run.turns.state.lock().unwrap().steps[Stage::Upload as usize].newest_at_slow_down;
             run.get_through(&[begun]);
             through += 1;
             counted += usize::from(is_at_limit && counts);
