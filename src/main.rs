@@ -50,7 +50,7 @@ use files::{
 };
 use network::{http_agent, is_proxied};
 use run::{
-    Outcome, Pace, Report, Retries, dry_run, note_new_token, print_notes, run_pipeline,
+    Outcome, Report, Retries, Turns, dry_run, note_new_token, print_notes, run_pipeline,
     worker_count,
 };
 use service::{
@@ -106,7 +106,7 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
         began,
         agent,
         retries: Retries::new(settings.options.retries, &stop),
-        pace: Pace::new(settings.options.jobs, &console, &stop),
+        turns: Turns::new(settings.options.jobs, &console, &stop),
         stop: &stop,
         console: &console,
         own_files: &own_files,
@@ -128,8 +128,8 @@ struct Run<'a> {
     own_files: &'a OwnFiles,
     names: CloudNames<'a>,
     retries: Retries<'a>,
-    /// Decides when each call may begin.
-    pace: Pace<'a>,
+    /// Makes each call when it is its turn.
+    turns: Turns<'a>,
     stop: &'a StopSignal,
     manifest: Manifest<'a>,
     token: SharedToken,
@@ -140,7 +140,7 @@ impl Run<'_> {
     fn call(&self, call: Call) -> Result<Value, Failure> {
         let send = || call_api(&self.agent, &self.settings, &call);
         let is_proxied = is_proxied(&self.agent, &self.settings.api_base);
-        self.pace.in_turn(call.stage, is_proxied, send)
+        self.turns.call(call.stage, is_proxied, send)
     }
 }
 
@@ -467,7 +467,7 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     let mut body = open_body(run, file, name)?;
     let mut info = get_upload_file_info(run, &name.key)?;
     let is_proxied = is_proxied(&run.agent, &info.url);
-    let uploaded = run.pace.in_turn(Stage::Upload, is_proxied, || {
+    let uploaded = run.turns.call(Stage::Upload, is_proxied, || {
         // The upload may have waited for its turn, on a thin line for longer than a signature lives.
         if !info.signature.is_fresh() {
             info = get_upload_file_info(run, &name.key)?;
@@ -495,7 +495,7 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
 /// Returns the failure of an upload with what the signature and the first bytes tell about it.
 fn explained(run: &Run, failure: Failure, info: &UploadFileInfo, body: &FileBody) -> Failure {
     let failure = info.signature.judge(failure);
-    if run.pace.has_upload_got_through() {
+    if run.turns.has_upload_got_through() {
         return failure;
     }
     with_mtu_hint(failure, body.bytes_read())

@@ -3,7 +3,7 @@
 //!
 //! There are more workers than uploads at once. While a file is on its way, another worker has the next
 //! one open, with its signature. So an upload waits for step 2 only if that signature has become too old
-//! (`is_fresh` in `main.rs`). `pace.rs` makes the workers wait for their turn. The additional workers start
+//! (`is_fresh` in `cos.rs`). `pace.rs` makes the workers wait for their turn. The additional workers start
 //! once it shows that uploads take time: when nothing has finished for 50 ms, or when the quickest upload
 //! has taken more than 5 ms. Quicker ones, to a service on this machine, have little to gain from more threads.
 //!

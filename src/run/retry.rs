@@ -7,7 +7,7 @@
 //!   that many threads (and many machines) do not come back at the same moment. If the server asks for
 //!   a longer time by `Retry-After`, the loop waits for exactly that. No wait is longer than 60 s.
 //! - `SlowDown`: the service is asked too often, or by too many at once, or the network is down. This is
-//!   no fault of the file, so it costs no try. The next call waits for its turn (`pace.rs`).
+//!   no fault of the file, so it costs no try. The next call waits for its turn (`turns.rs`).
 //! - `NewSignature`: COS did not take the signature. It usually lives 15 minutes, so one new signature
 //!   is worth a try; a second refusal has another reason.
 //! - Any other failure ends the loop.
@@ -56,7 +56,7 @@ impl Retries<'_> {
             };
             let tries = 1 + waits + u32::from(signed_again);
             let may_pass = match failure.cure {
-                Cure::SlowDown(_) => true, // the pace makes the next call wait
+                Cure::SlowDown(_) => true, // the next call waits for its turn
                 Cure::Wait(at_least) if waits < self.most => {
                     let wait = backoff(waits, random_millis()).max(at_least);
                     self.stop.sleep(wait.min(LONGEST_WAIT), stage);
