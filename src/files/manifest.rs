@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::file_body::Fingerprint;
 use super::listing::ListedFile;
 use super::stored::{Origin, Stored};
-use crate::cli::{Console, Reading, Settings, text_in};
+use crate::cli::{Console, Reading, Settings, escape, text_in};
 use crate::cloud_rules::{is_file_id, without_crc64};
 use crate::disk::{lock_file, no_directory, open_regular_with};
 use crate::words::{either, io_words, words};
@@ -333,6 +333,8 @@ impl Records {
             Some(_) => "\n",
         };
         self.file.seek(SeekFrom::End(0))?;
+        // JSON may hold U+2028, but some readers of lines take it for the end of one.
+        let entry = escape(&entry.to_string());
         self.file
             .write_all(format!("{after_torn}{entry}\n").as_bytes())
     }

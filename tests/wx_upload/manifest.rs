@@ -181,6 +181,16 @@ fn each_file_has_one_line_of_json_with_exactly_the_fields_of_the_design() {
     world.assert_proper();
 }
 
+/// Python's `str.splitlines` ends a line there, too.
+#[test]
+fn a_line_has_no_other_end_than_its_newline() {
+    let world = World::with_files(&["files/a\u{2028}b"]);
+    run(&world).assert_success();
+    assert!(!manifest(&world).contains('\u{2028}'));
+    assert_eq!(entries(&world)[0]["key"], "temp3/a\u{2028}b");
+    assert_sends(&world, &[]);
+}
+
 #[test]
 fn each_file_is_recorded_as_soon_as_it_is_uploaded() {
     let world = world(3);
