@@ -101,7 +101,8 @@ fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 /// Makes text safe for a terminal. Characters that are unsafe to show are written like `\u001b`, which JSON
 /// understands, too.
 pub fn escape(text: &str) -> String {
-    if !text.contains(is_unsafe) {
+    let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte)); // a quick look, for long lists
+    if is_plain || !text.contains(is_unsafe) {
         return text.to_owned();
     }
     let mut escaped = String::new();

@@ -56,6 +56,10 @@ impl Exclude {
         Ok(())
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the user wants to leave out what lies at `below`, a path below the named directory: a
     /// pattern matches it, or a directory on the way to it.
     pub fn leaves_out(&self, below: &Path, is_directory: bool) -> bool {
@@ -63,9 +67,6 @@ impl Exclude {
             let mut patterns = self.0.iter();
             patterns.any(|pattern| pattern.matches_with(text, OPTIONS))
         };
-        if self.0.is_empty() {
-            return false; // nearly always, and for many files
-        }
         for (levels_up, path) in below.ancestors().enumerate() {
             let path = path.to_string_lossy();
             let is_directory = is_directory || levels_up > 0;

@@ -430,9 +430,9 @@ impl Lister<'_> {
         let real = directory.real.join(name);
         let looked_at = fs::symlink_metadata(path);
         let is_directory = looked_at.as_ref().is_ok_and(Metadata::is_dir);
-        let below = Path::new(&directory.below).join(name);
         let exclude = &self.settings.options.exclude;
-        if exclude.leaves_out(&below, is_directory) {
+        let below = || Path::new(&directory.below).join(name);
+        if !exclude.is_empty() && exclude.leaves_out(&below(), is_directory) {
             return Ok(None);
         }
         if cfg!(windows) && self.own.is_lock(&real) {

@@ -48,9 +48,10 @@ impl OwnFiles {
     /// Whether `real` is the real path of the config or the manifest, or beside the config with the name
     /// of a backup of it: `config.json.bak`, `config.json~`, an editor's `.config.json.swp`.
     pub fn has_own_path(&self, real: &Path) -> bool {
-        let is_beside = |config: &PathBuf| match (real.file_name(), config.file_name()) {
-            (Some(name), Some(own)) => is_named_like(name, own) && real.parent() == config.parent(),
-            _ => false,
+        let name = real.file_name().unwrap_or_default();
+        let is_beside = |config: &PathBuf| {
+            let own = config.file_name().unwrap_or_default();
+            is_named_like(name, own) && real.parent() == config.parent()
         };
         self.real_paths.iter().any(|own| own == real) || self.configs.iter().any(is_beside)
     }
@@ -81,10 +82,12 @@ impl OwnFiles {
 /// Small letters and capitals are the same, as some file systems do not tell them apart. Editors put a
 /// `.` or `#` before the name.
 fn is_named_like(name: &OsStr, own: &OsStr) -> bool {
-    let [name, own] = [name, own].map(|name| name.to_string_lossy().to_ascii_lowercase());
+    let [name, own] = [name, own].map(OsStr::to_string_lossy);
     let is_like = |name: &str| {
-        let rest = name.strip_prefix(&*own);
-        rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        let (Some(beginning), Some(rest)) = (name.get(..own.len()), name.get(own.len()..)) else {
+            return false;
+        };
+        beginning.eq_ignore_ascii_case(&own) && !rest.starts_with(char::is_alphanumeric)
     };
     let marks = name.chars().take_while(|c| ".#~".contains(*c)).count();
     (0..=marks).any(|at| is_like(&name[at..]))
