@@ -54,11 +54,14 @@ pub fn real_path(path: &Path) -> PathBuf {
 
 /// Returns the path with all links followed, but for a link at `path` itself.
 pub fn real_place(path: &Path) -> PathBuf {
+    let Some(name) = path.file_name() else {
+        return real_path(path); // such as `..`
+    };
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    real_path(directory).join(path.file_name().unwrap_or_default())
+    real_path(directory).join(name)
 }
 
 /// Returns a real path as users type it: Windows puts `\\?\` before it.

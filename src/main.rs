@@ -361,6 +361,7 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
 
 /// The answer of step 2: the URL for an upload, and the signature that permits it.
 struct UploadFileInfo {
+    /// Percent-encoded.
     url: String,
     /// COS's security token, not the access token.
     security_token: String,
@@ -378,7 +379,7 @@ fn get_upload_file_info(run: &Run, key: &str) -> Result<UploadFileInfo, Failure>
     let reply = post_json(run, Stage::Info, "/tcb/uploadfile", &body)?;
     let text = |name| text_field(Stage::Info, &reply, name);
     let info = UploadFileInfo {
-        url: text("url")?,
+        url: url::encoded(&text("url")?, key),
         security_token: text("token")?,
         signature: Signature::new(text("authorization")?, asked),
         file_id: text("file_id")?,
@@ -417,8 +418,7 @@ fn upload_file(
     if let Some(cache_control) = &run.settings.cache_control {
         form.push(("Cache-Control", cache_control));
     }
-    let url = url::encoded(&info.url, key);
-    let stored_crc64 = post_object(&run.agent, &url, &form, file)?; // the file itself comes last
+    let stored_crc64 = post_object(&run.agent, &info.url, &form, file)?; // the file itself comes last
     if stored_crc64.is_some_and(|crc64| crc64 != file.crc64()) {
         let why = either(
             "what COS stored differs from what was sent (CRC-64)",

@@ -88,7 +88,8 @@ pub fn web_address(url: &str) -> Option<Uri> {
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
     let host = authority.host();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let is_host = host.bytes().all(is_plain) || ipv6_address(host).is_some();
+    let is_name = !host.is_empty() && host.bytes().all(is_plain);
+    let is_host = is_name || ipv6_address(host).is_some();
     let has_user = authority.as_str().contains('@');
     let has_good_port = authority == host || authority.port().is_some();
     (is_web && is_host && !has_user && has_good_port).then_some(uri)
@@ -217,6 +218,7 @@ mod tests {
             "//x.example/a",
             "https://",
             "https:///x.example/a",
+            "https://:80/a",
             "https:x.example/a",
             " https://x.example/a",
             "https://x .example/a",

@@ -115,6 +115,9 @@ fn what_is_hidden_and_also_named_has_no_note() {
         world.keys(),
         ["temp3/.env", "temp3/a.txt", "temp3/b", "temp3/c"]
     );
+    let ran = world.run(["pub", "pub/y/.."]); // nobody named `pub/y`
+    let notes = ran.stderr.matches("/y: skipped: ").count();
+    assert_eq!(notes, 2, "{}", ran.stderr);
 }
 
 #[test]

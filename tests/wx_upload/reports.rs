@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use stand_in::{APPID, ENV, SECRET, Step};
+use stand_in::{APPID, ENV, Fault, SECRET, Step, When};
 
-use crate::harness::World;
+use crate::harness::{PATIENCE, World, spawn};
 use crate::services::proxy;
 
 // ---- Pasted white space -------------------------------------------------------------------------
@@ -155,6 +155,26 @@ fn a_proxy_that_the_storage_alone_needs_is_asked_for_its_password_once() {
     let ran = world.finish(command);
     ran.assert_failure(1, &["上传文件失败: 127.0.0.1, through", "20 not attempted"]);
     assert_eq!(*asked.lock().unwrap(), 1);
+}
+
+#[test]
+fn an_upload_that_needs_no_proxy_waits_for_no_other() {
+    let world = World::https();
+    world.stand_in.raw_urls(true);
+    (0..4).for_each(|n| drop(world.file(format!("files/{n}"), "x")));
+    let first = When::Key("a b/0".to_owned());
+    world.stand_in.fault(Step::Upload, first, Fault::Hold);
+    let mut command = world.command(["-t", "a b", "files"]);
+    with_proxy(
+        &mut command,
+        "https_proxy",
+        "http://127.0.0.1:1",
+        "localhost",
+    );
+    let child = spawn(command);
+    assert!(world.stand_in.wait_for(Step::Upload, 4, PATIENCE));
+    world.stand_in.open_gate();
+    world.wait(child).assert_success();
 }
 
 // ---- Checkouts with new times -------------------------------------------------------------------
