@@ -2,19 +2,20 @@
 //!
 //! Each file goes through the four steps of the script that this program replaces:
 //!
-//! 1. `get_access_token`: `GET /cgi-bin/token`, where no usable token is in `config.json`
+//! 1. `get_access_token`: `GET /cgi-bin/token`, if `config.json` has no usable token
 //! 2. `get_upload_file_info`: `POST /tcb/uploadfile` returns the URL and the signature for the upload
 //! 3. `upload_file`: `POST` to COS as a form; the file is streamed from disk
 //! 4. `get_download_link`: `POST /tcb/batchdownloadfile`, for up to 50 files in one call
 //!
-//! `wx_upload_file` does 1, 2 and 3 for one file, once. If 2 or 3 fails and another try may help,
-//! `upload_with_retries` calls it again. `upload_all` runs this in several threads, asks for the links
-//! meanwhile, and prints the results in the order of the input.
+//! `wx_upload_file` makes one try of 1, 2 and 3 for one file. `upload_unless_stored` calls it, unless the
+//! file is in the cloud already. `upload_with_retries` repeats this while another try may help. `upload_all`
+//! does it in several threads, asks for the links meanwhile, and prints the results in the order of the
+//! input.
 //!
-//! The functions stand in the order of the script, but the config comes first. The script had no need of
-//! the rest, which is in five folders: `cli` (what the user wants and sees), `files` (which files),
-//! `network` (the HTTP agent), `service` (WeChat and COS), and `run` (when, how many at once, how it
-//! ended). All of them use the other modules.
+//! The functions stand in the order of the script, but the config comes first. What the script did not have
+//! is in five folders: `cli` (what the user wants and sees), `files` (which files), `network` (the HTTP
+//! agent), `service` (WeChat and COS), and `run` (when, how many at once, how it ended). The remaining
+//! modules help all of them.
 
 #![forbid(unsafe_code)]
 
@@ -77,12 +78,12 @@ fn try_main(began: Instant) -> Result<ExitCode, String> {
     };
     let (path, config) = find_and_load_config(&options)?;
     let saved_token = AccessToken::saved_in(&config, appid(&config).as_deref());
-    let needs_account = saved_token.is_none(); // for a new token
+    let needs_account = saved_token.is_none(); // to fetch one. (`fetch_token` checks it again.)
     let settings = Settings::new(options, path, &config, needs_account)?;
     let own_files = OwnFiles::of(&settings);
     let console = Console::new(settings.options.quiet);
     let listing = list_files(&settings, &own_files, &console)?;
-    // A dry run makes no connection, so no setting of the network can refuse it. Any other run is refused
+    // A dry run needs no agent, so a wrong setting of the network must not stop it. Any other run is stopped
     // before it creates a manifest.
     let agent = if settings.options.dry_run {
         None
@@ -128,7 +129,7 @@ struct Run<'a> {
     own_files: &'a OwnFiles,
     names: CloudNames<'a>,
     retries: Retries<'a>,
-    /// Makes each call when it is its turn.
+    /// Limits how fast, and how many at once, the services are called.
     turns: Turns<'a>,
     stop: &'a StopSignal,
     manifest: Manifest<'a>,
@@ -136,15 +137,16 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Makes one call of the API, when it is its turn.
+    /// Makes one call of the API, as soon as it may begin.
     fn call(&self, call: Call) -> Result<Value, Failure> {
         let send = || call_api(&self.agent, &self.settings, &call);
-        let is_proxied = is_proxied(&self.agent, &self.settings.api_base);
-        self.turns.call(call.stage, is_proxied, send)
+        let proxied = is_proxied(&self.agent, &self.settings.api_base);
+        self.turns.call(call.stage, proxied, send)
     }
 }
 
-/// Returns the AppSecret and the access token of the run, if it has them.
+/// Returns the AppSecret and the access token of the run, if it has them. A file that holds one of them is
+/// not uploaded, and nothing that holds one is printed.
 fn known_secrets(settings: &Settings, token: &SharedToken) -> Vec<String> {
     settings
         .secret
@@ -156,7 +158,7 @@ fn known_secrets(settings: &Settings, token: &SharedToken) -> Vec<String> {
 
 // ---- The config -------------------------------------------------------------------------------
 
-/// Returns the path of the config, and the config. There is no path if there is no config, and the
+/// Returns the path of the config, and the config. The path is `None` if there is no config, but the
 /// variables of the environment are enough. The error is a sentence.
 fn find_and_load_config(options: &Options) -> Result<(Option<PathBuf>, Value), String> {
     let Some(path) = find_config(options)? else {
@@ -200,13 +202,14 @@ fn save_config(config: &Value, path: &Path, old: &[u8]) -> io::Result<bool> {
 
 /// Step 1: returns the access token of the run, for a call of `stage`. If the run has no usable one, takes
 /// the one in the config, which another run may have saved. If that is not usable either, fetches a new one
-/// and saves it at once. With `auth` `none`, the token is empty. An error stops the run.
+/// and saves it at once. With `auth` `none`, no token is needed, as the platform of the container adds its
+/// own. An error stops the run.
 /// <https://developers.weixin.qq.com/miniprogram/dev/api-backend/open-api/access-token/auth.getAccessToken.html>
 fn get_access_token(run: &Run, stage: Stage) -> Result<String, Failure> {
     match run.settings.auth {
         Auth::None => Ok(String::new()),
         Auth::Token | Auth::StableToken => {
-            // After a stop, only a call for links waits for a token.
+            // After a stop, only the calls for links go on, and wait for a token.
             let is_over = || run.stop.is_over(stage);
             run.token.get_or(|| saved_or_new_token(run), is_over)
         }
@@ -236,7 +239,8 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
     let fetched = new_token(run)?;
     let mut result = save_token(run, path, &fetched);
     if result.is_err() {
-        // The lock keeps the file open, and some network shares replace no file that is open.
+        // The lock keeps the file open, and some network shares cannot replace an open file. Without the
+        // lock, `save_config` still replaces nothing that another run has changed.
         drop(lock);
         result = save_token(run, path, &fetched);
     }
@@ -254,8 +258,8 @@ fn saved_or_new_token(run: &Run) -> Result<AccessToken, Failure> {
 fn new_token(run: &Run) -> Result<AccessToken, Failure> {
     let fetched = run.retries.with_retries(Stage::Token, || fetch_token(run));
     let fetched = fetched.map_err(|failure| failure.with_cure(Cure::StopRun))?;
-    if run.settings.auth_is_missing {
-        // `/cgi-bin/token` ends the tokens of other programs.
+    if run.settings.auth_is_default {
+        // The user did not choose this way, and it ends the tokens of other programs.
         note_new_token(&run.settings, run.console);
     }
     Ok(fetched)
@@ -329,8 +333,8 @@ fn fetch_token(run: &Run) -> Result<AccessToken, Failure> {
 const TOKENS_PER_CALL: usize = 3;
 
 /// POSTs `body` to `path` of the API with the access token. If the API refuses the token, makes the call
-/// again with another one. The run stops if three tokens were refused in this call, or if a token is refused
-/// that this run fetched after a refusal, and that never worked.
+/// again with another one. The run stops if this call has had three tokens refused. It stops earlier if this
+/// run has fetched the refused token in place of another one, and no call has worked with it.
 fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value, Failure> {
     let mut tokens = 0;
     loop {
@@ -348,7 +352,8 @@ fn post_json(run: &Run, stage: Stage, path: &str, body: &Value) -> Result<Value,
             Err(failure) if failure.cure == Cure::NewToken => {
                 // Keep the last token. If it was dropped, each other thread would fetch another.
                 let is_last = tokens == TOKENS_PER_CALL;
-                if is_last || !run.token.drop_refused(&token) {
+                let may_help = !is_last && run.token.drop_refused(&token);
+                if !may_help {
                     return Err(failure.with_cure(Cure::StopRun));
                 }
             }
@@ -370,8 +375,8 @@ struct UploadFileInfo {
     cos_file_id: String,
 }
 
-/// Step 2: asks where to upload the file with the cloud name `key`, which is the script's `uploadpath` and
-/// the name of the file. The answer is usually good for 15 minutes.
+/// Step 2: asks where to upload the file with the cloud name `key` (the script's `uploadpath + filename`).
+/// The answer is usually good for 15 minutes.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
 fn get_upload_file_info(run: &Run, key: &str) -> Result<UploadFileInfo, Failure> {
     let body = json!({ "env": run.settings.env, "path": key });
@@ -379,7 +384,7 @@ fn get_upload_file_info(run: &Run, key: &str) -> Result<UploadFileInfo, Failure>
     let reply = post_json(run, Stage::Info, "/tcb/uploadfile", &body)?;
     let text = |name| text_field(Stage::Info, &reply, name);
     let info = UploadFileInfo {
-        url: url::encoded(&text("url")?, key),
+        url: url::encoded(&text("url")?, key), // the API may write the key raw
         security_token: text("token")?,
         signature: Signature::new(text("authorization")?, asked),
         file_id: text("file_id")?,
@@ -427,7 +432,7 @@ fn upload_file(
         let failure = Failure::odd_reply(Stage::Upload, why);
         return Err(failure.with_cure(Cure::TRY_AGAIN));
     }
-    file.check_unchanged() // the file system may show a change only after a moment
+    file.check_unchanged() // a change while the file was read may show only now
 }
 
 // ---- Step 4: the links ------------------------------------------------------------------------
@@ -461,14 +466,15 @@ fn get_download_link(
 
 /// Does steps 1 to 3 for one file, once. Its link is asked for later, together with others.
 fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stored, Failure> {
-    // Step 2 gets the token by itself. But the token must be known before the file is opened:
-    // `open_body` refuses a small file that holds it.
+    // Step 2 gets the token by itself. But the token must be known before the file is opened: `open_body`
+    // refuses a file that holds it.
     get_access_token(run, Stage::Info)?;
     let mut body = open_body(run, file, name)?;
     let mut info = get_upload_file_info(run, &name.key)?;
-    let is_proxied = is_proxied(&run.agent, &info.url);
-    let uploaded = run.turns.call(Stage::Upload, is_proxied, || {
-        // The upload may have waited for its turn, on a thin line for longer than a signature lives.
+    let proxied = is_proxied(&run.agent, &info.url);
+    let uploaded = run.turns.call(Stage::Upload, proxied, || {
+        // The upload may have waited for its turn, on a slow line for longer than a signature lives. (Step 2
+        // within the upload waits for no upload: the steps have turns of their own.)
         if !info.signature.is_fresh() {
             info = get_upload_file_info(run, &name.key)?;
         }
@@ -492,7 +498,8 @@ fn wx_upload_file(run: &Run, file: &ListedFile, name: &CloudName) -> Result<Stor
     })
 }
 
-/// Returns the failure of an upload with what the signature and the first bytes tell about it.
+/// Adds to the failure of an upload its probable cause: the signature was too old; or, while no upload of the
+/// run has been answered, the way to COS drops large packets.
 fn explained(run: &Run, failure: Failure, info: &UploadFileInfo, body: &FileBody) -> Failure {
     let failure = info.signature.judge(failure);
     if run.turns.has_upload_got_through() {
@@ -501,7 +508,8 @@ fn explained(run: &Run, failure: Failure, info: &UploadFileInfo, body: &FileBody
     with_mtu_hint(failure, body.bytes_read())
 }
 
-/// Opens a file to upload it under the cloud name `name`.
+/// Opens a file to upload it under the cloud name `name`. If the name holds a CRC-64, the content must still
+/// have it.
 fn open_body<'a>(
     run: &Run<'a>,
     file: &ListedFile,
@@ -512,13 +520,13 @@ fn open_body<'a>(
     Ok(body.expecting(name.crc64))
 }
 
-/// Uploads one file, with all its tries. Tells the progress and the stop signal how it ended. A file that is
-/// in the cloud already is not sent. It is sent `again` if the manifest was wrong: the cloud has lost the
-/// file.
+/// Uploads one file, with all its tries, unless it is in the cloud already. Tells the progress and the stop
+/// signal how it ended. `again`: the manifest said that the file is in the cloud, but step 4 did not find
+/// it. Then the manifest is ignored, and the file is sent.
 fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stored, Failure> {
     let progress = &run.console.progress;
     if again {
-        progress.add_to_total(file.size);
+        progress.add_to_total(file.size); // it was taken away the first time
     }
     let mut claim = None;
     let result = run.retries.with_retries(Stage::Upload, || {
@@ -540,15 +548,15 @@ fn upload_with_retries(run: &Run, file: &ListedFile, again: bool) -> Result<Stor
         }
     };
     if let Some(claim) = claim {
-        // Last. A thread that waits for this name must see that the run is stopped.
+        // After `note_failure`: a thread that waits for this name must see that the run is stopped.
         claim.end(&result);
     }
     result
 }
 
 /// Uploads one file, once, unless it is in the cloud already. With `--unique`, another thread may be
-/// uploading a file with the same cloud name. Then this thread waits for its outcome. The `claim` on
-/// the name goes from one try to the next.
+/// uploading a file with the same cloud name. Then this thread waits until that one has ended. The `claim`
+/// on the name is kept from one try to the next.
 fn upload_unless_stored<'a>(
     run: &'a Run,
     file: &ListedFile,
@@ -578,7 +586,7 @@ fn upload_unless_stored<'a>(
 
 // ---- All files --------------------------------------------------------------------------------
 
-/// Uploads all files, prints their results and the summary.
+/// Uploads all files, prints their results and the summary, and returns the exit status.
 fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
     let mut report = Report::new(&run.settings, run.console, run.began);
     let upload = |file: &ListedFile, again| upload_with_retries(run, file, again);
@@ -586,14 +594,14 @@ fn upload_all(run: &Run, listing: &Listing) -> ExitCode {
         let ask = |files_left: &[&Stored]| get_download_link(run, files_left);
         run.retries.each_with_retries(Stage::Link, files, ask)
     };
-    // Prints what the script printed: the name of the file, and its link.
+    // Prints what the script printed, in the format that the user wants.
     let report_file = |file: &ListedFile, outcome: &Outcome| {
         if let Err(error) = report.file(file, outcome) {
-            run.stop.stop(Stop::Here(cannot_print(&error)));
+            run.stop.stop(Stop::OnThisMachine(cannot_print(&error)));
         }
     };
     let files = &listing.files;
-    let workers = worker_count(&run.settings.options);
+    let workers = worker_count(&run.settings.options); // more than `jobs`: some prepare the next files
     let jobs = run.settings.options.jobs;
     let (count, bytes) = (listing.each_once().count(), listing.bytes());
     run.console.while_shown(count, bytes, || {

@@ -36,7 +36,7 @@ pub enum Stop {
     /// Nothing had succeeded when `FAILED_TO_STOP` files had failed.
     NothingSucceeded,
     /// Something on this machine, in a sentence.
-    Here(String),
+    OnThisMachine(String),
 }
 
 /// Tells all threads whether the run is stopped.

@@ -51,7 +51,7 @@ pub struct Settings {
     pub prefix: String,
     pub auth: Auth,
     /// The config has no `auth`, so it is `token`, as in the script.
-    pub auth_is_missing: bool,
+    pub auth_is_default: bool,
     /// The URL of the API, without a last `/`.
     pub api_base: String,
     /// Seconds. A link lives for this time.
@@ -87,7 +87,7 @@ impl Settings {
             env: text_or_variable(config, "env", "WX_ENV").unwrap_or_default(),
             prefix,
             auth,
-            auth_is_missing: text_in(config, "auth").is_none(),
+            auth_is_default: text_in(config, "auth").is_none(),
             api_base: base.url,
             max_age,
             cache_control,

@@ -131,7 +131,7 @@ pub fn run_pipeline(
 /// Why a run ends for which the system gives no thread.
 fn no_worker(error: &io::Error) -> Stop {
     let error = io_words(error);
-    Stop::Here(words!(
+    Stop::OnThisMachine(words!(
         "cannot start a thread: {error}",
         "无法启动线程：{error}"
     ))

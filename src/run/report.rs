@@ -127,7 +127,7 @@ impl Report<'_> {
                 "{FAILED_TO_STOP} files failed before any succeeded",
                 "在任何文件成功之前，已有 {FAILED_TO_STOP} 个文件失败"
             ),
-            Stop::Here(why) => why.clone(),
+            Stop::OnThisMachine(why) => why.clone(),
         };
         why + &self.unprinted_words()
     }
