@@ -10,6 +10,7 @@ use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, Proxy, ResponseExt, Timeout};
 
 use super::connect::{NoConnection, can_connect};
+use super::proxy::proxy_for;
 use crate::failure::{Cure, Failure, Kind, Obstacle, Stage, quote};
 use crate::words::{either, io_words, words};
 
@@ -66,8 +67,7 @@ pub fn request_failure(agent: &Agent, stage: Stage, url: &str, error: ureq::Erro
     let uri: Uri = url.parse().unwrap_or_default();
     let named = uri.scheme().and_then(|_| uri.host());
     let host = quote(named.unwrap_or(either("the upload URL", "上传地址")), &[]);
-    let proxies = agent.config().proxy();
-    let proxy = proxies.filter(|proxy| !proxy.is_no_proxy(&uri));
+    let proxy = proxy_for(agent.config(), &uri);
     let via = match proxy {
         Some(proxy) => {
             let (host, port) = (proxy.host(), proxy.port());
@@ -250,7 +250,6 @@ fn no_connection(agent: &Agent, why: NoConnection) -> HttpFailure {
 
 fn connection_failure(error: &io::Error) -> HttpFailure {
     let told = error.to_string();
-    let is_of_system = error.get_ref().is_none();
     match error.kind() {
         ErrorKind::UnexpectedEof => {
             let what = either("it closed the connection too early", "连接被对方提前关闭");
@@ -259,7 +258,7 @@ fn connection_failure(error: &io::Error) -> HttpFailure {
         kind @ ErrorKind::InvalidData if told.contains("certificate") => {
             HttpFailure::permanent(kind, certificate_words(&told))
         }
-        ErrorKind::InvalidData if !is_of_system => {
+        ErrorKind::InvalidData if error.get_ref().is_some() => {
             let name = told.rsplit(' ').next().unwrap_or_default(); // rustls' own name for it
             let what = words!("{told}", "TLS 连接失败（{name}）");
             HttpFailure::temporary(ErrorKind::InvalidData, what)

@@ -2,6 +2,7 @@
 //!
 //! Makes no connection.
 
+use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::transport::ConnectionDetails;
 use ureq::{Agent, Proxy, ProxyBuilder, ProxyProtocol};
@@ -89,11 +90,16 @@ fn proxy_at(url: &str, variable: &str) -> ProxyBuilder {
     copy
 }
 
+/// Returns the proxy that requests to `uri` go through, if there is one.
+pub fn proxy_for<'a>(config: &'a Config, uri: &Uri) -> Option<&'a Proxy> {
+    config.proxy().filter(|proxy| !proxy.is_no_proxy(uri))
+}
+
 /// Whether requests to `url` go through a proxy.
 pub fn is_proxied(agent: &Agent, url: &str) -> bool {
-    let uri: Uri = url.parse().unwrap_or_default();
-    let proxy = agent.config().proxy();
-    proxy.is_some_and(|proxy| !proxy.is_no_proxy(&uri))
+    let config = agent.config();
+    // Most runs have no proxy, and need not read the URL.
+    config.proxy().is_some() && proxy_for(config, &url.parse().unwrap_or_default()).is_some()
 }
 
 fn is_supported(proxy: &Proxy) -> bool {
@@ -103,10 +109,8 @@ fn is_supported(proxy: &Proxy) -> bool {
 /// Refuses a connection through a proxy that is not supported. ureq itself would connect without the
 /// proxy.
 pub fn check_proxy(details: &ConnectionDetails) -> Result<(), ureq::Error> {
-    match details.config.proxy() {
-        Some(proxy) if !is_supported(proxy) && !proxy.is_no_proxy(details.uri) => {
-            Err(ureq::Error::InvalidProxyUrl)
-        }
+    match proxy_for(details.config, details.uri) {
+        Some(proxy) if !is_supported(proxy) => Err(ureq::Error::InvalidProxyUrl),
         _ => Ok(()),
     }
 }
