@@ -402,7 +402,8 @@ fn get_upload_file_info(run: &Run, key: &str) -> Result<UploadFileInfo, Failure>
 
 // ---- Step 3: the upload -----------------------------------------------------------------------
 
-/// Step 3: uploads `file` under the cloud name `key`, as the form that COS's "POST Object" expects. If COS reports a CRC-64, it must be that of the bytes sent.
+/// Step 3: uploads `file` under the cloud name `key`, as the form that COS's "POST Object" expects. If COS
+/// reports a CRC-64, it must be that of the bytes sent.
 /// <https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/development/storage/service/upload.html>
 fn upload_file(
     run: &Run,

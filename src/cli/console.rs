@@ -86,8 +86,14 @@ fn with_colour(line: String) -> String {
 /// Writes all bytes. std's own `write_all` loses some where the output is non-blocking, as whoever
 /// has the other end of a pipe or a terminal can make it.
 fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match output.write(bytes) {
+    loop {
+        let written = if bytes.is_empty() {
+            output.flush().map(|()| 0)
+        } else {
+            output.write(bytes)
+        };
+        match written {
+            Ok(0) if bytes.is_empty() => return Ok(()),
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(FULL_PIPE_WAIT),
@@ -95,7 +101,6 @@ fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    output.flush()
 }
 
 /// Makes text safe for a terminal. Characters that are unsafe to show are written like `\u001b`, which JSON

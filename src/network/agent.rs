@@ -3,7 +3,7 @@
 //! Does not know what is sent.
 
 use std::env;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,13 @@ use super::look_up::LOOK_UP_TIMEOUT;
 use super::proxy::proxy_from_env;
 use super::tcp::{INPUT_BUFFER, OUTPUT_BUFFER, TcpConnector, forget_drops, note_drop};
 use crate::cli::{LINK_CALLS, Settings};
-use crate::disk::read_regular;
+use crate::disk::open_regular;
 use crate::words::{io_words, words};
 
 /// An idle connection is used again for this time. (It is ureq's own default.)
 const MAX_IDLE_AGE: Duration = Duration::from_secs(15);
+/// A file with all of Mozilla's authorities has a few hundred KiB.
+const MAX_PEM_BYTES: u64 = 16 << 20;
 
 /// Makes the one agent of all threads, which keeps their connections alive. The error is a sentence
 /// about the environment.
@@ -113,7 +115,10 @@ fn root_certs() -> Result<RootCerts, String> {
             "SSL_CERT_FILE: {shown}: {error}：请指定别的文件，或取消这个变量"
         )
     };
-    let pem = read_regular(Path::new(&path)).map_err(unreadable)?;
+    let file = open_regular(Path::new(&path)).map_err(unreadable)?;
+    let mut pem = Vec::new();
+    let read = file.take(MAX_PEM_BYTES).read_to_end(&mut pem);
+    read.map_err(unreadable)?;
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
         if let Ok(PemItem::Certificate(certificate)) = item {

@@ -56,7 +56,7 @@ impl AccessToken {
 
     fn is_usable(&self) -> bool {
         let margin = if self.is_new {
-            MARGIN.min(self.expires_in / 2) // `stable_token` may return one that has few seconds left
+            MARGIN.min(self.expires_in / 2) // else one that lives for a minute would never be used
         } else {
             MARGIN
         };
